@@ -1,0 +1,180 @@
+//! Hosts: their names and their settings.
+//!
+//! A [`HostName`] is fit to be a part of a path, of a ZFS dataset's name, of an
+//! Icinga object's name and of an ssh destination. After it has been parsed,
+//! nobody checks a host's name again.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::str::FromStr;
+
+/// The longest host name, in bytes. `{dataset}/{host}@{snapshot}` has to fit
+/// into ZFS's 255 bytes, and `{host}.lock` into a file name.
+pub const LONGEST_NAME: usize = 128;
+
+/// The name of a host, as its inventory spells it. Names compare, sort and
+/// hash without case; datasets, folders and locks use [`HostName::key`].
+#[derive(Debug, Clone)]
+pub struct HostName {
+    spelled: String,
+    key: String,
+}
+
+/// A name that cannot be a host's, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{}` cannot be a host's name: {why}", crate::text::printable(.name))]
+pub struct UnfitName {
+    /// The name as it was given.
+    pub name: String,
+    /// What is wrong with it.
+    pub why: &'static str,
+}
+
+impl HostName {
+    /// The name as the inventory spells it; Icinga knows the host by it.
+    pub fn spelled(&self) -> &str {
+        &self.spelled
+    }
+
+    /// The name in lower case, for datasets, folders, locks and comparisons.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+}
+
+impl FromStr for HostName {
+    type Err = UnfitName;
+
+    fn from_str(name: &str) -> Result<Self, UnfitName> {
+        let unfit = |why| Err(UnfitName { name: name.to_owned(), why });
+        if name.is_empty() {
+            return unfit("it is empty");
+        }
+        if name.len() > LONGEST_NAME {
+            return unfit("it is longer than 128 bytes");
+        }
+        if !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
+            return unfit("only the letters a to z, digits, `-`, `_` and `.` are allowed");
+        }
+        if !name.as_bytes()[0].is_ascii_alphanumeric() {
+            return unfit("it must begin with a letter or a digit");
+        }
+        if name.ends_with('.') || name.contains("..") {
+            return unfit("a dot must stand between two other characters");
+        }
+        let key = name.to_ascii_lowercase();
+        if key == "all" {
+            return unfit("`all` means every host");
+        }
+        Ok(HostName { spelled: name.to_owned(), key })
+    }
+}
+
+impl fmt::Display for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.spelled)
+    }
+}
+
+impl PartialEq for HostName {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+
+impl Eq for HostName {}
+
+impl PartialOrd for HostName {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for HostName {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.key.cmp(&other.key)
+    }
+}
+
+impl Hash for HostName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key.hash(state);
+    }
+}
+
+/// How a host is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// One ssh connection, for everything.
+    Ssh,
+    /// The host is this machine itself.
+    Local,
+}
+
+/// Which filesystems of a host are copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Filesystems {
+    /// The source's own, and every local disk's below it.
+    Local,
+    /// Only the source's own.
+    Root,
+}
+
+/// One machine to back up, with every setting resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// Its name in the inventory.
+    pub name: HostName,
+    /// What ssh connects to: a name or an IP address, without a user or port.
+    pub address: String,
+    /// How it is reached.
+    pub transport: Transport,
+    /// The user to log in as.
+    pub user: String,
+    /// Its sshd's TCP port.
+    pub port: u16,
+    /// Run the probe, the hooks and rsync there through `sudo -n`.
+    pub sudo: bool,
+    /// The directory to copy, absolute.
+    pub source: String,
+    /// Which filesystems below the source are copied.
+    pub filesystems: Filesystems,
+    /// Its own exclude patterns, from the configuration.
+    pub exclude: Vec<String>,
+    /// Whether its hooks are run.
+    pub hooks: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_compare_without_case_and_keep_their_spelling() {
+        let upper: HostName = "VPN".parse().unwrap();
+        let lower: HostName = "vpn".parse().unwrap();
+        assert_eq!(upper, lower);
+        assert_eq!(upper.spelled(), "VPN");
+        assert_eq!(upper.key(), "vpn");
+    }
+
+    #[test]
+    fn what_could_become_an_option_a_path_or_a_shell_word_is_no_name() {
+        let long = "x".repeat(129);
+        for name in [
+            "", "-e sh", "-e", ".", "..", "a..b", "a.", ".a", "a/b", "../x", "a b", "a\nb", "a'b", "a\"b",
+            "$(id)", "a;b", "a!b", "a@b", "a:b", "ä", "a\0", "all", "ALL", "_x", "a ", &long,
+        ] {
+            assert!(name.parse::<HostName>().is_err(), "{name:?} was taken for a host's name");
+        }
+    }
+
+    #[test]
+    fn ordinary_names_are_names() {
+        for name in ["vpn", "VPN", "db-1", "web_2", "mail.example.org", "7", "0x"] {
+            assert_eq!(name.parse::<HostName>().unwrap().spelled(), name);
+        }
+    }
+}

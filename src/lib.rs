@@ -1,0 +1,39 @@
+//! `backup`: a ZFS-backed pull backup server for fleets of Linux hosts.
+//!
+//! The map of the modules; dependencies point downwards only, and
+//! `tests/layers.rs` holds them to it.
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | [`cli`] | the command line; one file a subcommand |
+//! | [`fleet`] | many hosts: order, concurrency, shutdown |
+//! | [`backup`] | the story of one host, from lock to report |
+//! | **core** | **pure: no I/O, no clock** |
+//! | [`clock`] | the time of a run, read once |
+//! | [`host`] | names and settings of hosts |
+//! | [`settings`] | what the operator wants, already checked |
+//! | [`snapshot`] | names, facts and verdicts of snapshots |
+//! | [`retention`] | which snapshots to keep, and why |
+//! | [`filter`] | excludes and mounts in, rsync filter rules out |
+//! | [`guard`] | what a plausible run looks like |
+//! | [`outcome`] | what became of a host; severity; exit code |
+//! | [`text`] | text from elsewhere, made safe to print |
+//! | **edges** | **each talks to one thing outside** |
+//! | [`config`] | TOML to [`settings::Settings`], every fault at once |
+//! | [`process`] | the only place that starts programs |
+//! | [`inventory`] | NetBox, and the last good list |
+//! | [`lock`] | one run a host; the runtime directory |
+//! | [`remote`] | ssh, or this machine itself |
+//! | [`transfer`] | rsync |
+//! | [`store`] | ZFS, or directories with hard links |
+//! | [`report`] | Icinga, Prometheus |
+//! | [`logging`] | stderr, syslog |
+
+pub mod clock;
+pub mod host;
+pub mod outcome;
+pub mod process;
+pub mod settings;
+pub mod snapshot;
+pub mod store;
+pub mod text;

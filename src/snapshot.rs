@@ -1,0 +1,224 @@
+//! Snapshots: their names, the facts that ride on them, and what they are worth.
+
+use chrono::{DateTime, NaiveDateTime, Timelike, Utc};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// How a snapshot's time is written in its name: UTC, sorts by time, no colon.
+const FORMAT: &str = "backup-%Y-%m-%dT%H%M%SZ";
+
+/// The name of a snapshot that a run takes: `backup-2026-11-20T020005Z`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SnapshotName(DateTime<Utc>);
+
+impl SnapshotName {
+    /// The name of a snapshot taken at `time`, to the second.
+    pub fn at(time: DateTime<Utc>) -> Self {
+        SnapshotName(time.with_nanosecond(0).unwrap_or(time))
+    }
+
+    /// When the snapshot was taken, to the second.
+    pub fn time(&self) -> DateTime<Utc> {
+        self.0
+    }
+}
+
+impl fmt::Display for SnapshotName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0.format(FORMAT).to_string())
+    }
+}
+
+/// A name that no run gave to a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not the name of a snapshot of ours")]
+pub struct NotOurs(pub String);
+
+impl FromStr for SnapshotName {
+    type Err = NotOurs;
+
+    fn from_str(name: &str) -> Result<Self, NotOurs> {
+        let parsed = NaiveDateTime::parse_from_str(name, FORMAT)
+            .map(|time| SnapshotName(time.and_utc()))
+            .map_err(|_| NotOurs(name.to_owned()))?;
+        // chrono also reads `2026-1-2`: only the one spelling is a name.
+        if parsed.to_string() == name { Ok(parsed) } else { Err(NotOurs(name.to_owned())) }
+    }
+}
+
+/// Whether a name is one that the ancestor, a Python program, gave:
+/// `backup-daily-2024-07-14`, likewise `weekly`, `monthly` and `yearly`.
+pub fn is_ancestors(name: &str) -> bool {
+    ["backup-daily-", "backup-weekly-", "backup-monthly-", "backup-yearly-"]
+        .iter()
+        .filter_map(|prefix| name.strip_prefix(prefix))
+        .any(|date| date.len() == 10 && chrono::NaiveDate::parse_from_str(date, "%Y-%m-%d").is_ok())
+}
+
+/// What a snapshot is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// A whole copy.
+    Good,
+    /// Some files could not be read.
+    Partial,
+    /// Implausible: the guard refused to believe it.
+    Suspect,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Verdict::Good => "good",
+            Verdict::Partial => "partial",
+            Verdict::Suspect => "suspect",
+        })
+    }
+}
+
+impl FromStr for Verdict {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "good" => Ok(Verdict::Good),
+            "partial" => Ok(Verdict::Partial),
+            "suspect" => Ok(Verdict::Suspect),
+            other => Err(format!("`{other}` is no verdict; good, partial and suspect are")),
+        }
+    }
+}
+
+/// The facts that ride on a snapshot: as ZFS user properties under
+/// `backup:`, or as the members of `{name}.json` in the directory store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// The run that took it.
+    pub run: String,
+    /// What it is worth.
+    pub verdict: Verdict,
+    /// How many files, directories, links and so on the copy holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<u64>,
+    /// How many bytes the copied files hold together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// How long the host's run took up to its snapshot, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<u64>,
+    /// The copied machine's `/etc/machine-id`, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
+}
+
+/// Whose a snapshot is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// A run of ours took it, and says so on the snapshot itself.
+    Run(Facts),
+    /// The ancestor took it; it counts as good.
+    Ancestor,
+    /// Somebody else's: never listed for removal, whatever its name looks like.
+    Foreign,
+}
+
+/// One snapshot of one host, as its store lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its name, without the dataset or path.
+    pub name: String,
+    /// When it was taken: as our own name says, else as the store says.
+    pub time: DateTime<Utc>,
+    /// Somebody asked for it to be kept (`zfs hold`).
+    pub held: bool,
+    /// Whose it is.
+    pub origin: Origin,
+}
+
+impl Snapshot {
+    /// What it is worth; `None` for a foreign one.
+    pub fn verdict(&self) -> Option<Verdict> {
+        match &self.origin {
+            Origin::Run(facts) => Some(facts.verdict),
+            Origin::Ancestor => Some(Verdict::Good),
+            Origin::Foreign => None,
+        }
+    }
+
+    /// Whether it is ours to rotate.
+    pub fn is_ours(&self) -> bool {
+        self.origin != Origin::Foreign
+    }
+
+    /// Whether it is ours and a whole copy.
+    pub fn is_good(&self) -> bool {
+        self.verdict() == Some(Verdict::Good)
+    }
+
+    /// The facts that its run left on it.
+    pub fn facts(&self) -> Option<&Facts> {
+        match &self.origin {
+            Origin::Run(facts) => Some(facts),
+            Origin::Ancestor | Origin::Foreign => None,
+        }
+    }
+}
+
+/// The newest good one among a host's snapshots.
+pub fn newest_good(snapshots: &[Snapshot]) -> Option<&Snapshot> {
+    snapshots.iter().filter(|s| s.is_good()).max_by_key(|s| s.time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::TimeZone;
+
+    #[test]
+    fn a_name_is_utc_and_has_no_colon() {
+        let time = Utc.with_ymd_and_hms(2026, 11, 20, 2, 0, 5).unwrap();
+        let name = SnapshotName::at(time + chrono::TimeDelta::milliseconds(999));
+        assert_eq!(name.to_string(), "backup-2026-11-20T020005Z");
+        assert_eq!("backup-2026-11-20T020005Z".parse(), Ok(name));
+        assert_eq!(name.time(), time);
+    }
+
+    #[test]
+    fn other_spellings_are_somebody_elses() {
+        for name in [
+            "backup-2026-11-20T02:00:05Z",
+            "backup-2026-11-20T020005",
+            "backup-2026-1-2T020005Z",
+            "xbackup-2026-11-20T020005Z",
+            "backup-2026-13-20T020005Z",
+            "backup-2026-11-20T020005Zx",
+            "",
+            "latest",
+        ] {
+            assert!(name.parse::<SnapshotName>().is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_ancestors_names_are_known() {
+        for name in [
+            "backup-daily-2024-07-14",
+            "backup-weekly-2024-07-14",
+            "backup-monthly-2020-02-29",
+            "backup-yearly-2019-01-01",
+        ] {
+            assert!(is_ancestors(name), "{name}");
+        }
+        for name in [
+            "backup-daily-2024-7-14",
+            "backup-hourly-2024-07-14",
+            "backup-daily-2024-07-14-x",
+            "backup-daily-2023-02-29",
+            "tds-before-18.04-upgrade",
+        ] {
+            assert!(!is_ancestors(name), "{name}");
+        }
+    }
+}
