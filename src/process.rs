@@ -632,6 +632,6 @@ mod tests {
         assert_eq!(running.next().await.unwrap().as_deref(), Some(&b"ready\n"[..]));
         let output = running.stop(Duration::from_secs(20)).await;
         assert_eq!(output.exit, Exit::Code(7));
-        assert!(output.stderr.starts_with(b"bye"));
+        assert!(output.stderr.ends_with(b"bye\n"));
     }
 }
