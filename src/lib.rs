@@ -31,6 +31,7 @@
 
 pub mod clock;
 pub mod host;
+pub mod lock;
 pub mod outcome;
 pub mod process;
 pub mod settings;

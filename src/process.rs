@@ -506,6 +506,28 @@ impl Drop for Running {
     }
 }
 
+/// Ends every `ssh` process whose command line names a path below `dir`, and
+/// says how many there were. An ssh master that outlived its run, or that was
+/// still connecting when its caller gave up, is known by its control socket's
+/// path and by nothing else.
+pub fn end_ssh_below(dir: &Path) -> usize {
+    let mut below = dir.as_os_str().as_bytes().to_vec();
+    below.push(b'/');
+    let Ok(processes) = std::fs::read_dir("/proc") else { return 0 };
+    let ssh_of_ours = |pid: &i32| {
+        std::fs::read(format!("/proc/{pid}/comm")).is_ok_and(|name| name == b"ssh\n")
+            && std::fs::read(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|line| line.windows(below.len()).any(|part| part == below))
+    };
+    processes
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+        .filter(ssh_of_ours)
+        .filter_map(rustix::process::Pid::from_raw)
+        .filter(|pid| rustix::process::kill_process(*pid, rustix::process::Signal::TERM).is_ok())
+        .count()
+}
+
 /// Reads some bytes; waits for ever on a stream that has ended.
 async fn read_some<R: AsyncRead + Unpin>(
     stream: &mut Option<R>,

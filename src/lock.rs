@@ -1,0 +1,267 @@
+//! The runtime directory: one run a host, and nothing left of dead runs.
+//!
+//! ```text
+//! /run/backup/vpn.lock     the kernel's lock on it says: somebody backs up vpn
+//! /run/backup/rAbC123/     what one run needs while it lives, its lock among it
+//! ```
+//!
+//! Both locks are `flock`s, which the kernel gives back when the last process
+//! that has the file open is gone; the files' contents are for people. A run
+//! that finds another's directory unlocked knows that run to be dead, ends the
+//! ssh masters that it left and removes the directory.
+
+use crate::host::HostName;
+use crate::process;
+use rustix::fs::{FlockOperation, flock};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// How long the children of a run that was killed get to notice and let go of
+/// a host.
+const LAST_BREATH: Duration = Duration::from_secs(10);
+const RUN_PREFIX: &str = "r";
+
+/// Why a lock could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another run backs up this host.
+    #[error("another run has it{}", .by.map(|pid| format!(" (process {pid})")).unwrap_or_default())]
+    Held {
+        /// The process that took the lock.
+        by: Option<u32>,
+    },
+    /// The runtime directory is not usable.
+    #[error("cannot {doing} `{path}`: {error}")]
+    Unusable {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// The system's reason.
+        error: std::io::Error,
+    },
+}
+
+fn unusable(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> LockError {
+    move |error| LockError::Unusable { doing, path: path.to_owned(), error }
+}
+
+/// One run's place in the runtime directory; removed when dropped.
+#[derive(Debug)]
+pub struct Runtime {
+    dir: PathBuf,
+    own: TempDir,
+    connections: AtomicU32,
+    _alive: File,
+}
+
+impl Runtime {
+    /// Enters the runtime directory, making it if it is missing, and clears
+    /// away what dead runs left. Returns how many of those there were.
+    pub fn enter(dir: &Path) -> Result<(Self, usize), LockError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(unusable("create the runtime directory", dir))?;
+        // Nobody may take a directory for a dead run's between its making and
+        // its locking.
+        let door_path = dir.join("door.lock");
+        let door = open_lock(&door_path)?;
+        flock(&door, FlockOperation::LockExclusive).map_err(|e| unusable("lock", &door_path)(e.into()))?;
+        let swept = sweep(dir);
+        let own = tempfile::Builder::new()
+            .prefix(RUN_PREFIX)
+            .tempdir_in(dir)
+            .map_err(unusable("create a directory in", dir))?;
+        let alive_path = own.path().join("lock");
+        let alive = open_lock(&alive_path)?;
+        flock(&alive, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|e| unusable("lock", &alive_path)(e.into()))?;
+        let runtime = Runtime { dir: dir.to_owned(), own, connections: AtomicU32::new(0), _alive: alive };
+        Ok((runtime, swept))
+    }
+
+    /// A new directory for one ssh connection; its path is short, because a
+    /// control socket's path must be.
+    pub fn connection_dir(&self) -> Result<PathBuf, LockError> {
+        let path = self.own.path().join(short(self.connections.fetch_add(1, Ordering::Relaxed)));
+        DirBuilder::new().mode(0o700).create(&path).map_err(unusable("create", &path))?;
+        Ok(path)
+    }
+
+    /// A file of this run's for a host.
+    pub fn file_for(&self, host: &HostName, what: &str) -> PathBuf {
+        self.own.path().join(format!("{}.{what}", host.key()))
+    }
+
+    /// Ends every ssh that this run started. For the moment before an
+    /// immediate exit; orderly ends close their connections themselves.
+    pub fn abandon(&self) {
+        process::end_ssh_below(self.own.path());
+    }
+
+    /// Locks a host for this run. Waits a moment if the holder is a run that
+    /// was killed and whose children are still dying.
+    pub async fn lock_host(&self, host: &HostName) -> Result<HostLock, LockError> {
+        let path = self.dir.join(format!("{}.lock", host.key()));
+        let mut file = open_lock(&path)?;
+        let until = tokio::time::Instant::now() + LAST_BREATH;
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    let by = holder(&mut file);
+                    let dead = by.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists());
+                    if !dead || tokio::time::Instant::now() >= until {
+                        return Err(LockError::Held { by });
+                    }
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                Err(error) => return Err(unusable("lock", &path)(error.into())),
+            }
+        }
+        let note = format!("{}\n", std::process::id());
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(note.as_bytes()))
+            .map_err(unusable("write", &path))?;
+        Ok(HostLock { file, path })
+    }
+}
+
+/// A host that no other run may touch. The lock lasts until the last process
+/// that was given it is gone.
+#[derive(Debug)]
+pub struct HostLock {
+    file: File,
+    path: PathBuf,
+}
+
+impl HostLock {
+    /// The lock for a child process to hold too: should this process be
+    /// killed, the host stays locked until that child has ended.
+    pub fn share(&self) -> Result<File, LockError> {
+        self.file.try_clone().map_err(unusable("share", &self.path))
+    }
+}
+
+fn open_lock(path: &Path) -> Result<File, LockError> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default())
+        .open(path)
+        .map_err(unusable("open the lock", path))
+}
+
+fn holder(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.rewind().ok()?;
+    file.take(32).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+/// Removes the directories of runs that are dead.
+fn sweep(dir: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
+    let dead = |path: &PathBuf| {
+        let Ok(lock) = File::open(path.join("lock")) else { return true };
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok()
+    };
+    let runs = entries
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(RUN_PREFIX))
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path());
+    runs.filter(dead)
+        .filter(|path| {
+            process::end_ssh_below(path);
+            std::fs::remove_dir_all(path).is_ok()
+        })
+        .count()
+}
+
+/// A number in as few characters as a file name allows.
+fn short(mut number: u32) -> String {
+    const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+    let mut text = String::new();
+    loop {
+        text.insert(0, char::from(DIGITS[(number % 36) as usize]));
+        number /= 36;
+        if number == 0 {
+            return text;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vpn() -> HostName {
+        "VPN".parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_host_is_locked_once_and_the_holder_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let (runtime, _) = Runtime::enter(dir.path()).unwrap();
+        let lock = runtime.lock_host(&vpn()).await.unwrap();
+        let error = runtime.lock_host(&"vpn".parse().unwrap()).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("another run has it (process {})", std::process::id()));
+        drop(lock);
+        runtime.lock_host(&vpn()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_shared_lock_outlives_its_owner_and_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let (runtime, _) = Runtime::enter(dir.path()).unwrap();
+        let lock = runtime.lock_host(&vpn()).await.unwrap();
+        let shared = lock.share().unwrap();
+        drop(lock);
+        assert!(matches!(runtime.lock_host(&vpn()).await, Err(LockError::Held { .. })));
+        // The lock of a process that is no more: its last child is dying.
+        std::fs::write(dir.path().join("vpn.lock"), "4194303\n").unwrap();
+        let host = vpn();
+        let (locked, ()) = tokio::join!(runtime.lock_host(&host), async move { drop(shared) });
+        locked.unwrap();
+    }
+
+    #[test]
+    fn what_dead_runs_left_is_cleared_away_and_what_living_ones_need_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("rDEAD00/0")).unwrap();
+        std::fs::write(dir.path().join("rDEAD00/lock"), "").unwrap();
+        let (living, swept) = Runtime::enter(dir.path()).unwrap();
+        assert_eq!(swept, 1);
+        let connection = living.connection_dir().unwrap();
+        let (_second, swept) = Runtime::enter(dir.path()).unwrap();
+        assert_eq!(swept, 0);
+        assert!(connection.exists());
+    }
+
+    #[test]
+    fn a_symlink_is_not_followed_to_a_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", dir.path().join("door.lock")).unwrap();
+        assert!(matches!(Runtime::enter(dir.path()), Err(LockError::Unusable { .. })));
+    }
+
+    #[test]
+    fn short_names_stay_short_and_differ() {
+        assert_eq!(
+            (short(0), short(35), short(36), short(46655)),
+            ("0".into(), "z".into(), "10".into(), "zzz".into())
+        );
+    }
+}
