@@ -34,6 +34,7 @@ pub mod host;
 pub mod lock;
 pub mod outcome;
 pub mod process;
+pub mod remote;
 pub mod settings;
 pub mod snapshot;
 pub mod store;

@@ -45,6 +45,7 @@ pub struct Program {
     args: Vec<OsString>,
     deadline: Duration,
     input: Input,
+    label: Option<String>,
 }
 
 #[derive(Debug)]
@@ -171,6 +172,7 @@ impl Program {
             args: Vec::new(),
             deadline: Duration::from_secs(60),
             input: Input::Null,
+            label: None,
         }
     }
 
@@ -192,6 +194,13 @@ impl Program {
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
+        self
+    }
+
+    /// What errors call it, where the command line says little to people.
+    #[must_use]
+    pub fn called(mut self, label: impl Into<String>) -> Self {
+        self.label = Some(label.into());
         self
     }
 
@@ -315,6 +324,9 @@ impl Program {
 /// The command line, for people.
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(label) = &self.label {
+            return f.write_str(label);
+        }
         f.write_str(&word(&self.name))?;
         self.args.iter().try_for_each(|arg| write!(f, " {}", word(arg)))
     }

@@ -1,0 +1,111 @@
+//! The far side: a host reached over one ssh connection, or this machine.
+//!
+//! Everything that is done there goes through fixed scripts, whose data comes
+//! on their standard input, so that no name or path is ever a shell word.
+
+mod hook;
+mod probe;
+mod ssh;
+
+pub use hook::{Hook, HookEnd, HookLimits, HookRun};
+pub use probe::{Hooks, Probe, Question, SourceState};
+
+use crate::host::{Host, Transport};
+use crate::process::{Failure, Program};
+use crate::settings;
+use std::hash::{BuildHasher, Hasher};
+use std::path::PathBuf;
+
+/// Why the far side could not be worked with: what was being done, why it
+/// failed, and on further lines what to try.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteError {
+    /// No connection.
+    #[error("{why}{}", .hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default())]
+    Connect {
+        /// What ssh said.
+        why: String,
+        /// What to try.
+        hint: Option<String>,
+    },
+    /// A program did not do its work.
+    #[error(transparent)]
+    Program(#[from] Failure),
+    /// The far side's answer makes no sense.
+    #[error("cannot understand the host's answer: {0}")]
+    Nonsense(String),
+}
+
+/// A host that can be worked with.
+#[derive(Debug)]
+pub struct Remote {
+    connection: Option<ssh::Connection>,
+    sudo: bool,
+}
+
+impl Remote {
+    /// Connects to the host, once; everything else goes through that
+    /// connection. `dir` is a directory for its control socket, which is
+    /// removed with it.
+    pub async fn connect(host: &Host, settings: &settings::Ssh, dir: PathBuf) -> Result<Self, RemoteError> {
+        let connection = match host.transport {
+            Transport::Ssh => Some(ssh::Connection::open(host, settings, dir).await?),
+            Transport::Local => None,
+        };
+        Ok(Remote { connection, sudo: host.sudo })
+    }
+
+    /// Ends the connection.
+    pub async fn close(self) {
+        if let Some(connection) = self.connection {
+            connection.close().await;
+        }
+    }
+
+    /// rsync's `--rsh`, for a host that is not this machine.
+    pub fn rsh(&self) -> Option<String> {
+        self.connection.as_ref().map(ssh::Connection::rsh)
+    }
+
+    /// rsync's `--rsync-path`, if it is not simply `rsync`.
+    pub fn rsync_path(&self) -> Option<&'static str> {
+        (self.sudo && self.connection.is_some()).then_some("sudo -n rsync")
+    }
+
+    /// A program that runs a fixed shell script on the host.
+    fn script(&self, script: &'static str, label: String) -> Program {
+        match &self.connection {
+            Some(connection) => {
+                let sudo = if self.sudo { "sudo -n " } else { "" };
+                connection.command(&format!("exec {sudo}sh -c '{script}' sh"))
+            }
+            None if self.sudo => Program::new("sudo").args(["-n", "sh", "-c", script, "sh"]),
+            None => Program::new("sh").args(["-c", script, "sh"]),
+        }
+        .called(label)
+    }
+}
+
+/// A word that nobody can guess, to mark the ends of things that strangers
+/// write. The standard library seeds its hashers from the system's randomness.
+fn random_mark() -> String {
+    let random = || std::collections::hash_map::RandomState::new().build_hasher().finish();
+    format!("{:016x}{:016x}", random(), random())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scripts_can_travel_as_one_shell_word() {
+        for script in [probe::SCRIPT, hook::SCRIPT] {
+            assert!(!script.contains('\''));
+        }
+    }
+
+    #[test]
+    fn marks_differ() {
+        assert_ne!(random_mark(), random_mark());
+    }
+}

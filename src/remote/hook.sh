@@ -1,0 +1,58 @@
+# Runs one hook and ends all that it started.
+#
+# Standard input, a line each: the path of the hook, the seconds after which it is
+# ended even if nobody asks, the seconds between asking and killing, a random
+# mark. Then it stays open: its end says that the caller wants the hook ended,
+# or is gone. Standard output: what the hook says on its stdout and stderr,
+# then a line of the mark, the exit status, and "left" if the hook ended
+# but left processes behind in its session.
+#
+# A hook gets a session of its own, and the mark in its environment, by which
+# even those of its processes are found that made themselves daemons. Those
+# are ended with a hook that is ended; a hook that ends by itself may leave
+# daemons (it may restart a service), but nothing in its own session.
+#
+# This text travels as one shell word: it holds no single quote.
+LC_ALL=C
+export LC_ALL
+IFS= read -r hook && IFS= read -r limit && IFS= read -r grace && IFS= read -r mark || exit 125
+exec 3<&0 </dev/null 2>&1
+cd /
+
+BACKUP_HOOK=$mark setsid "$hook" 3<&- &
+pid=$!
+
+everything() {
+    kill -s "$1" -- "-$pid" 2>/dev/null
+    grep -lF "BACKUP_HOOK=$mark" /proc/[0-9]*/environ 2>/dev/null | while IFS=/ read -r _ _ process _; do
+        kill -s "$1" "$process" 2>/dev/null
+    done
+}
+
+(
+    timeout "$limit" cat <&3
+    trap "" TERM
+    everything TERM
+    waited=0
+    while [ "$waited" -lt "$grace" ] && grep -qF "BACKUP_HOOK=$mark" /proc/[0-9]*/environ; do
+        sleep 1
+        waited=$((waited + 1))
+    done
+    everything KILL
+    everything KILL
+) >/dev/null 2>&1 &
+watcher=$!
+
+wait "$pid"
+status=$?
+
+left=
+if kill -s TERM -- "-$pid" 2>/dev/null; then
+    left=left
+    sleep 1
+    kill -s KILL -- "-$pid" 2>/dev/null
+fi
+# Once it has begun to end things, the watcher does not hear this.
+kill "$watcher" 2>/dev/null
+wait "$watcher"
+printf "\n%s %s %s\n" "$mark" "$status" "$left"

@@ -1,0 +1,215 @@
+//! The one question that a run asks before it touches anything: who are you,
+//! what is mounted, what do you exclude, which hooks have you got?
+
+use super::{Remote, RemoteError, random_mark};
+use crate::process::Failure;
+use crate::text::printable_bytes;
+use std::time::Duration;
+
+pub(super) const SCRIPT: &str = include_str!("probe.sh");
+/// A client's exclude file longer than this is no exclude file, in bytes.
+const LONGEST_EXCLUDES: usize = 1024 * 1024;
+
+/// What the probe looks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// The directory to copy.
+    pub source: &'a str,
+    /// The pattern file that the host keeps itself.
+    pub exclude_file: &'a str,
+    /// Where the host keeps its hooks.
+    pub hook_directory: &'a str,
+}
+
+/// Whether the source can be copied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceState {
+    /// It is a directory that can be read.
+    Ok,
+    /// It is something else: missing, no directory, unreadable.
+    Unusable(String),
+}
+
+/// The hooks of a host.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Hooks {
+    /// Names of those that run, in order.
+    pub run: Vec<String>,
+    /// Names of executables that are passed over, because a character other
+    /// than a letter, a digit, `-` or `_` is in them (shown as `?`).
+    pub odd: Vec<String>,
+}
+
+/// What a host is and has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// Whether we are root there.
+    pub is_root: bool,
+    /// Its `/etc/machine-id`.
+    pub machine: Option<String>,
+    /// The state of its source.
+    pub source: SourceState,
+    /// The first line of its `rsync --version`, if it has rsync.
+    pub rsync: Option<String>,
+    /// Its `/proc/self/mountinfo`.
+    pub mounts: Vec<u8>,
+    /// Its exclude file, empty without one.
+    pub excludes: Vec<u8>,
+    /// What is wrong with its exclude file, if anything.
+    pub excludes_fault: Option<&'static str>,
+    /// Its hooks.
+    pub hooks: Hooks,
+}
+
+impl Remote {
+    /// Asks the host, in one round trip.
+    pub async fn probe(&self, question: Question<'_>) -> Result<Probe, RemoteError> {
+        let mark = random_mark();
+        let data =
+            format!("{}\n{}\n{}\n{mark}\n", question.source, question.exclude_file, question.hook_directory);
+        let asked = self.script(SCRIPT, "the probe".to_owned()).input(data).deadline(Duration::from_secs(60));
+        let output = asked.output().await?;
+        if !output.exit.is_success() {
+            return Err(Failure::Failed {
+                command: "the probe".to_owned(),
+                exit: output.exit,
+                stderr: output.stderr,
+            }
+            .into());
+        }
+        parse(&output.stdout, &mark)
+    }
+}
+
+/// Takes the probe's answer apart. Text before the first section is somebody's
+/// login message.
+fn parse(answer: &[u8], mark: &str) -> Result<Probe, RemoteError> {
+    let mut probe = Probe {
+        is_root: false,
+        machine: None,
+        source: SourceState::Unusable("not told".to_owned()),
+        rsync: None,
+        mounts: Vec::new(),
+        excludes: Vec::new(),
+        excludes_fault: None,
+        hooks: Hooks::default(),
+    };
+    let separator = format!("\n{mark} ").into_bytes();
+    let mut complete = false;
+    for section in split(answer, &separator).skip(1) {
+        let end = section.iter().position(|&b| b == b'\n').unwrap_or(section.len());
+        let body = section.get(end + 1..).unwrap_or_default();
+        let line = || printable_bytes(body).trim_end_matches("\\n").trim().to_owned();
+        match &section[..end] {
+            b"user" => probe.is_root = line() == "0",
+            b"machine" => probe.machine = Some(line()).filter(|id| is_machine_id(id)),
+            b"source" if line() == "ok" => probe.source = SourceState::Ok,
+            b"source" => probe.source = SourceState::Unusable(line()),
+            b"rsync" => probe.rsync = Some(line()).filter(|version| !version.is_empty()),
+            b"mounts" => probe.mounts = body.to_vec(),
+            b"excludes" if body.len() > LONGEST_EXCLUDES => {
+                probe.excludes_fault = Some("it is longer than 1 MiB");
+            }
+            b"excludes" => probe.excludes = body.to_vec(),
+            b"unreadable-excludes" => probe.excludes_fault = Some("it cannot be read"),
+            b"hooks" => probe.hooks = hooks(body),
+            b"end" => complete = true,
+            other => return Err(RemoteError::Nonsense(format!("section `{}`", printable_bytes(other)))),
+        }
+    }
+    if complete { Ok(probe) } else { Err(RemoteError::Nonsense("it breaks off".to_owned())) }
+}
+
+fn hooks(body: &[u8]) -> Hooks {
+    let mut hooks = Hooks::default();
+    for line in String::from_utf8_lossy(body).lines() {
+        match line.split_once(' ') {
+            Some(("run", name)) if is_hook_name(name) => hooks.run.push(name.to_owned()),
+            Some(("odd", name)) => hooks.odd.push(name.to_owned()),
+            _ => {}
+        }
+    }
+    hooks
+}
+
+fn is_hook_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+}
+
+/// machine-id(5): 32 hexadecimal characters.
+fn is_machine_id(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+fn split<'a>(bytes: &'a [u8], separator: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    let mut rest = Some(bytes);
+    std::iter::from_fn(move || {
+        let here = rest?;
+        match here.windows(separator.len()).position(|part| part == separator) {
+            Some(at) => {
+                rest = Some(&here[at + separator.len()..]);
+                Some(&here[..at])
+            }
+            None => rest.take(),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn local() -> Remote {
+        Remote { connection: None, sudo: false }
+    }
+
+    #[tokio::test]
+    async fn this_machine_answers_in_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let hooks = dir.path().join("hooks");
+        std::fs::create_dir(&hooks).unwrap();
+        for (name, mode) in
+            [("20-b", 0o755), ("10-a", 0o755), ("30-plain", 0o644), ("mysql.sh", 0o755), ("new\nline", 0o755)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::write(hooks.join(name), "").unwrap();
+            std::fs::set_permissions(hooks.join(name), PermissionsExt::from_mode(mode)).unwrap();
+        }
+        let excludes = dir.path().join("excludes");
+        let patterns = b"\xff weird\0bytes\r\n!\n\n".to_vec();
+        std::fs::write(&excludes, &patterns).unwrap();
+        let question = Question {
+            source: dir.path().to_str().unwrap(),
+            exclude_file: excludes.to_str().unwrap(),
+            hook_directory: hooks.to_str().unwrap(),
+        };
+        let probe = local().probe(question).await.unwrap();
+        assert_eq!(probe.source, SourceState::Ok);
+        assert_eq!(probe.excludes, patterns);
+        assert_eq!(probe.hooks.run, ["10-a", "20-b"]);
+        assert_eq!(probe.hooks.odd, ["mysql.sh", "new?line"]);
+        assert!(probe.rsync.unwrap().starts_with("rsync"));
+        assert!(String::from_utf8(probe.mounts).unwrap().contains(" / / "));
+        assert_eq!(probe.is_root, rustix::process::geteuid().is_root());
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_is_said() {
+        let question = Question { source: "/no/such", exclude_file: "/no/such", hook_directory: "/no/such" };
+        let probe = local().probe(question).await.unwrap();
+        assert_eq!(probe.source, SourceState::Unusable("missing".to_owned()));
+        assert!(probe.excludes.is_empty() && probe.excludes_fault.is_none());
+        assert_eq!(probe.hooks, Hooks::default());
+    }
+
+    #[test]
+    fn an_answer_that_breaks_off_is_no_answer() {
+        assert!(parse(b"motd\n\nM user\n0\n\nM source\nok\n", "M").is_err());
+        assert!(parse(b"motd\n\nM user\n0\n\nM source\nok\n\nM end\n", "M").is_ok());
+    }
+
+    #[test]
+    fn a_host_cannot_name_a_hook_elsewhere() {
+        assert_eq!(hooks(b"run ../../bin/sh\nrun a b\nrun ok\nrun \n").run, ["ok"]);
+    }
+}

@@ -1,0 +1,55 @@
+# Tells what a host is and has, in one round trip.
+#
+# Standard input, a line each: the source directory, the exclude file, the
+# directory of hooks, a random mark. Standard output: sections, each begun by
+# a line of the mark and the name of the section; the last one is "end".
+#
+# This text travels as one shell word: it holds no single quote.
+LC_ALL=C
+export LC_ALL
+IFS= read -r source && IFS= read -r excludes && IFS= read -r hooks && IFS= read -r mark || exit 125
+section() { printf "\n%s %s\n" "$mark" "$1"; }
+
+section user
+id -u
+
+section machine
+cat /etc/machine-id 2>/dev/null
+
+section source
+if [ ! -e "$source" ]; then
+    echo missing
+elif [ ! -d "$source" ]; then
+    echo "not a directory"
+elif [ ! -r "$source" ] || [ ! -x "$source" ]; then
+    echo unreadable
+else
+    echo ok
+fi
+
+section rsync
+rsync --version 2>/dev/null | head -n 1
+
+section mounts
+cat /proc/self/mountinfo
+
+section excludes
+if [ -e "$excludes" ]; then
+    head -c 1048577 "$excludes" || section unreadable-excludes
+fi
+
+# As run-parts(8): every executable file whose name is made of letters,
+# digits, "-" and "_". A name that it would pass over is told, not hidden.
+section hooks
+if [ -d "$hooks" ]; then
+    for hook in "$hooks"/*; do
+        if [ ! -f "$hook" ] || [ ! -x "$hook" ]; then continue; fi
+        name=${hook##*/}
+        case $name in
+        *[!A-Za-z0-9_-]*) printf "odd %s\n" "$(printf "%s" "$name" | tr -c "A-Za-z0-9._-" "?")" ;;
+        *) printf "run %s\n" "$name" ;;
+        esac
+    done
+fi
+
+section end
