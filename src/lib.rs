@@ -39,3 +39,4 @@ pub mod settings;
 pub mod snapshot;
 pub mod store;
 pub mod text;
+pub mod transfer;

@@ -1,0 +1,486 @@
+//! One rsync: its arguments, its progress, and what its end means.
+//!
+//! Never `--inplace`: together with `--hard-links` it gives one file's bytes
+//! to another, with exit 0. The exit's number is looked at here and nowhere
+//! else.
+
+mod stats;
+
+pub use stats::{Progress, Statistics};
+
+use crate::process::{Exit, Failure, Output, Program, Running};
+use crate::text::{human_duration, last_lines, printable};
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Between asking rsync to end and killing it.
+const GRACE: Duration = Duration::from_secs(3);
+/// What the far side is called on rsync's command line: its real name plays no
+/// part, since the connection is there.
+const STAND_IN: &str = "client";
+/// How many of rsync's complaints are told.
+const COMPLAINTS: usize = 5;
+
+/// What to copy, from where, to where.
+#[derive(Debug)]
+pub struct Job {
+    /// The directory to copy, absolute.
+    pub source: String,
+    /// Where the copy goes.
+    pub destination: PathBuf,
+    /// Trees whose unchanged files the copy may share.
+    pub link_dest: Vec<PathBuf>,
+    /// The filter rules, each ended by a NUL.
+    pub rules: PathBuf,
+    /// rsync's `--rsh`; `None` copies on this machine.
+    pub rsh: Option<String>,
+    /// rsync's `--rsync-path`.
+    pub rsync_path: Option<&'static str>,
+    /// At most so many files may be deleted.
+    pub max_delete: Option<u64>,
+    /// Stay on the source's own filesystem.
+    pub one_file_system: bool,
+    /// Compress on the wire.
+    pub compress: bool,
+    /// rsync's `--bwlimit`.
+    pub bandwidth_limit: Option<String>,
+    /// The host's lock, which rsync holds as its standard input, so that a
+    /// host stays locked for as long as anything writes its copy.
+    pub lock: File,
+}
+
+/// When a transfer is given up.
+#[derive(Debug)]
+pub struct Limits<'a> {
+    /// No byte moved for so long.
+    pub stall_timeout: Duration,
+    /// At this moment.
+    pub deadline: Instant,
+    /// When the run is to stop.
+    pub cancel: &'a CancellationToken,
+}
+
+/// A copy that was made, and how whole it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transfer {
+    /// How rsync ended.
+    pub ending: Ending,
+    /// Its figures.
+    pub statistics: Statistics,
+    /// Whether it stopped deleting because there was too much to delete.
+    pub stopped_deleting: bool,
+    /// How many files vanished while they were copied.
+    pub vanished: usize,
+    /// The first things that rsync complained of, safe to print.
+    pub complaints: Vec<String>,
+}
+
+/// How a copy ended that is worth a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// All of it is there.
+    Complete,
+    /// Files vanished while they were copied, as they do on a living host.
+    SourceChanged,
+    /// Some files could not be read, or not be written in all their attributes.
+    Incomplete,
+    /// The limit on deletions was reached.
+    TooManyDeletions,
+}
+
+/// Why there is no copy worth a snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum TransferError {
+    /// The connection broke; another try may do.
+    #[error("the connection was lost ({0})")]
+    ConnectionLost(String),
+    /// The store has no room.
+    #[error("the store is full: {0}")]
+    StoreFull(String),
+    /// Nothing moved any more.
+    #[error("nothing moved for {}; given up", human_duration(*.0))]
+    Stalled(Duration),
+    /// It took too long in all.
+    #[error("the host's deadline passed; given up")]
+    Deadline,
+    /// The run was to stop.
+    #[error("the run was stopped")]
+    Cancelled,
+    /// The host has no rsync.
+    #[error("the host has no rsync (install the package rsync there)")]
+    NoRemoteRsync,
+    /// The source was gone.
+    #[error("nothing could be read below the source: {0}")]
+    NoSource(String),
+    /// rsync could not be run here.
+    #[error(transparent)]
+    Program(#[from] Failure),
+    /// rsync gave up.
+    #[error("rsync failed ({exit}): {said}")]
+    Failed {
+        /// Its exit.
+        exit: Exit,
+        /// What it said last.
+        said: String,
+    },
+    /// rsync's figures are not to be understood.
+    #[error("rsync ended well, but its statistics are not to be understood: {0}")]
+    NoStatistics(String),
+}
+
+impl Job {
+    /// rsync's arguments.
+    fn arguments(&self) -> Vec<OsString> {
+        let mut args: Vec<OsString> = [
+            "-aHAXS",
+            "--numeric-ids",
+            "--delete",
+            "--delete-excluded",
+            "--stats",
+            "--no-h",
+            "--info=progress2",
+            "--secluded-args",
+            "--from0",
+        ]
+        .map(OsString::from)
+        .into();
+        let mut valued = |option: &str, value: &std::ffi::OsStr| {
+            let mut arg = OsString::from(option);
+            arg.push(value);
+            args.push(arg);
+        };
+        valued("--filter=merge ", self.rules.as_os_str());
+        for tree in &self.link_dest {
+            valued("--link-dest=", tree.as_os_str());
+        }
+        if let Some(rsh) = &self.rsh {
+            valued("--rsh=", rsh.as_ref());
+        }
+        if let Some(path) = self.rsync_path {
+            valued("--rsync-path=", path.as_ref());
+        }
+        if let Some(limit) = self.max_delete {
+            valued("--max-delete=", limit.to_string().as_ref());
+        }
+        if let Some(limit) = &self.bandwidth_limit {
+            valued("--bwlimit=", limit.as_ref());
+        }
+        if self.one_file_system {
+            args.push("--one-file-system".into());
+        }
+        if self.compress && self.rsh.is_some() {
+            args.push("--compress".into());
+        }
+        args.push("--".into());
+        let source = format!("{}/", self.source.trim_end_matches('/'));
+        args.push(
+            match self.rsh {
+                // The far rsync expands wildcards; a backslash takes their power.
+                Some(_) => format!("{STAND_IN}:{}", without_wildcards(&source)),
+                None => source,
+            }
+            .into(),
+        );
+        args.push(with_slash(&self.destination));
+        args
+    }
+
+    /// Copies, telling `progress` now and then how far it is.
+    pub async fn run(
+        self,
+        limits: Limits<'_>,
+        mut progress: impl FnMut(Progress),
+    ) -> Result<Transfer, TransferError> {
+        let program = Program::new("rsync").args(self.arguments()).called("rsync");
+        let mut running = program.input_file(self.lock).start()?;
+        let mut figures = stats::Reader::default();
+        let mut watchdog = Watchdog::new(&running, limits.stall_timeout);
+        let end = loop {
+            tokio::select! {
+                biased;
+                () = limits.cancel.cancelled() => break Err(TransferError::Cancelled),
+                () = tokio::time::sleep_until(limits.deadline) => break Err(TransferError::Deadline),
+                () = tokio::time::sleep_until(watchdog.next_look) => if watchdog.barks(&running) {
+                    break Err(TransferError::Stalled(limits.stall_timeout));
+                },
+                chunk = running.next() => match chunk? {
+                    Some(chunk) => if let Some(now) = figures.take(&chunk) {
+                        progress(now);
+                    },
+                    None => break Ok(()),
+                },
+            }
+        };
+        match end {
+            Err(error) => {
+                running.stop(GRACE).await;
+                Err(error)
+            }
+            Ok(()) => judge(&running.end().await, &figures),
+        }
+    }
+}
+
+/// Watches that bytes move: files, pipes and the connection together, so that
+/// a long look at unchanged files is no stall.
+struct Watchdog {
+    limit: Duration,
+    last: u64,
+    since: Instant,
+    next_look: Instant,
+}
+
+impl Watchdog {
+    fn new(running: &Running, limit: Duration) -> Self {
+        let now = Instant::now();
+        Watchdog { limit, last: running.bytes_moved(), since: now, next_look: now + limit / 8 }
+    }
+
+    /// Looks, and says whether nothing has moved for too long.
+    fn barks(&mut self, running: &Running) -> bool {
+        let now = Instant::now();
+        let moved = running.bytes_moved();
+        if moved != self.last {
+            (self.last, self.since) = (moved, now);
+        }
+        self.next_look = now + self.limit / 8;
+        now.duration_since(self.since) >= self.limit
+    }
+}
+
+/// What rsync's end means; see EXIT VALUES in rsync(1).
+fn judge(output: &Output, figures: &stats::Reader) -> Result<Transfer, TransferError> {
+    let said = || {
+        let lines = last_lines(&output.stderr, 2);
+        if lines.is_empty() { output.exit.to_string() } else { lines.join(" / ") }
+    };
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    if let Some(line) = stderr.lines().find(|line| is_full_store(line)) {
+        return Err(TransferError::StoreFull(printable(line)));
+    }
+    let ending = match output.exit {
+        Exit::Code(0) => Ending::Complete,
+        Exit::Code(24) => Ending::SourceChanged,
+        Exit::Code(23) => Ending::Incomplete,
+        Exit::Code(25) => Ending::TooManyDeletions,
+        // Socket I/O, protocol stream, timeouts; ssh's own failure.
+        Exit::Code(10 | 12 | 30 | 35 | 255) if !figures.is_complete() => {
+            return Err(TransferError::ConnectionLost(said()));
+        }
+        Exit::Code(127) => return Err(TransferError::NoRemoteRsync),
+        exit => return Err(TransferError::Failed { exit, said: said() }),
+    };
+    let statistics = figures.statistics().map_err(TransferError::NoStatistics)?;
+    if ending == Ending::Incomplete && statistics.files == 0 {
+        return Err(TransferError::NoSource(said()));
+    }
+    let complaints: Vec<&str> = stderr
+        .lines()
+        .filter(|line| line.starts_with("rsync: ") || line.starts_with("file has vanished: "))
+        .collect();
+    Ok(Transfer {
+        ending,
+        statistics,
+        stopped_deleting: ending == Ending::TooManyDeletions
+            || stderr.lines().any(|line| line.starts_with("Deletions stopped due to --max-delete limit")),
+        vanished: stderr.lines().filter(|line| line.contains(" has vanished: ")).count(),
+        complaints: complaints.iter().take(COMPLAINTS).map(|line| printable(line)).collect(),
+    })
+}
+
+/// Whether a line says that our side ran out of room; the sender's files may
+/// be called what they like.
+fn is_full_store(line: &str) -> bool {
+    let ours = ["rsync: [receiver] ", "rsync: [generator] ", "rsync: [Receiver] "];
+    ours.iter().any(|prefix| line.starts_with(prefix))
+        && (line.ends_with("No space left on device (28)") || line.ends_with("Disk quota exceeded (122)"))
+}
+
+fn without_wildcards(path: &str) -> String {
+    let mut safe = String::with_capacity(path.len());
+    for c in path.chars() {
+        if matches!(c, '*' | '?' | '[' | '\\') {
+            safe.push('\\');
+        }
+        safe.push(c);
+    }
+    safe
+}
+
+fn with_slash(path: &Path) -> OsString {
+    let mut path = path.as_os_str().to_owned();
+    path.push("/");
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    struct Place {
+        dir: tempfile::TempDir,
+    }
+
+    impl Place {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            for name in ["source", "copy"] {
+                std::fs::create_dir(dir.path().join(name)).unwrap();
+            }
+            std::fs::write(dir.path().join("rules"), "").unwrap();
+            Place { dir }
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.dir.path().join(name)
+        }
+
+        fn job(&self) -> Job {
+            Job {
+                source: self.path("source").to_str().unwrap().to_owned(),
+                destination: self.path("copy"),
+                link_dest: Vec::new(),
+                rules: self.path("rules"),
+                rsh: None,
+                rsync_path: None,
+                max_delete: None,
+                one_file_system: false,
+                compress: true,
+                bandwidth_limit: None,
+                lock: File::create(self.path("lock")).unwrap(),
+            }
+        }
+    }
+
+    async fn run(job: Job) -> Result<Transfer, TransferError> {
+        let cancel = CancellationToken::new();
+        let limits = Limits {
+            stall_timeout: Duration::from_secs(60),
+            deadline: Instant::now() + Duration::from_secs(60),
+            cancel: &cancel,
+        };
+        job.run(limits, |_| {}).await
+    }
+
+    #[tokio::test]
+    async fn a_copy_has_its_figures() {
+        let place = Place::new();
+        std::fs::write(place.path("source/a"), "12345").unwrap();
+        let transfer = run(place.job()).await.unwrap();
+        assert_eq!(transfer.ending, Ending::Complete);
+        assert_eq!((transfer.statistics.files, transfer.statistics.directories), (2, 1));
+        assert_eq!((transfer.statistics.bytes, transfer.statistics.changed), (5, 1));
+        assert_eq!(std::fs::read(place.path("copy/a")).unwrap(), b"12345");
+    }
+
+    #[tokio::test]
+    async fn deletions_stop_at_their_limit_and_say_so() {
+        let place = Place::new();
+        for number in 0..10 {
+            std::fs::write(place.path(&format!("copy/{number}")), "").unwrap();
+        }
+        std::fs::write(place.path("source/a"), "").unwrap();
+        let transfer = run(Job { max_delete: Some(3), ..place.job() }).await.unwrap();
+        assert_eq!(transfer.ending, Ending::TooManyDeletions);
+        assert!(transfer.stopped_deleting);
+        assert_eq!(transfer.statistics.deleted, 3);
+    }
+
+    #[tokio::test]
+    async fn a_source_that_is_gone_is_no_copy() {
+        let place = Place::new();
+        std::fs::write(place.path("copy/precious"), "").unwrap();
+        std::fs::remove_dir(place.path("source")).unwrap();
+        let error = run(place.job()).await.unwrap_err();
+        assert!(matches!(error, TransferError::NoSource(_)), "{error}");
+        assert!(place.path("copy/precious").exists());
+    }
+
+    #[tokio::test]
+    async fn a_host_without_rsync_is_told_apart() {
+        let place = Place::new();
+        let rsh = place.path("rsh");
+        std::fs::write(&rsh, "#!/bin/sh\necho 'sh: 1: rsync: not found' >&2\nexit 127\n").unwrap();
+        std::fs::set_permissions(&rsh, PermissionsExt::from_mode(0o755)).unwrap();
+        let job = Job { rsh: Some(rsh.to_str().unwrap().to_owned()), ..place.job() };
+        let error = run(job).await.unwrap_err();
+        assert!(matches!(error, TransferError::NoRemoteRsync), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_silent_far_side_is_given_up_with_all_its_processes() {
+        let place = Place::new();
+        let rsh = place.path("rsh");
+        let pid = place.path("pid");
+        std::fs::write(&rsh, format!("#!/bin/sh\necho $$ > {}\nexec sleep 1000\n", pid.display())).unwrap();
+        std::fs::set_permissions(&rsh, PermissionsExt::from_mode(0o755)).unwrap();
+        let job = Job { rsh: Some(rsh.to_str().unwrap().to_owned()), ..place.job() };
+        let cancel = CancellationToken::new();
+        let limits = Limits {
+            stall_timeout: Duration::from_secs(1),
+            deadline: Instant::now() + Duration::from_secs(600),
+            cancel: &cancel,
+        };
+        let error = job.run(limits, |_| {}).await.unwrap_err();
+        assert!(matches!(error, TransferError::Stalled(_)), "{error}");
+        let pid = std::fs::read_to_string(pid).unwrap();
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+        assert!(stat.is_err() || stat.unwrap().contains(") Z "));
+    }
+
+    #[tokio::test]
+    async fn a_source_may_be_called_anything() {
+        let place = Place::new();
+        let odd = place.path("source/a [b] *?\\ $(c) 'd'");
+        std::fs::create_dir(&odd).unwrap();
+        std::fs::write(odd.join("file"), "").unwrap();
+        // The far side is a plain rsync server on this machine.
+        let rsh = place.path("rsh");
+        std::fs::write(&rsh, "#!/bin/sh\nshift\nexec \"$@\"\n").unwrap();
+        std::fs::set_permissions(&rsh, PermissionsExt::from_mode(0o755)).unwrap();
+        let source = odd.to_str().unwrap().to_owned();
+        let job = Job { source, rsh: Some(rsh.to_str().unwrap().to_owned()), ..place.job() };
+        assert_eq!(run(job).await.unwrap().ending, Ending::Complete);
+        assert!(place.path("copy/file").exists());
+    }
+
+    #[test]
+    fn every_exit_has_its_meaning() {
+        let mut whole = stats::Reader::default();
+        whole.take(stats::SAMPLE.as_bytes());
+        let exit = |code, stderr: &str| {
+            judge(&Output { exit: Exit::Code(code), stdout: Vec::new(), stderr: stderr.into() }, &whole)
+        };
+        for (code, ending) in [
+            (0, Ending::Complete),
+            (23, Ending::Incomplete),
+            (24, Ending::SourceChanged),
+            (25, Ending::TooManyDeletions),
+        ] {
+            assert_eq!(exit(code, "").unwrap().ending, ending, "exit {code}");
+        }
+        let none = stats::Reader::default();
+        for code in [10, 12, 30, 35, 255] {
+            let output = Output { exit: Exit::Code(code), stdout: Vec::new(), stderr: Vec::new() };
+            assert!(matches!(judge(&output, &none), Err(TransferError::ConnectionLost(_))), "exit {code}");
+        }
+        for code in [1, 2, 3, 11, 14, 20, 22] {
+            assert!(matches!(exit(code, ""), Err(TransferError::Failed { .. })), "exit {code}");
+        }
+        let full = "rsync: [receiver] mkstemp \"/x\" failed: No space left on device (28)";
+        assert!(matches!(exit(23, full), Err(TransferError::StoreFull(_))));
+        assert!(matches!(exit(11, full), Err(TransferError::StoreFull(_))));
+        let theirs = "rsync: [sender] read errors mapping \"/No space left on device (28)";
+        assert_eq!(exit(23, theirs).unwrap().ending, Ending::Incomplete);
+        let both =
+            "Deletions stopped due to --max-delete limit (7 skipped)\nrsync: [sender] send_files failed";
+        assert!(exit(23, both).unwrap().stopped_deleting, "23 must not hide 25");
+        let killed = Output { exit: Exit::Signal(9), stdout: Vec::new(), stderr: Vec::new() };
+        assert!(matches!(judge(&killed, &whole), Err(TransferError::Failed { .. })));
+    }
+}
