@@ -30,6 +30,7 @@
 //! | [`logging`] | stderr, syslog |
 
 pub mod clock;
+pub mod fleet;
 pub mod host;
 pub mod lock;
 pub mod outcome;

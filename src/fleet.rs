@@ -1,0 +1,255 @@
+//! Many hosts: in which order, how many at once, and how to stop.
+//!
+//! One host never stops another: each yields a report, also one whose work
+//! panics, one that never ends when told to, and one that was never begun.
+
+use crate::clock::Clock;
+use crate::host::{Host, HostName};
+use crate::outcome::{HostReport, Outcome, Stage};
+use chrono::{DateTime, Utc};
+use std::collections::HashMap;
+use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::num::NonZeroUsize;
+use std::time::Duration;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+/// How long hosts get to end in order once the run is to stop.
+const ORDERLY_END: Duration = Duration::from_secs(8);
+
+/// The order in which hosts are begun. A host whose duration nobody knows may
+/// be a first copy, the longest of all: those come first, shuffled, so that
+/// no name is always last. Then the longest of last time, so that the run
+/// does not end with one long host and idle slots.
+pub fn order(mut hosts: Vec<Host>, last_duration: impl Fn(&HostName) -> Option<u64>) -> Vec<Host> {
+    let random = RandomState::new();
+    hosts.sort_by_cached_key(|host| match last_duration(&host.name) {
+        None => (0, random.hash_one(host.name.key())),
+        Some(seconds) => (1, u64::MAX - seconds),
+    });
+    hosts
+}
+
+/// Works on `jobs` hosts at once and gives each one's report to `done` as it
+/// comes. When `cancel` says so, no further host is begun; those under way are
+/// expected to notice it themselves, and are dropped if they do not.
+///
+/// Must be called inside a [`tokio::task::LocalSet`].
+pub async fn run<W, F>(
+    hosts: Vec<Host>,
+    jobs: NonZeroUsize,
+    clock: Clock,
+    cancel: &CancellationToken,
+    work: W,
+    mut done: impl FnMut(HostReport),
+) where
+    W: Fn(Host) -> F,
+    F: Future<Output = HostReport> + 'static,
+{
+    let mut waiting = hosts.into_iter();
+    let mut under_way = UnderWay { tasks: JoinSet::new(), begun: HashMap::new() };
+    let mut too_late = std::pin::pin!(cancelled_for(cancel, ORDERLY_END));
+    let mut aborted = false;
+    loop {
+        while under_way.tasks.len() < jobs.get() && !cancel.is_cancelled() {
+            let Some(host) = waiting.next() else { break };
+            let name = host.name.clone();
+            let task = under_way.tasks.spawn_local(work(host));
+            under_way.begun.insert(task.id(), (name, clock.now()));
+        }
+        let joined = tokio::select! {
+            joined = under_way.tasks.join_next_with_id() => joined,
+            () = &mut too_late, if !aborted => {
+                aborted = true;
+                under_way.tasks.abort_all();
+                continue;
+            }
+        };
+        match joined {
+            None => break,
+            Some(joined) => done(under_way.report(joined, clock.now())),
+        }
+    }
+    for host in waiting {
+        done(bare_report(&host.name, Outcome::Interrupted, clock.now(), clock.now()));
+    }
+}
+
+/// The tasks of hosts, and whose they are.
+struct UnderWay {
+    tasks: JoinSet<HostReport>,
+    begun: HashMap<Id, (HostName, DateTime<Utc>)>,
+}
+
+impl UnderWay {
+    fn report(&mut self, joined: Result<(Id, HostReport), JoinError>, now: DateTime<Utc>) -> HostReport {
+        let error = match joined {
+            Ok((id, report)) => {
+                self.begun.remove(&id);
+                return report;
+            }
+            Err(error) => error,
+        };
+        let outcome = if error.is_panic() {
+            let panic = error.to_string();
+            let why = format!("a fault in this program: {panic}\nplease report it, with the log of this run");
+            Outcome::Failed { stage: Stage::Internal, why }
+        } else {
+            Outcome::Interrupted
+        };
+        match self.begun.remove(&error.id()) {
+            Some((name, started)) => bare_report(&name, outcome, started, now),
+            None => HostReport { host: String::new(), ..bare_report_of("", outcome, now, now) },
+        }
+    }
+}
+
+/// Waits until the run has been cancelled for so long.
+async fn cancelled_for(cancel: &CancellationToken, long: Duration) {
+    cancel.cancelled().await;
+    tokio::time::sleep(long).await;
+}
+
+fn bare_report(
+    name: &HostName,
+    outcome: Outcome,
+    started: DateTime<Utc>,
+    finished: DateTime<Utc>,
+) -> HostReport {
+    bare_report_of(name.spelled(), outcome, started, finished)
+}
+
+/// A report of a host of which nothing is known but what became of it.
+pub fn bare_report_of(
+    name: &str,
+    outcome: Outcome,
+    started: DateTime<Utc>,
+    finished: DateTime<Utc>,
+) -> HostReport {
+    HostReport {
+        host: name.to_owned(),
+        outcome,
+        notes: Vec::new(),
+        started,
+        finished,
+        figures: None,
+        snapshots: None,
+        last_good: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::{Filesystems, Transport};
+    use std::cell::{Cell, RefCell};
+    use std::rc::Rc;
+    use tokio::task::LocalSet;
+
+    fn host(name: &str) -> Host {
+        Host {
+            name: name.parse().unwrap(),
+            address: name.to_owned(),
+            transport: Transport::Local,
+            user: "root".into(),
+            port: 22,
+            sudo: false,
+            source: "/".into(),
+            filesystems: Filesystems::Local,
+            exclude: Vec::new(),
+            hooks: true,
+        }
+    }
+
+    fn hosts(count: usize) -> Vec<Host> {
+        (0..count).map(|number| host(&format!("h{number}"))).collect()
+    }
+
+    fn clock() -> Clock {
+        Clock::starting_at(DateTime::<Utc>::UNIX_EPOCH)
+    }
+
+    fn skipped(host: &Host) -> HostReport {
+        bare_report(&host.name, Outcome::Skipped { why: String::new() }, clock().now(), clock().now())
+    }
+
+    const FOUR: NonZeroUsize = NonZeroUsize::new(4).unwrap();
+
+    #[test]
+    fn unknown_hosts_come_first_then_the_longest() {
+        let known = |name: &HostName| match name.key() {
+            "short" => Some(1),
+            "long" => Some(1000),
+            _ => None,
+        };
+        let ordered = order(vec![host("short"), host("new"), host("long"), host("newer")], known);
+        let names: Vec<&str> = ordered.iter().map(|host| host.name.key()).collect();
+        assert_eq!(names[2..], ["long", "short"]);
+    }
+
+    #[tokio::test]
+    async fn jobs_hosts_run_at_once_and_no_more() {
+        let (now, most) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let work = |host: Host| {
+            let (now, most) = (now.clone(), most.clone());
+            async move {
+                now.set(now.get() + 1);
+                most.set(now.get().max(most.get()));
+                for _ in 0..10 {
+                    tokio::task::yield_now().await;
+                }
+                now.set(now.get() - 1);
+                skipped(&host)
+            }
+        };
+        let mut count = 0;
+        let cancel = CancellationToken::new();
+        LocalSet::new().run_until(run(hosts(50), FOUR, clock(), &cancel, work, |_| count += 1)).await;
+        assert_eq!((count, most.get()), (50, 4));
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_that_hosts_failure_alone() {
+        let work = |host: Host| async move {
+            assert!(host.name.key() != "h3", "a fault for the test");
+            skipped(&host)
+        };
+        let reports = RefCell::new(Vec::new());
+        let cancel = CancellationToken::new();
+        let all = run(hosts(8), FOUR, clock(), &cancel, work, |report| reports.borrow_mut().push(report));
+        LocalSet::new().run_until(all).await;
+        let reports = reports.into_inner();
+        assert_eq!(reports.len(), 8);
+        let failed: Vec<_> = reports.iter().filter(|r| matches!(r.outcome, Outcome::Failed { .. })).collect();
+        assert_eq!(failed.len(), 1);
+        assert_eq!(failed[0].host, "h3");
+        assert!(failed[0].summary().contains("a fault for the test"), "{}", failed[0].summary());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stopped_run_begins_nothing_waits_a_while_and_reports_everyone() {
+        let cancel = CancellationToken::new();
+        let work = |host: Host| {
+            let cancel = cancel.clone();
+            async move {
+                if host.name.key() == "h1" {
+                    std::future::pending::<()>().await; // hears nothing
+                }
+                cancel.cancelled().await;
+                bare_report(&host.name, Outcome::Interrupted, clock().now(), clock().now())
+            }
+        };
+        let mut reports = Vec::new();
+        let all = run(hosts(10), FOUR, clock(), &cancel, work, |report| reports.push(report));
+        let stop = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            cancel.cancel();
+        };
+        let begin = tokio::time::Instant::now();
+        LocalSet::new().run_until(async { tokio::join!(all, stop) }).await;
+        assert!(begin.elapsed() < Duration::from_secs(15));
+        assert_eq!(reports.len(), 10);
+        assert!(reports.iter().all(|report| report.outcome == Outcome::Interrupted));
+    }
+}
