@@ -36,6 +36,7 @@ pub mod lock;
 pub mod outcome;
 pub mod process;
 pub mod remote;
+pub mod retention;
 pub mod settings;
 pub mod snapshot;
 pub mod store;
