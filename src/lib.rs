@@ -21,6 +21,7 @@
 //! | **edges** | **each talks to one thing outside** |
 //! | [`config`] | TOML to [`settings::Settings`], every fault at once |
 //! | [`process`] | the only place that starts programs |
+//! | [`https`] | HTTP clients: what they trust, what their failures mean |
 //! | [`inventory`] | NetBox, and the last good list |
 //! | [`lock`] | one run a host; the runtime directory |
 //! | [`remote`] | ssh, or this machine itself |
@@ -33,6 +34,7 @@ pub mod clock;
 pub mod fleet;
 pub mod host;
 pub mod lock;
+pub mod https;
 pub mod outcome;
 pub mod process;
 pub mod remote;
