@@ -39,6 +39,7 @@ pub mod outcome;
 pub mod process;
 pub mod remote;
 pub mod retention;
+pub mod report;
 pub mod settings;
 pub mod snapshot;
 pub mod store;

@@ -1,0 +1,156 @@
+//! Who hears how each host fared, beside the log.
+//!
+//! A [`Reporter`] tells Icinga of hosts as they finish, a few at a time and
+//! apart from the run itself: a slow Icinga holds no host up. [`metrics`]
+//! writes the textfile for Prometheus, [`summary`] the table that ends a run.
+//! Whether an undelivered report matters is the caller's business.
+
+pub mod icinga;
+
+use crate::outcome::HostReport;
+use crate::text::{printable, shortened};
+use icinga::Icinga;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// How many reports are on their way at once.
+const AT_ONCE: usize = 8;
+/// How many hosts a problem names before it only counts them.
+const NAMED: usize = 5;
+/// The longest that a host's name may be in a problem, in characters.
+const LONGEST_NAME: usize = 60;
+
+/// Tells Icinga of hosts, as they finish.
+#[derive(Debug)]
+pub struct Reporter {
+    icinga: Option<Arc<Icinga>>,
+    gate: Arc<Semaphore>,
+    deliveries: Mutex<Deliveries>,
+}
+
+/// What was handed in, in order, and the tasks that deliver it.
+#[derive(Debug, Default)]
+struct Deliveries {
+    hosts: Vec<String>,
+    tasks: JoinSet<(usize, Result<(), icinga::ReportError>)>,
+}
+
+impl Reporter {
+    /// A reporter to this Icinga, or to nobody.
+    pub fn start(icinga: Option<Icinga>) -> Self {
+        Reporter {
+            icinga: icinga.map(Arc::new),
+            gate: Arc::new(Semaphore::new(AT_ONCE)),
+            deliveries: Mutex::default(),
+        }
+    }
+
+    /// Sets one host's report on its way and returns at once. To be called
+    /// within a tokio runtime.
+    pub fn submit(&self, report: HostReport) {
+        let Some(icinga) = self.icinga.clone() else { return };
+        let gate = self.gate.clone();
+        let mut deliveries = self.deliveries();
+        let index = deliveries.hosts.len();
+        deliveries.hosts.push(report.host.clone());
+        deliveries.tasks.spawn(async move {
+            // Nobody closes the gate: the permit always comes.
+            let _permit = gate.acquire().await;
+            (index, icinga.send(&report).await)
+        });
+    }
+
+    /// Waits up to `grace` for what is under way, then gives up the rest.
+    /// Returns one line for each reason for which hosts went unreported,
+    /// fit to be shown; none if all were told of.
+    pub async fn finish(self, grace: Duration) -> Vec<String> {
+        let Deliveries { hosts, mut tasks } = std::mem::take(&mut *self.deliveries());
+        let mut fates: Vec<Option<Result<(), icinga::ReportError>>> = vec![None; hosts.len()];
+        // Past the grace, and after a panic, what has no fate is undelivered.
+        let _ = timeout(grace, async {
+            while let Some(done) = tasks.join_next().await {
+                if let Ok((index, fate)) = done {
+                    fates[index] = Some(fate);
+                }
+            }
+        })
+        .await;
+        problems(hosts.iter().zip(fates).filter_map(|(host, fate)| match fate {
+            Some(Ok(())) => None,
+            Some(Err(error)) => Some((host.as_str(), error.to_string())),
+            None => Some((host.as_str(), "the run ended before the result was delivered".to_owned())),
+        }))
+    }
+
+    fn deliveries(&self) -> MutexGuard<'_, Deliveries> {
+        self.deliveries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One line for each reason: 200 hosts that failed alike are one problem.
+fn problems<'a>(undelivered: impl Iterator<Item = (&'a str, String)>) -> Vec<String> {
+    let mut by_reason: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (host, reason) in undelivered {
+        by_reason.entry(reason).or_default().push(host);
+    }
+    by_reason
+        .into_iter()
+        .map(|(reason, mut hosts)| {
+            hosts.sort_unstable();
+            format!("Icinga was not told of {}: {reason}", listed(&hosts))
+        })
+        .collect()
+}
+
+/// `vpn`; or `200 hosts (a, b, c, d, e and 195 more)`.
+fn listed(hosts: &[&str]) -> String {
+    let named: Vec<String> = hosts.iter().take(NAMED).map(|host| shown_name(host, LONGEST_NAME)).collect();
+    let named = named.join(", ");
+    match hosts.len() {
+        1 => named,
+        count @ 2..=NAMED => format!("{count} hosts ({named})"),
+        count => format!("{count} hosts ({named} and {} more)", count - NAMED),
+    }
+}
+
+/// A host's name for a person, of at most `limit` characters.
+fn shown_name(host: &str, limit: usize) -> String {
+    if host.is_empty() { "(no name)".to_owned() } else { shortened(&printable(host), limit) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_that_failed_alike_are_one_problem() {
+        let names: Vec<String> = (0..200).map(|n| format!("web{n:03}")).collect();
+        let down = names.iter().map(|name| (name.as_str(), "it is down".to_owned()));
+        let odd = [("", "the name is empty".to_owned()), ("a\nb", "the name is odd".to_owned())];
+        assert_eq!(
+            problems(down.chain(odd)),
+            [
+                "Icinga was not told of 200 hosts (web000, web001, web002, web003, web004 and 195 more): it is down",
+                "Icinga was not told of (no name): the name is empty",
+                "Icinga was not told of a\\nb: the name is odd",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_few_hosts_are_all_named() {
+        assert_eq!(listed(&["a"]), "a");
+        assert_eq!(listed(&["a", "b", "c", "d", "e"]), "5 hosts (a, b, c, d, e)");
+        assert_eq!(listed(&["a", "b", "c", "d", "e", "f"]), "6 hosts (a, b, c, d, e and 1 more)");
+    }
+
+    #[tokio::test]
+    async fn without_an_icinga_there_is_nobody_to_tell() {
+        let reporter = Reporter::start(None);
+        assert!(reporter.finish(Duration::ZERO).await.is_empty());
+    }
+}

@@ -1,0 +1,517 @@
+//! Passive check results to Icinga 2's API, one a host.
+//!
+//! The service is named (`HOST!SERVICE`), never looked for with a filter: a
+//! name cannot become an expression, and the API user needs no permission for
+//! filters. Only an answer whose every entry says so counts as delivered.
+//!
+//! The answers that are told apart here were recorded (`tests/recorded/icinga`)
+//! or are in Icinga's `lib/icinga/apiactions.cpp` and
+//! `lib/remote/actionshandler.cpp`.
+
+use crate::https::{self, ClientError};
+use crate::outcome::{HostReport, Outcome};
+use crate::settings;
+use crate::text::{printable, printable_bytes, shortened};
+use chrono::{DateTime, Utc};
+use reqwest::Client;
+use reqwest::header::ACCEPT;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use url::Url;
+
+/// For one request, from connecting to the last byte of the answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait before each further try.
+const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
+/// More than any answer to a single result, in bytes.
+const LONGEST_ANSWER: usize = 64 * 1024;
+/// The longest first line of a check's output, in characters.
+const LONGEST_SUMMARY: usize = 1000;
+/// The longest line below it, in characters.
+const LONGEST_DETAIL: usize = 500;
+/// The longest output altogether, in bytes.
+const LONGEST_OUTPUT: usize = 8 * 1024;
+/// How much of what Icinga says is passed on, in characters.
+const LONGEST_QUOTE: usize = 200;
+
+/// A result that Icinga did not take. The text does not name the host, so that
+/// it is the same for all hosts that fare alike.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReportError {
+    /// No client can be made.
+    #[error("cannot talk to Icinga: {0}")]
+    Setup(String),
+    /// There can be no host of this name in Icinga.
+    #[error("no host can have such a name in Icinga: it is empty, or has `!` or a control character in it")]
+    UnfitName,
+    /// It could not be asked, or had trouble of its own; worth another try.
+    #[error("{0}")]
+    Unavailable(String),
+    /// It said no, or cannot be trusted to be it; another try would not help.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl From<ClientError> for ReportError {
+    fn from(error: ClientError) -> Self {
+        ReportError::Setup(error.to_string())
+    }
+}
+
+/// What every result of a run says alike.
+#[derive(Debug, Clone)]
+struct Check {
+    /// This backup server's name.
+    server: String,
+    /// The service's name, the same on every host.
+    service: String,
+    /// How long a result stays fresh.
+    ttl: Duration,
+}
+
+/// An Icinga to tell.
+#[derive(Debug)]
+pub struct Icinga {
+    client: Client,
+    endpoint: Url,
+    user: String,
+    password: SecretString,
+    check: Check,
+    /// The tries of one host were all in vain: until something comes through
+    /// again, no other host gets more than one.
+    down: AtomicBool,
+}
+
+impl Icinga {
+    /// The Icinga of the configuration; `server` is this backup server's name.
+    /// Nothing is asked yet.
+    pub fn new(settings: &settings::Icinga, server: &str) -> Result<Self, ReportError> {
+        let endpoint = settings.url.join("v1/actions/process-check-result").map_err(|error| {
+            ReportError::Setup(format!("`{}` cannot be its URL: {error}", https::shown(&settings.url)))
+        })?;
+        Ok(Icinga {
+            client: https::client(&settings.url, settings.ca_file.as_deref(), TIMEOUT)?,
+            endpoint,
+            user: settings.user.clone(),
+            password: settings.password.clone(),
+            check: Check { server: server.to_owned(), service: settings.service.clone(), ttl: settings.ttl },
+            down: AtomicBool::new(false),
+        })
+    }
+
+    /// Tells of one host. Three tries at most, a few seconds apart.
+    pub async fn send(&self, report: &HostReport) -> Result<(), ReportError> {
+        let result = check_result(report, &self.check)?;
+        let mut pauses = PAUSES.iter();
+        loop {
+            let outcome = self.try_once(&report.host, &result).await;
+            if !matches!(outcome, Err(ReportError::Unavailable(_))) {
+                self.down.store(false, Ordering::Relaxed);
+                return outcome;
+            }
+            match pauses.next() {
+                Some(pause) if !self.down.load(Ordering::Relaxed) => tokio::time::sleep(*pause).await,
+                _ => {
+                    self.down.store(true, Ordering::Relaxed);
+                    return outcome;
+                }
+            }
+        }
+    }
+
+    async fn try_once(&self, host: &str, result: &Value) -> Result<(), ReportError> {
+        let request = self
+            .client
+            .post(self.endpoint.clone())
+            .header(ACCEPT, "application/json")
+            .basic_auth(&self.user, Some(self.password.expose_secret()))
+            .json(result);
+        match https::ask(request, LONGEST_ANSWER).await {
+            Ok(answer) => {
+                verdict(answer.status.as_u16(), &answer.body, &object(host, &self.check.service), &self.check)
+            }
+            Err(failure) => {
+                let hint =
+                    failure.hint.unwrap_or("is Icinga 2 running there, and may this machine reach it?");
+                let why = format!("`{}`: {} ({hint})", https::shown(&self.endpoint), failure.why);
+                Err(if failure.transient { ReportError::Unavailable(why) } else { ReportError::Refused(why) })
+            }
+        }
+    }
+}
+
+/// The service's name in Icinga's API.
+fn object(host: &str, service: &str) -> String {
+    format!("{host}!{service}")
+}
+
+/// What is sent for a host.
+fn check_result(report: &HostReport, check: &Check) -> Result<Value, ReportError> {
+    if report.host.is_empty() || report.host.contains(|c: char| c == '!' || c.is_control()) {
+        return Err(ReportError::UnfitName);
+    }
+    Ok(json!({
+        "type": "Service",
+        "service": object(&report.host, &check.service),
+        "exit_status": report.severity().state(),
+        "plugin_output": plugin_output(report),
+        "performance_data": performance_data(report),
+        "check_source": check.server,
+        "execution_start": timestamp(report.started),
+        "execution_end": timestamp(report.finished),
+        "ttl": check.ttl.as_secs(),
+    }))
+}
+
+/// Seconds since 1970, to the millisecond.
+fn timestamp(time: DateTime<Utc>) -> f64 {
+    time.timestamp_millis() as f64 / 1000.0
+}
+
+/// One line that says it, and the details below; bounded, since the output of
+/// a hook may be in there.
+fn plugin_output(report: &HostReport) -> String {
+    let said = report.summary();
+    let said = if said.is_empty() { report.word() } else { &said };
+    let first = format!("{}: {said}", report.severity());
+    let mut output = shortened(&printable(&first), LONGEST_SUMMARY);
+    for line in report.details() {
+        let line = shortened(&printable(line), LONGEST_DETAIL);
+        if output.len() + line.len() + 1 > LONGEST_OUTPUT {
+            output.push_str("\n…");
+            break;
+        }
+        output.push('\n');
+        output.push_str(&line);
+    }
+    output
+}
+
+/// The figures that are known, as a plugin would print them. A host that was
+/// never begun took no time: a zero would only spoil the graph.
+fn performance_data(report: &HostReport) -> Vec<String> {
+    let mut data = Vec::new();
+    let begun = !matches!(report.outcome, Outcome::Skipped { .. }) && !report.duration().is_zero();
+    if begun {
+        data.push(format!("duration={}s;;;0", report.duration().as_millis() as f64 / 1000.0));
+    }
+    if let Some(figures) = report.figures {
+        data.push(format!("bytes={}B;;;0", figures.bytes));
+        data.push(format!("files={};;;0", figures.files));
+        data.push(format!("received={}B;;;0", figures.received));
+    }
+    if let Some(snapshots) = report.snapshots {
+        data.push(format!("snapshots={snapshots};;;0"));
+    }
+    data
+}
+
+/// What Icinga's answers have in common: `results` where it did something,
+/// else an error's `status`.
+#[derive(Debug, Default, Deserialize)]
+struct Body {
+    results: Option<Vec<Entry>>,
+    status: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Entry {
+    /// Older versions write `200.0`.
+    #[serde(default)]
+    code: f64,
+    #[serde(default)]
+    status: String,
+}
+
+/// What an answer means, be it of Icinga or of something in between.
+fn verdict(http: u16, body: &[u8], object: &str, check: &Check) -> Result<(), ReportError> {
+    let refused = |why: String| Err(ReportError::Refused(why));
+    let parsed = serde_json::from_slice::<Body>(body);
+    let is_json = parsed.is_ok();
+    let Body { results, status } = parsed.unwrap_or_default();
+    let quote = |said: &str| {
+        // The same text for every host, so that alike failures are one problem.
+        let said = said.trim().replace(object, &format!("HOST!{}", check.service));
+        shortened(&printable(&said), LONGEST_QUOTE)
+    };
+    let no_such_service = || {
+        format!(
+            "it knows no service `{}` on a host of exactly that name ({http}): create the service there, with passive checks; \
+             versions before 2.16.2 answer the same to an API user without the permission `actions/process-check-result`",
+            check.service,
+        )
+    };
+    match (http, results.as_deref()) {
+        (401, _) => refused(
+            "it does not accept the user and the password (401): compare `icinga.user` and the password with its `ApiUser` object"
+                .to_owned(),
+        ),
+        (404 | 500 | 200..=299, Some([])) => refused(no_such_service()),
+        (_, Some([first, rest @ ..])) => {
+            let entries = || std::iter::once(first).chain(rest);
+            match entries().find(|entry| !(200.0..300.0).contains(&entry.code)) {
+                Some(entry) if entry.code >= 500.0 => Err(ReportError::Unavailable(format!(
+                    "it could not take the result ({}): {}",
+                    entry.code,
+                    quote(&entry.status)
+                ))),
+                Some(entry) => {
+                    refused(format!("it did not take the result ({}): {}", entry.code, quote(&entry.status)))
+                }
+                None => match entries().find(|entry| entry.status.starts_with("Ignoring")) {
+                    Some(entry) => refused(format!("it dropped the result: {}", quote(&entry.status))),
+                    None if (200..300).contains(&http) => Ok(()),
+                    None => refused(format!("it answered {http}: {}", quote(&first.status))),
+                },
+            }
+        }
+        (403, None) if is_json => refused(
+            "its API user may not do this (403): give that `ApiUser` the permission `actions/process-check-result`"
+                .to_owned(),
+        ),
+        (404, None) if is_json => refused(no_such_service()),
+        (500..=599, None) => Err(ReportError::Unavailable(format!(
+            "it answered {http}: {}",
+            quote(&status.unwrap_or_else(|| printable_bytes(body)))
+        ))),
+        (_, None) if is_json && status.is_some() => {
+            refused(format!("it answered {http}: {}", quote(&status.unwrap_or_default())))
+        }
+        _ => refused(format!(
+            "it answered {http} with something else than Icinga's API does; does `icinga.url` point to Icinga 2's API? It said: {}",
+            quote(&String::from_utf8_lossy(body))
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::{Figures, Note, Severity, Stage};
+    use crate::snapshot::{SnapshotName, Verdict};
+    use chrono::{TimeDelta, TimeZone};
+
+    fn check() -> Check {
+        Check { server: "b32-1".into(), service: "BACKUP-b32-1".into(), ttl: Duration::from_secs(36 * 3600) }
+    }
+
+    fn good() -> HostReport {
+        let time = Utc.with_ymd_and_hms(2026, 11, 20, 2, 0, 5).unwrap();
+        HostReport {
+            host: "VPN".into(),
+            outcome: Outcome::Copied {
+                verdict: Verdict::Good,
+                why: String::new(),
+                snapshot: SnapshotName::at(time),
+            },
+            notes: Vec::new(),
+            started: time + TimeDelta::milliseconds(500),
+            finished: time + TimeDelta::milliseconds(12_700),
+            figures: Some(Figures { files: 10, bytes: 4096, received: 100, changed: 1, deleted: 0 }),
+            snapshots: Some(7),
+            last_good: Some(time),
+        }
+    }
+
+    #[test]
+    fn a_good_host_is_told_with_its_figures_under_the_inventorys_spelling() {
+        assert_eq!(
+            check_result(&good(), &check()).unwrap(),
+            json!({
+                "type": "Service",
+                "service": "VPN!BACKUP-b32-1",
+                "exit_status": 0,
+                "plugin_output": "OK: 10 files, 4.0 KiB, 100 B received in 12s",
+                "performance_data": [
+                    "duration=12.2s;;;0", "bytes=4096B;;;0", "files=10;;;0", "received=100B;;;0", "snapshots=7;;;0",
+                ],
+                "check_source": "b32-1",
+                "execution_start": 1_795_140_005.5,
+                "execution_end": 1_795_140_017.7,
+                "ttl": 129_600,
+            })
+        );
+    }
+
+    #[test]
+    fn what_is_sent_has_the_members_that_a_real_icinga_took() {
+        let recorded: Value =
+            serde_json::from_str(include_str!("../../tests/recorded/icinga/accepted-by-name.json")).unwrap();
+        let sent = check_result(&good(), &check()).unwrap();
+        let kinds = |value: &Value| {
+            let members = value.as_object().unwrap().iter();
+            let kind = |value: &Value| (value.is_string(), value.is_array(), value.is_number());
+            members.map(|(key, value)| (key.clone(), kind(value))).collect::<Vec<_>>()
+        };
+        assert_eq!(kinds(&sent), kinds(&recorded["request"]));
+    }
+
+    #[test]
+    fn a_failure_sends_its_details_and_only_known_figures() {
+        let mut report = good();
+        report.outcome = Outcome::Failed {
+            stage: Stage::Connect,
+            why: "no route to host\nssh: \u{1b}[31mconnect\nto\u{85}10.0.0.7".into(),
+        };
+        (report.figures, report.snapshots, report.last_good) = (None, None, None);
+        let sent = check_result(&report, &check()).unwrap();
+        assert_eq!(sent["exit_status"], 2);
+        assert_eq!(
+            sent["plugin_output"],
+            "CRITICAL: connect failed: no route to host; no good copy known\nssh: \\u{1b}[31mconnect\nto\\u{85}10.0.0.7"
+        );
+        assert_eq!(sent["performance_data"], json!(["duration=12.2s;;;0"]));
+    }
+
+    #[test]
+    fn a_host_that_was_not_begun_has_no_duration() {
+        let mut report = good();
+        report.figures = None;
+        report.outcome = Outcome::Interrupted;
+        report.finished = report.started;
+        assert_eq!(performance_data(&report), ["snapshots=7;;;0"]);
+    }
+
+    #[test]
+    fn a_good_copy_of_unknown_size_still_says_something() {
+        let mut report = good();
+        report.figures = None;
+        assert_eq!(plugin_output(&report), "OK: good");
+    }
+
+    #[test]
+    fn a_hook_that_prints_without_end_does_not_flood_icinga() {
+        let mut report = good();
+        let text = format!("{}\n{}", "x".repeat(5000), "yé\n".repeat(100_000));
+        report.notes.push(Note { severity: Severity::Critical, text });
+        let output = plugin_output(&report);
+        assert!(output.len() <= LONGEST_OUTPUT + "\n…".len(), "{}", output.len());
+        assert_eq!(output.lines().next().unwrap().chars().count(), LONGEST_SUMMARY);
+        assert!(output.ends_with("\nyé\n…"), "{:?}", &output[output.len() - 20..]);
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_an_object_is_not_sent() {
+        for host in ["", "a!b", "a\nb", "a\u{7f}", "\0"] {
+            let report = HostReport { host: host.into(), ..good() };
+            assert_eq!(check_result(&report, &check()), Err(ReportError::UnfitName), "{host:?}");
+        }
+        // Odd, yet harmless: it is data in a JSON string.
+        let report = HostReport { host: "$(id) \"\\\"".into(), ..good() };
+        assert_eq!(check_result(&report, &check()).unwrap()["service"], "$(id) \"\\\"!BACKUP-b32-1");
+    }
+
+    fn judged(http: u16, body: &str) -> Result<(), ReportError> {
+        verdict(http, body.as_bytes(), "vpn!BACKUP-b32-1", &check())
+    }
+
+    #[test]
+    fn the_recorded_answers_mean_what_they_mean() {
+        let recorded = [
+            (include_str!("../../tests/recorded/icinga/accepted-by-name.json"), None),
+            (
+                include_str!("../../tests/recorded/icinga/bad-password.json"),
+                Some("user and the password (401)"),
+            ),
+            (
+                include_str!("../../tests/recorded/icinga/no-such-service-by-name.json"),
+                Some("knows no service `BACKUP-b32-1` on a host of exactly that name (404)"),
+            ),
+            (
+                include_str!("../../tests/recorded/icinga/no-such-host.json"),
+                Some("(500): create the service"),
+            ),
+            (
+                include_str!("../../tests/recorded/icinga/missing-exit-status.json"),
+                Some("did not take the result (400): Parameter 'exit_status' is required."),
+            ),
+        ];
+        for (text, refusal) in recorded {
+            let recorded: Value = serde_json::from_str(text).unwrap();
+            let http = u16::try_from(recorded["status"].as_u64().unwrap()).unwrap();
+            match (judged(http, &recorded["body"].to_string()), refusal) {
+                (Ok(()), None) => {}
+                (Err(ReportError::Refused(why)), Some(part)) if why.contains(part) => {}
+                (judged, _) => panic!("{text} was judged {judged:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_that_only_looks_like_success_is_none() {
+        for (body, part, why) in [
+            (r#"{"results":[]}"#, "knows no service", "nothing was done"),
+            (
+                r#"{"results":[{"code":200,"status":"Ignoring passive check result for unreachable object 'vpn!BACKUP-b32-1'."}]}"#,
+                "dropped the result: Ignoring passive check result for unreachable object 'HOST!BACKUP-b32-1'.",
+                "dropped, and said with 200",
+            ),
+            (
+                r#"{"results":[{"code":200,"status":"ok"},{"code":403,"status":"Passive checks are disabled for object 'vpn!BACKUP-b32-1'."}]}"#,
+                "did not take the result (403): Passive checks are disabled for object 'HOST!BACKUP-b32-1'.",
+                "the second entry failed",
+            ),
+            (r#"{"results":[{"status":"ok"}]}"#, "did not take the result (0)", "no code is no success"),
+            ("<html>Welcome</html>", "does `icinga.url` point to Icinga 2's API?", "a login page, say"),
+            ("{}", "does `icinga.url` point to Icinga 2's API?", "some other API"),
+            ("", "does `icinga.url` point to Icinga 2's API?", "nothing at all"),
+        ] {
+            match judged(200, body) {
+                Err(ReportError::Refused(said)) if said.contains(part) => {}
+                judged => panic!("{why}: {body} was judged {judged:?}"),
+            }
+        }
+        assert_eq!(judged(200, r#"{"results":[{"code":200.0,"status":"ok"}]}"#), Ok(()), "an older version");
+    }
+
+    #[test]
+    fn only_the_servers_own_trouble_is_worth_another_try() {
+        for (http, body, again, why) in [
+            (503, "<html>\u{1b}[2J</html>", true, "a proxy whose Icinga restarts"),
+            (503, r#"{"error":503,"status":"Shutting down."}"#, true, "Icinga says so itself"),
+            (
+                503,
+                r#"{"results":[{"code":503,"status":"inactive"}]}"#,
+                true,
+                "an object that is being reloaded",
+            ),
+            (500, "", true, "who knows"),
+            (500, r#"{"results":[]}"#, false, "a filter without a match"),
+            (
+                403,
+                r#"{"error":403,"status":"Missing permission: actions/process-check-result"}"#,
+                false,
+                "2.16.2",
+            ),
+            (
+                409,
+                r#"{"results":[{"code":409,"status":"Newer check result already present."}]}"#,
+                false,
+                "late",
+            ),
+            (404, "<html>no such page</html>", false, "not Icinga"),
+        ] {
+            let judged = judged(http, body);
+            assert_eq!(matches!(judged, Err(ReportError::Unavailable(_))), again, "{why}: {judged:?}");
+            let said = judged.unwrap_err().to_string();
+            assert!(!said.contains('\u{1b}'), "{why}: {said:?}");
+        }
+    }
+
+    #[test]
+    fn the_password_is_not_in_the_debug_output() {
+        let settings = settings::Icinga {
+            url: "http://127.0.0.1:1/".parse().unwrap(),
+            user: "backup".into(),
+            password: "hunter2".to_owned().into(),
+            ca_file: None,
+            service: "BACKUP-b32-1".into(),
+            ttl: Duration::from_secs(60),
+        };
+        let icinga = Icinga::new(&settings, "b32-1").unwrap();
+        assert!(!format!("{icinga:?}").contains("hunter2"));
+    }
+}
