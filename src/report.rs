@@ -6,6 +6,7 @@
 //! Whether an undelivered report matters is the caller's business.
 
 pub mod icinga;
+pub mod metrics;
 
 use crate::outcome::HostReport;
 use crate::text::{printable, shortened};
