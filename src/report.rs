@@ -7,6 +7,7 @@
 
 pub mod icinga;
 pub mod metrics;
+pub mod summary;
 
 use crate::outcome::HostReport;
 use crate::text::{printable, shortened};

@@ -1,0 +1,205 @@
+//! The table that ends a run: every host, those that need a look at the end,
+//! where one sees them, and the count of all below.
+
+use super::shown_name;
+use crate::outcome::{HostReport, Outcome, Severity};
+use crate::snapshot::Verdict;
+use crate::text::{human_bytes, human_duration, printable, shortened};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// The widest line, in characters.
+const WIDTH: usize = 100;
+/// The longest name that is shown whole, in characters.
+const LONGEST_NAME: usize = 28;
+
+const HEADER: [&str; COLUMNS] = ["HOST", "RESULT", "FILES", "SIZE", "RECEIVED", "TIME", "SNAPSHOTS"];
+const COLUMNS: usize = 7;
+/// How many of the columns are words, which stand to the left.
+const WORDS: usize = 2;
+
+/// The table of a run that took so long, without a last line break. What is
+/// wrong with a host stands below it, cut to fit; the log has all of it.
+pub fn table(reports: &[HostReport], took: Duration) -> String {
+    let mut sorted: Vec<&HostReport> = reports.iter().collect();
+    sorted.sort_by_cached_key(|report| (report.severity(), report.host.to_lowercase()));
+    let rows: Vec<[String; COLUMNS]> = sorted.iter().map(|report| row(report)).collect();
+    let mut widths = HEADER.map(str::len);
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    if !rows.is_empty() {
+        push_line(&mut text, &HEADER.map(str::to_owned), &widths);
+    }
+    for (row, report) in rows.iter().zip(sorted) {
+        push_line(&mut text, row, &widths);
+        if report.severity() != Severity::Ok {
+            let problem = format!("  {}: {}", report.severity(), printable(&report.summary()));
+            text.push_str(&shortened(&problem, WIDTH));
+            text.push('\n');
+        }
+    }
+    text.push_str(&closing(reports, took));
+    text
+}
+
+fn row(report: &HostReport) -> [String; COLUMNS] {
+    let or_dash = |figure: Option<String>| figure.unwrap_or_else(|| "-".to_owned());
+    [
+        shown_name(&report.host, LONGEST_NAME),
+        result(report).to_owned(),
+        or_dash(report.figures.map(|figures| figures.files.to_string())),
+        or_dash(report.figures.map(|figures| human_bytes(figures.bytes))),
+        or_dash(report.figures.map(|figures| human_bytes(figures.received))),
+        or_dash(Some(report.duration()).filter(|took| !took.is_zero()).map(human_duration)),
+        or_dash(report.snapshots.map(|count| count.to_string())),
+    ]
+}
+
+/// A good copy with a failed hook is not called good and no more.
+fn result(report: &HostReport) -> &'static str {
+    if good_but(report) { "good, but" } else { report.word() }
+}
+
+fn good_but(report: &HostReport) -> bool {
+    report.severity() != Severity::Ok
+        && matches!(report.outcome, Outcome::Copied { verdict: Verdict::Good, .. })
+}
+
+fn push_line(text: &mut String, cells: &[String; COLUMNS], widths: &[usize; COLUMNS]) {
+    let mut line = String::new();
+    for (index, (cell, &width)) in cells.iter().zip(widths).enumerate() {
+        // Writing to a `String` does not fail.
+        let _ = match index {
+            0..WORDS => write!(line, "{cell:<width$}  "),
+            _ => write!(line, "{cell:>width$}  "),
+        };
+    }
+    text.push_str(line.trim_end());
+    text.push('\n');
+}
+
+/// `42 hosts: 40 good, 1 partial, 1 failed, in 1h02m`.
+fn closing(reports: &[HostReport], took: Duration) -> String {
+    let mut counts: Vec<(&str, usize)> =
+        ["good", "good with trouble", "partial", "suspect", "skipped", "interrupted", "failed"]
+            .map(|word| (word, 0))
+            .into();
+    for report in reports {
+        let word = if good_but(report) { "good with trouble" } else { report.word() };
+        match counts.iter_mut().find(|(known, _)| *known == word) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((word, 1)),
+        }
+    }
+    let counts: Vec<String> = counts
+        .iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(word, count)| format!("{count} {word}"))
+        .collect();
+    let hosts = match reports.len() {
+        0 => "no hosts".to_owned(),
+        1 => format!("1 host: {}", counts.join(", ")),
+        count => format!("{count} hosts: {}", counts.join(", ")),
+    };
+    format!("{hosts}, in {}", human_duration(took))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::{Figures, Note, Stage};
+    use crate::snapshot::SnapshotName;
+    use chrono::{TimeDelta, TimeZone, Utc};
+
+    fn report(host: &str, outcome: Outcome) -> HostReport {
+        let time = Utc.with_ymd_and_hms(2026, 11, 20, 2, 0, 5).unwrap();
+        HostReport {
+            host: host.into(),
+            outcome,
+            notes: Vec::new(),
+            started: time,
+            finished: time,
+            figures: None,
+            snapshots: None,
+            last_good: None,
+        }
+    }
+
+    fn copied(host: &str, verdict: Verdict, why: &str, files: u64, seconds: i64) -> HostReport {
+        let snapshot = SnapshotName::at(Utc.with_ymd_and_hms(2026, 11, 20, 2, 0, 5).unwrap());
+        let mut report = report(host, Outcome::Copied { verdict, why: why.into(), snapshot });
+        report.finished += TimeDelta::seconds(seconds);
+        report.figures =
+            Some(Figures { files, bytes: files * 5000, received: files * 7, changed: 1, deleted: 0 });
+        report.snapshots = Some(38);
+        report
+    }
+
+    #[test]
+    fn the_hosts_that_need_a_look_stand_at_the_end() {
+        let mut hook = copied("db-1", Verdict::Good, "", 412_003, 671);
+        hook.notes.push(Note {
+            severity: Severity::Critical,
+            text: "hook mysql failed (exit 1)\nno such db".into(),
+        });
+        let reports = [
+            report(
+                "web2",
+                Outcome::Failed {
+                    stage: Stage::Connect,
+                    why: "cannot reach `web2.example.org` port 22: no route to host; is it switched on?\nssh said".into(),
+                },
+            ),
+            copied("VPN", Verdict::Good, "", 84_123, 12),
+            copied("mail.example.org", Verdict::Partial, "3 files could not be read", 91, 4000),
+            hook,
+            report("", Outcome::Failed { stage: Stage::Inventory, why: "device 7 has no name".into() }),
+            copied("build", Verdict::Good, "", 9, 3),
+        ];
+        insta::assert_snapshot!(table(&reports, Duration::from_secs(3720)), @r"
+        HOST              RESULT      FILES       SIZE   RECEIVED    TIME  SNAPSHOTS
+        build             good            9   43.9 KiB       63 B    3.0s         38
+        VPN               good        84123  401.1 MiB  575.1 KiB     12s         38
+        mail.example.org  partial        91  444.3 KiB      637 B   1h06m         38
+          WARNING: partial copy: 3 files could not be read; 91 files, 444.3 KiB, 637 B received in 1h06m; n…
+        (no name)         failed          -          -          -       -          -
+          CRITICAL: inventory failed: device 7 has no name; no good copy known
+        db-1              good, but  412003    1.9 GiB    2.8 MiB  11m11s         38
+          CRITICAL: hook mysql failed (exit 1); 412003 files, 1.9 GiB, 2.8 MiB received in 11m11s
+        web2              failed          -          -          -       -          -
+          CRITICAL: connect failed: cannot reach `web2.example.org` port 22: no route to host; is it switch…
+        6 hosts: 2 good, 1 good with trouble, 1 partial, 2 failed, in 1h02m
+        ");
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_table_may_be_and_none_steers_the_terminal() {
+        let long = "x".repeat(300);
+        let hostile = report(
+            &format!("\u{1b}[2J{long}"),
+            Outcome::Failed { stage: Stage::Inventory, why: format!("`\u{1b}[31m\n{long}` {long}") },
+        );
+        let mut wide = copied(&long, Verdict::Suspect, &long, 999_999_999_999, 360_000);
+        wide.snapshots = Some(10_000);
+        let stopped = report("vpn", Outcome::Interrupted);
+        let text = table(&[hostile, wide, stopped], Duration::from_secs(360_000));
+        for line in text.lines() {
+            assert!(line.chars().count() <= WIDTH, "{line}");
+            assert!(!line.contains(char::is_control), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn one_host_and_none_are_counted_in_words() {
+        let one = [copied("vpn", Verdict::Good, "", 1, 1)];
+        let last = |reports: &[HostReport]| {
+            table(reports, Duration::from_secs(12)).lines().last().map(str::to_owned)
+        };
+        assert_eq!(last(&one).as_deref(), Some("1 host: 1 good, in 12s"));
+        assert_eq!(table(&[], Duration::from_secs(12)), "no hosts, in 12s");
+    }
+}
