@@ -33,13 +33,13 @@
 pub mod clock;
 pub mod fleet;
 pub mod host;
-pub mod lock;
 pub mod https;
+pub mod lock;
 pub mod outcome;
 pub mod process;
 pub mod remote;
-pub mod retention;
 pub mod report;
+pub mod retention;
 pub mod settings;
 pub mod snapshot;
 pub mod store;
