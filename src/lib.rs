@@ -32,6 +32,7 @@
 
 pub mod clock;
 pub mod fleet;
+pub mod guard;
 pub mod host;
 pub mod https;
 pub mod lock;
