@@ -36,6 +36,7 @@ pub mod guard;
 pub mod host;
 pub mod https;
 pub mod lock;
+pub mod logging;
 pub mod outcome;
 pub mod process;
 pub mod remote;
