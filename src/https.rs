@@ -180,7 +180,8 @@ fn failure(error: &reqwest::Error, begun: Instant) -> Failure {
 fn tls_hint(error: &rustls::Error) -> Option<&'static str> {
     use rustls::{CertificateError, Error};
     match error {
-        Error::InvalidCertificate(CertificateError::UnknownIssuer) => Some(
+        // Two CAs of one name, as every Icinga calls its own: a bad signature.
+        Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => Some(
             "if a private CA signed the server's certificate, name that CA's certificate with `ca_file`; if `ca_file` is set, it is not the CA that signed it",
         ),
         Error::InvalidCertificate(
@@ -201,15 +202,18 @@ fn root_cause(error: &(dyn Error + 'static)) -> String {
 }
 
 fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
-    chain(error).find_map(|e| {
-        // `io::Error` does not name what it wraps as its source.
-        let inner = e.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        e.downcast_ref().or_else(|| inner.and_then(|inner| inner.downcast_ref()))
-    })
+    chain(error).find_map(|e| e.downcast_ref())
 }
 
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |&e| e.source())
+    std::iter::successors(Some(error), |&e| {
+        // `io::Error` does not name what it wraps as its source, and TLS
+        // errors come wrapped in two of them.
+        match e.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => e.source(),
+        }
+    })
 }
 
 #[cfg(test)]
