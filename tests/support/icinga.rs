@@ -1,0 +1,238 @@
+//! A stand-in for Icinga 2's API: what the recorded answers of a real Icinga
+//! 2.13.6 show, over TLS on a free port of the loopback interface, with faults
+//! that can be switched on.
+//!
+//! It runs in a thread of its own, so that tests with and without a runtime,
+//! and tests that start the program as a child, can use it. It ends when it is
+//! dropped.
+
+#![allow(dead_code, reason = "no test binary needs all of it")]
+#![allow(missing_docs, clippy::unwrap_used, reason = "a support of tests fails by panicking")]
+
+use super::tls::{Authority, TlsListener};
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{Html, IntoResponse, Response};
+use serde_json::{Value, json};
+use std::collections::{BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
+use std::thread::JoinHandle;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+/// The API user that every stand-in knows.
+pub const USER: &str = "backup";
+/// That user's password.
+pub const PASSWORD: &str = "hunter2";
+/// The two, as HTTP's basic authentication has them.
+const AUTHORIZATION: &str = "Basic YmFja3VwOmh1bnRlcjI=";
+
+/// How a stand-in misbehaves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Fault {
+    #[default]
+    None,
+    /// Requests get 503 and an HTML page, as a proxy before Icinga sends it.
+    Unavailable,
+    /// The API user lacks the permission; from 2.16.2 on Icinga says so.
+    NoPermission,
+    /// 500 with empty results.
+    EmptyResults,
+    /// 200, and the result is dropped: the host's parent is unreachable.
+    Ignoring,
+    /// The service takes no passive results.
+    PassiveDisabled,
+    /// Requests are never answered.
+    Silence,
+    /// 200 and a page for people.
+    Html,
+}
+
+/// A running stand-in.
+pub struct Icinga {
+    address: SocketAddr,
+    folder: tempfile::TempDir,
+    shared: Arc<Shared>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    services: BTreeSet<String>,
+    fault: Fault,
+    /// For single requests, before `fault`.
+    next: VecDeque<Fault>,
+    requests: usize,
+    results: Vec<Value>,
+}
+
+impl Icinga {
+    /// A stand-in that knows these services, each as `host!service`.
+    pub fn start(services: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::new();
+        std::fs::write(folder.path().join("ca.pem"), authority.pem()).unwrap();
+        std::fs::write(folder.path().join("stranger.pem"), Authority::new().pem()).unwrap();
+        let acceptor = authority.acceptor(&["127.0.0.1", "localhost"]);
+
+        let shared = Arc::<Shared>::default();
+        shared.lock().services = services.iter().map(|service| (*service).to_owned()).collect();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (tell, told) = mpsc::channel();
+        let app = Router::new().fallback(answer).with_state(shared.clone());
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async move {
+                let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                tell.send(tcp.local_addr().unwrap()).unwrap();
+                tokio::select! {
+                    served = axum::serve(TlsListener { tcp, acceptor }, app) => served.unwrap(),
+                    _ = stopped => {}
+                }
+            });
+        });
+        let address = told.recv().unwrap();
+        Icinga { address, folder, shared, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// `https://127.0.0.1:PORT/`.
+    pub fn url(&self) -> String {
+        format!("https://{}/", self.address)
+    }
+
+    /// The CA that signed its certificate.
+    pub fn ca_file(&self) -> PathBuf {
+        self.folder.path().join("ca.pem")
+    }
+
+    /// A CA that did not sign its certificate.
+    pub fn stranger_ca_file(&self) -> PathBuf {
+        self.folder.path().join("stranger.pem")
+    }
+
+    /// A file with the password of [`USER`], made on demand.
+    pub fn password_file(&self) -> PathBuf {
+        let path: &Path = self.folder.path();
+        std::fs::write(path.join("password"), format!("{PASSWORD}\n")).unwrap();
+        path.join("password")
+    }
+
+    /// Makes it misbehave, or behave, from now on.
+    pub fn set_fault(&self, fault: Fault) {
+        self.shared.lock().fault = fault;
+    }
+
+    /// Makes it misbehave so for single requests, one after the other.
+    pub fn next_faults(&self, faults: &[Fault]) {
+        self.shared.lock().next.extend(faults);
+    }
+
+    /// How many requests came, whatever became of them.
+    pub fn requests(&self) -> usize {
+        self.shared.lock().requests
+    }
+
+    /// The bodies that it took as results, in order.
+    pub fn results(&self) -> Vec<Value> {
+        self.shared.lock().results.clone()
+    }
+
+    /// The last result that it took for a service, `host!service`.
+    pub fn result(&self, service: &str) -> Option<Value> {
+        self.results().into_iter().rev().find(|result| result["service"] == service)
+    }
+}
+
+impl Drop for Icinga {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.state.lock().unwrap()
+    }
+}
+
+async fn answer(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    let fault = {
+        let mut inner = shared.lock();
+        inner.requests += 1;
+        inner.next.pop_front().unwrap_or(inner.fault)
+    };
+    match fault {
+        Fault::Silence => std::future::pending().await,
+        Fault::Unavailable => {
+            return (StatusCode::SERVICE_UNAVAILABLE, Html("<h1>503 Service Unavailable</h1>"))
+                .into_response();
+        }
+        Fault::Html => return Html("<!doctype html><title>Welcome</title>").into_response(),
+        _ => {}
+    }
+    if headers.get(header::ACCEPT).is_none_or(|accept| accept != "application/json") {
+        let text = "<h1>Accept header is missing or not set to 'application/json'.</h1>";
+        return (StatusCode::BAD_REQUEST, Html(text)).into_response();
+    }
+    if headers.get(header::AUTHORIZATION).is_none_or(|sent| sent != AUTHORIZATION) {
+        return recorded(include_str!("../recorded/icinga/bad-password.json"));
+    }
+    if uri.path() != "/v1/actions/process-check-result" {
+        let body = json!({"error": 404, "status": format!("The requested path '{}' could not be found or the request method is not valid for this path.", uri.path())});
+        return json_answer(404, &body);
+    }
+    if fault == Fault::NoPermission {
+        let body = json!({"error": 403, "status": "Missing permission: actions/process-check-result"});
+        return json_answer(403, &body);
+    }
+    if fault == Fault::EmptyResults {
+        return recorded(include_str!("../recorded/icinga/no-such-host.json"));
+    }
+    let Ok(result) = serde_json::from_slice::<Value>(&body) else {
+        return json_answer(400, &json!({"error": 400, "status": "Invalid request body"}));
+    };
+    let service = result["service"].as_str().unwrap_or_default().to_owned();
+    let mut inner = shared.lock();
+    if result["type"] != "Service" || !inner.services.contains(&service) {
+        return recorded(include_str!("../recorded/icinga/no-such-service-by-name.json"));
+    }
+    let (code, status) = match fault {
+        Fault::Ignoring => {
+            (200, format!("Ignoring passive check result for unreachable object '{service}'."))
+        }
+        Fault::PassiveDisabled => (403, format!("Passive checks are disabled for object '{service}'.")),
+        _ if !result["exit_status"].is_number() => {
+            return recorded(include_str!("../recorded/icinga/missing-exit-status.json"));
+        }
+        _ => {
+            inner.results.push(result);
+            (200, format!("Successfully processed check result for object '{service}'."))
+        }
+    };
+    json_answer(code, &json!({"results": [{"code": code, "status": status}]}))
+}
+
+fn recorded(file: &str) -> Response {
+    let recorded: Value = serde_json::from_str(file).unwrap();
+    json_answer(recorded["status"].as_u64().unwrap().try_into().unwrap(), &recorded["body"])
+}
+
+fn json_answer(status: u16, body: &Value) -> Response {
+    let status = StatusCode::from_u16(status).unwrap();
+    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+}

@@ -1,0 +1,5 @@
+//! What the tests need around the program: stand-ins for the servers that it
+//! talks to.
+
+pub mod icinga;
+pub mod tls;
