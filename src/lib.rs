@@ -33,6 +33,7 @@
 pub mod clock;
 pub mod fleet;
 pub mod guard;
+pub mod config;
 pub mod host;
 pub mod https;
 pub mod lock;
