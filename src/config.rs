@@ -11,6 +11,8 @@
 
 mod document;
 mod environment;
+#[cfg(test)]
+mod example;
 mod fault;
 mod files;
 mod hosts;

@@ -57,6 +57,12 @@ impl<'a> Document<'a> {
         faults.sort_by_key(Fault::place);
         if faults.is_empty() { Ok(self.warnings.into_inner()) } else { Err(faults) }
     }
+
+    /// Every option and section that was asked for, by its full name.
+    #[cfg(test)]
+    pub(super) fn known(&self) -> BTreeSet<String> {
+        self.known.borrow().clone()
+    }
 }
 
 impl Unknown {
