@@ -35,7 +35,7 @@ pub(super) const DATASET: &str = "a ZFS dataset such as `\"data\"` or `\"tank/ba
      `.` and `:`, parts separated by single `/`, a letter first, at most 90 bytes";
 /// For [`root_url`].
 pub(super) const ROOT_URL: &str = "an http or https address such as `\"https://monitor.example.org/\"`, without user, password, `?` and `#`";
-/// For [`line`].
+/// For [`line()`].
 pub(super) const LINE: &str = "one line of text, and not empty";
 
 const LONGEST_DURATION: u64 = 365 * 24 * 3600;
