@@ -38,6 +38,7 @@ pub mod host;
 pub mod https;
 pub mod lock;
 pub mod logging;
+pub mod inventory;
 pub mod outcome;
 pub mod process;
 pub mod remote;

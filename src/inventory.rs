@@ -1,0 +1,209 @@
+//! Where hosts come from: NetBox, the last good list of it, and the static
+//! hosts of the configuration.
+//!
+//! A host that should be backed up and is not must be heard of. So a host that
+//! cannot be backed up is a [`Fault`] and not a gap; an answer of NetBox that
+//! is missing, empty or much shorter than the last good one is not believed,
+//! and the last good list fills in; and all of that is a warning, which fails
+//! the run's exit code. This module does not know how hosts are backed up.
+
+mod file;
+mod netbox;
+mod resolve;
+mod select;
+
+pub use resolve::forced;
+pub use select::{SelectError, Selection, Unknown, select};
+
+use crate::host::{Host, HostName};
+use crate::settings::{NetBox, Settings};
+use crate::text::printable;
+use chrono::{DateTime, Utc};
+use file::Saved;
+use netbox::Listed;
+use std::collections::HashSet;
+use std::path::Path;
+
+/// The hosts of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Inventory {
+    /// Every host that can be backed up, its settings resolved, sorted by
+    /// name.
+    pub hosts: Vec<Host>,
+    /// Every host that should be and cannot be, sorted by name.
+    pub faults: Vec<Fault>,
+    /// What makes the list doubtful; any of it fails the run's exit code.
+    pub warnings: Vec<String>,
+    /// What is worth a line in the log, and no more.
+    pub notes: Vec<String>,
+}
+
+/// A host that cannot be backed up; nobody else will notice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The name as the inventory spells it, which may hold anything; empty for
+    /// a nameless host.
+    pub name: String,
+    /// Why not, and what to do. Printable.
+    pub why: String,
+}
+
+/// There are no hosts at all to begin with: why, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct InventoryError(String);
+
+/// The inventory, asked once a run. `saved_at` is the time of the run; a good
+/// list is kept under it.
+///
+/// # Errors
+/// No host can be known: NetBox gives no list, none was kept, and no static
+/// host is configured.
+pub async fn load(settings: &Settings, saved_at: DateTime<Utc>) -> Result<Inventory, InventoryError> {
+    let has_static = settings.hosts.values().any(|own| own.listed);
+    let Some(netbox) = &settings.netbox else {
+        if !has_static {
+            let why = "no host is configured: set `[inventory.netbox]`, or list hosts as `[hosts.NAME]`";
+            return Err(InventoryError(why.to_owned()));
+        }
+        return Ok(assemble(settings, Decision::default(), Vec::new()));
+    };
+    let state_dir = &settings.state_dir;
+    let mut warnings = Vec::new();
+    let (answer, odd) = match netbox::list(netbox).await {
+        Ok(listing) => (Ok(listing.hosts), listing.warnings),
+        Err(error) => (Err(error.to_string()), Vec::new()),
+    };
+    warnings.extend(odd);
+    let saved = file::read(state_dir).unwrap_or_else(|why| {
+        warnings.push(why);
+        None
+    });
+    let mut decision = decide(answer, saved, netbox, &file::path(state_dir));
+    if let Some(why) = decision.nothing.take() {
+        if !has_static {
+            return Err(InventoryError([warnings, vec![why]].concat().join("; ")));
+        }
+        decision.warnings.push(format!("{why}; only the hosts of the configuration are backed up"));
+    }
+    if decision.keep
+        && let Err(e) = file::write(state_dir, saved_at, &decision.hosts)
+    {
+        let path = file::path(state_dir);
+        warnings.push(format!(
+            "cannot keep NetBox's list as `{}`: {e}; it will be missing when NetBox is down; check `state_dir`",
+            path.display()
+        ));
+    }
+    Ok(assemble(settings, decision, warnings))
+}
+
+/// What to make of NetBox's answer.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Decision {
+    /// NetBox's hosts for this run.
+    hosts: Vec<Listed>,
+    /// Names that were in the last good list and have left it.
+    gone: Vec<HostName>,
+    /// Whether the hosts are the new good list.
+    keep: bool,
+    warnings: Vec<String>,
+    /// Why none of NetBox's hosts are known, and what to do.
+    nothing: Option<String>,
+}
+
+/// Weighs NetBox's answer against the last good list.
+fn decide(
+    answer: Result<Vec<Listed>, String>,
+    saved: Option<Saved>,
+    netbox: &NetBox,
+    path: &Path,
+) -> Decision {
+    let saved = saved.filter(|saved| !saved.hosts.is_empty());
+    let (fresh, saved) = match (answer, saved) {
+        (Err(why), None) => {
+            let nothing = Some(format!(
+                "{why}; no earlier list of its hosts was kept: make NetBox answer, or name hosts as `[hosts.NAME]`"
+            ));
+            return Decision { nothing, ..Decision::default() };
+        }
+        (Err(why), Some(saved)) => {
+            let warning =
+                format!("{why}; its list of {} is used ({})", when(saved.at), hosts(saved.hosts.len()));
+            return Decision { hosts: saved.hosts, warnings: vec![warning], ..Decision::default() };
+        }
+        (Ok(fresh), None) if fresh.is_empty() => {
+            let nothing = Some(format!(
+                "NetBox knows no host with the tag `{}` and a status of `{}`: tag the hosts, or look at the token, \
+                 since one without the right to view hosts gets an empty list",
+                printable(&netbox.tag),
+                printable(&netbox.statuses.join("`, `"))
+            ));
+            return Decision { nothing, ..Decision::default() };
+        }
+        (Ok(fresh), None) => return Decision { hosts: fresh, keep: true, ..Decision::default() },
+        (Ok(fresh), Some(saved)) => (fresh, saved),
+    };
+    let names: HashSet<String> = fresh.iter().map(identity).collect();
+    let before = saved.hosts.len();
+    let kept_at = when(saved.at);
+    let missing: Vec<Listed> =
+        saved.hosts.into_iter().filter(|machine| !names.contains(&identity(machine))).collect();
+    let still = before - missing.len();
+    let share = usize::from(netbox.max_shrink_percent);
+    if !fresh.is_empty() && still * 100 >= before * share {
+        let gone = missing.iter().filter_map(|machine| machine.name.as_ref()?.parse().ok()).collect();
+        return Decision { hosts: fresh, gone, keep: true, ..Decision::default() };
+    }
+    let warning = format!(
+        "NetBox lists only {} of the {} that it listed on {}, which is not believed (`max_shrink_percent` is {share}): \
+         the {} missing are backed up as before. If they are meant to be gone, remove `{}`; \
+         if not, look at the token, since one without the right to view a host does not get it",
+        still,
+        hosts(before),
+        kept_at,
+        missing.len(),
+        path.display()
+    );
+    let hosts = fresh.into_iter().chain(missing).collect();
+    Decision { hosts, warnings: vec![warning], ..Decision::default() }
+}
+
+/// What a host is known by from one list to the next.
+fn identity(machine: &Listed) -> String {
+    match &machine.name {
+        Some(name) => name.to_lowercase(),
+        // No name has a blank before it that parses; unfit ones may collide
+        // with this only to be reported once.
+        None => format!(" {} {}", machine.kind, machine.id),
+    }
+}
+
+fn when(at: DateTime<Utc>) -> String {
+    at.format("%Y-%m-%d %H:%M UTC").to_string()
+}
+
+fn hosts(count: usize) -> String {
+    if count == 1 { "1 host".to_owned() } else { format!("{count} hosts") }
+}
+
+fn assemble(settings: &Settings, decision: Decision, mut warnings: Vec<String>) -> Inventory {
+    warnings.extend(decision.warnings);
+    let resolved = resolve::resolve(settings, decision.hosts);
+    let is_here = |name: &HostName| resolved.hosts.binary_search_by(|host| host.name.cmp(name)).is_ok();
+    let mut notes: Vec<String> = decision
+        .gone
+        .iter()
+        .filter(|name| !is_here(name))
+        .map(|name| format!("{name} left NetBox's list; its snapshots are kept"))
+        .collect();
+    notes.extend(resolved.unused.iter().map(|name| {
+        format!(
+            "`[hosts.{name}]` has `listed = false`, and NetBox does not list that host: it is not backed up"
+        )
+    }));
+    Inventory { hosts: resolved.hosts, faults: resolved.faults, warnings, notes }
+}
+
+#[cfg(test)]
+mod tests;

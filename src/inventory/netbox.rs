@@ -1,0 +1,290 @@
+//! NetBox's REST API: the devices and virtual machines that bear a tag.
+//!
+//! What the API does was recorded from NetBox 4.6.8 (`tests/recorded/netbox`):
+//! `tag=` takes a slug and answers 400 to one that no tag has; an unknown
+//! filter is ignored, so tags and statuses are checked again here; lists come
+//! in pages, each with the absolute URL of the next. That URL is built from
+//! the request's `Host` header and can name another origin behind a proxy:
+//! only its query is taken, so the token never leaves the configured server.
+//!
+//! This module does not know which names are fit for a host, nor what to do
+//! when NetBox does not answer.
+
+mod answers;
+mod request;
+
+use crate::settings::NetBox;
+use crate::text::printable;
+use answers::{Machine, Page, Tag};
+use request::{NetBoxError, Session};
+use reqwest::StatusCode;
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+use std::fmt;
+
+/// The whole list may take this many times the timeout of one request; ten
+/// thousand hosts are twenty pages a kind.
+const LONGEST_LIST: u32 = 20;
+
+/// Hosts asked for at once. NetBox's own largest page is 1000 by default.
+const PAGE: &str = "500";
+
+/// Objects that may be answered beyond NetBox's own count before the list is
+/// taken for an endless one; some may be added while it is read.
+const SLACK: usize = 1000;
+
+/// What a host is in NetBox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Kind {
+    /// Hardware, `dcim/devices`.
+    Device,
+    /// `virtualization/virtual-machines`.
+    VirtualMachine,
+}
+
+impl Kind {
+    fn endpoint(self) -> &'static str {
+        match self {
+            Kind::Device => "api/dcim/devices/",
+            Kind::VirtualMachine => "api/virtualization/virtual-machines/",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Kind::Device => "device",
+            Kind::VirtualMachine => "virtual machine",
+        })
+    }
+}
+
+/// A host as NetBox lists it; nothing of it has been checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Listed {
+    /// What it is.
+    pub kind: Kind,
+    /// NetBox's number for it, within its kind.
+    pub id: u64,
+    /// Its name; a device need not have one.
+    pub name: Option<String>,
+    /// Its primary IP address with a prefix length, `10.0.0.7/24`.
+    pub primary_ip: Option<String>,
+}
+
+/// What NetBox listed.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// The hosts that bear the tag and have one of the statuses.
+    pub hosts: Vec<Listed>,
+    /// What was odd about the answer.
+    pub warnings: Vec<String>,
+}
+
+/// Asks NetBox for every host with the tag and one of the statuses.
+pub(super) async fn list(netbox: &NetBox) -> Result<Listing, NetBoxError> {
+    let session = Session::new(netbox)?;
+    let longest = netbox.timeout.saturating_mul(LONGEST_LIST);
+    tokio::time::timeout(longest, session.list()).await.unwrap_or_else(|_| {
+        let why = format!("its list was not complete after {} s", longest.as_secs());
+        Err(session.error(&session.root, why, Some("NetBox is too slow; look at its load".to_owned())))
+    })
+}
+
+/// The slug of the configured tag, and whether NetBox itself named it.
+struct Slug {
+    slug: String,
+    confirmed: bool,
+}
+
+impl Session<'_> {
+    async fn list(&self) -> Result<Listing, NetBoxError> {
+        let slug = self.slug().await?;
+        let (devices, machines) =
+            tokio::try_join!(self.kind(Kind::Device, &slug), self.kind(Kind::VirtualMachine, &slug))?;
+        let mut listing = Listing::default();
+        let mut refused = Vec::new();
+        let (mut untagged, mut other_status) = (0, 0);
+        for (kind, found) in [(Kind::Device, devices), (Kind::VirtualMachine, machines)] {
+            if found.seen < found.count {
+                listing.warnings.push(format!(
+                    "NetBox counts {} {kind}s and listed {}: the list changed while it was read, \
+                     and a host may be missing from this run",
+                    found.count, found.seen
+                ));
+            }
+            untagged += found.untagged;
+            other_status += found.other_status;
+            listing.hosts.extend(found.hosts);
+            refused.extend(found.refused);
+        }
+        if let [one, other] = refused.as_slice()
+            && one.why == other.why
+        {
+            return Err(refused.swap_remove(0));
+        }
+        for (count, what) in [
+            (untagged, format!("the tag `{}`", printable(&self.netbox.tag))),
+            (other_status, format!("a status of `{}`", printable(&self.netbox.statuses.join("`, `")))),
+        ] {
+            if count > 0 {
+                listing.warnings.push(format!(
+                    "NetBox answered with {} without {what}: it ignored the filter; they are not backed up",
+                    if count == 1 { "1 object".to_owned() } else { format!("{count} objects") }
+                ));
+            }
+        }
+        Ok(listing)
+    }
+
+    /// The slug to filter by. Tags can be hidden from a token that may see
+    /// hosts; then the configured text has to do.
+    async fn slug(&self) -> Result<Slug, NetBoxError> {
+        let tag = self.netbox.tag.trim();
+        for filter in ["name", "slug"] {
+            let mut url = self.url("api/extras/tags/")?;
+            url.query_pairs_mut().append_pair(filter, tag).append_pair("limit", PAGE);
+            let found: Page<Tag> = match self.get(&url).await {
+                Ok(page) => page,
+                Err(error) if error.status == Some(StatusCode::FORBIDDEN) => break,
+                Err(error) => return Err(error),
+            };
+            let found = found
+                .results
+                .into_iter()
+                .find(|t| if filter == "name" { t.name == tag } else { t.slug == tag });
+            if let Some(found) = found {
+                return Ok(Slug { slug: found.slug, confirmed: true });
+            }
+        }
+        let slug = answers::slugify(tag);
+        if slug.is_empty() {
+            let why = format!("no tag with the name `{tag}` can be seen");
+            let hint = "create it, or fix `inventory.netbox.tag`".to_owned();
+            return Err(self.error(&self.root, why, Some(hint)));
+        }
+        Ok(Slug { slug, confirmed: false })
+    }
+
+    /// One kind of host. Each kind has statuses that the other lacks
+    /// (`inventory`, `paused`), and its endpoint refuses those that it lacks;
+    /// then its hosts of any status are asked for, and chosen here. A status
+    /// that both refuse is a misspelt one.
+    async fn kind(&self, kind: Kind, slug: &Slug) -> Result<Found, NetBoxError> {
+        match self.pages(kind, slug, &self.netbox.statuses).await {
+            Err(error) if error.is_about("status") => {
+                let found = self.pages(kind, slug, &[]).await?;
+                Ok(Found { refused: Some(error), other_status: 0, ..found })
+            }
+            found => found,
+        }
+    }
+
+    /// Every page of one kind of host.
+    async fn pages(&self, kind: Kind, slug: &Slug, statuses: &[String]) -> Result<Found, NetBoxError> {
+        let endpoint = self.url(kind.endpoint())?;
+        let mut url = endpoint.clone();
+        {
+            let mut query = url.query_pairs_mut();
+            query.append_pair("tag", &slug.slug);
+            for status in statuses {
+                query.append_pair("status", status);
+            }
+            query.append_pair("fields", "id,name,status,primary_ip,primary_ip4,primary_ip6,tags");
+            query.append_pair("exclude", "config_context");
+            // By number: a renamed or added host cannot move others to
+            // another page while the list is read.
+            query.append_pair("ordering", "id");
+            query.append_pair("limit", PAGE);
+        }
+        let mut found = Found::default();
+        let mut ids = HashSet::new();
+        let mut asked = HashSet::new();
+        loop {
+            let page: Page<Machine> = self.get(&url).await.map_err(|e| self.with_tag_hint(e, slug))?;
+            found.count = page.count;
+            let mut is_new = false;
+            for machine in page.results {
+                if ids.insert(machine.id) {
+                    is_new = true;
+                    found.take(machine, kind, &self.netbox.statuses, |tag| {
+                        tag.slug == slug.slug || tag.name == self.netbox.tag.trim()
+                    });
+                }
+            }
+            let Some(next) = page.next else { return Ok(found) };
+            asked.insert(url.query().unwrap_or_default().to_owned());
+            url = endpoint.clone();
+            url.set_query(query_of(&next));
+            let again = asked.contains(url.query().unwrap_or_default());
+            if again || !is_new || found.seen > page.count.saturating_add(SLACK) {
+                let why = "its list of pages has no end: `next` leads to what was there before".to_owned();
+                let hint = "is a proxy between that rewrites queries?".to_owned();
+                return Err(self.error(&url, why, Some(hint)));
+            }
+        }
+    }
+
+    fn with_tag_hint(&self, mut error: NetBoxError, slug: &Slug) -> NetBoxError {
+        if error.is_about("tag") {
+            let tag = printable(&self.netbox.tag);
+            error.hint = Some(match slug.confirmed {
+                true => format!("was the tag `{tag}` just removed?"),
+                false => format!(
+                    "no tag with the name or slug `{tag}` can be seen: create it in NetBox, or fix `inventory.netbox.tag`"
+                ),
+            });
+        }
+        error
+    }
+}
+
+/// One kind's hosts, and what was not taken for one.
+#[derive(Default)]
+struct Found {
+    hosts: Vec<Listed>,
+    /// How many NetBox says there are.
+    count: usize,
+    /// How many different ones it listed.
+    seen: usize,
+    untagged: usize,
+    other_status: usize,
+    /// The refusal of the statuses, where the filter had to be left out.
+    refused: Option<NetBoxError>,
+}
+
+impl Found {
+    fn take(&mut self, machine: Machine, kind: Kind, statuses: &[String], is_ours: impl Fn(&Tag) -> bool) {
+        self.seen += 1;
+        if !machine.tags.iter().any(is_ours) {
+            self.untagged += 1;
+        } else if !statuses.is_empty()
+            && !machine.status.is_some_and(|status| statuses.contains(&status.value))
+        {
+            self.other_status += 1;
+        } else {
+            let ip = machine.primary_ip.or(machine.primary_ip4).or(machine.primary_ip6);
+            let primary_ip = ip.map(|ip| ip.address);
+            self.hosts.push(Listed { kind, id: machine.id, name: machine.name, primary_ip });
+        }
+    }
+}
+
+/// The query of a `next` URL, whatever else it names.
+fn query_of(next: &str) -> Option<&str> {
+    next.split('#').next()?.split_once('?').map(|(_, query)| query)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_query_of_next_counts() {
+        assert_eq!(query_of("http://evil.example/x/?limit=2&offset=2#f"), Some("limit=2&offset=2"));
+        assert_eq!(query_of("?offset=2"), Some("offset=2"));
+        assert_eq!(query_of("http://x/"), None);
+    }
+}

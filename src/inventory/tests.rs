@@ -1,0 +1,319 @@
+//! The decisions of the inventory, over lists made here; `tests/inventory.rs`
+//! has the conversations with a server.
+
+use super::netbox::Kind;
+use super::resolve::{Resolved, resolve};
+use super::*;
+use crate::host::{Filesystems, Transport};
+use crate::settings::{
+    AddressFrom, Excludes, Hooks, HostOverride, HostSettings, Retention, Ssh, Store, Transfer,
+};
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub(super) fn settings(netbox: Option<NetBox>, hosts: &[HostOverride]) -> Settings {
+    let host_defaults = HostSettings {
+        transport: Transport::Ssh,
+        user: "root".to_owned(),
+        port: 22,
+        sudo: false,
+        source: "/".to_owned(),
+        filesystems: Filesystems::Local,
+        exclude: vec!["/tmp/".to_owned()],
+        hooks: true,
+    };
+    let transfer = Transfer {
+        compress: true,
+        bandwidth_limit: None,
+        stall_timeout: Duration::from_secs(600),
+        deadline: Duration::from_secs(600),
+        retries: 2,
+        max_delete_percent: 50,
+    };
+    Settings {
+        server: "b32-1".to_owned(),
+        timezone: chrono_tz::UTC,
+        jobs: NonZeroUsize::MIN,
+        state_dir: PathBuf::from("/nonexistent"),
+        runtime_dir: PathBuf::from("/nonexistent"),
+        netbox,
+        host_defaults,
+        hosts: hosts.iter().map(|own| (own.name.key().to_owned(), own.clone())).collect(),
+        ssh: Ssh { identity_file: None, known_hosts_file: None, connect_timeout: Duration::from_secs(20) },
+        hooks: Hooks { directory: "/etc/backup-scripts".to_owned(), timeout: Duration::from_secs(60) },
+        transfer,
+        excludes: Excludes { files: Vec::new(), remote_file: "/etc/backup-exclude.conf".to_owned() },
+        store: Store::Zfs { dataset: "data".to_owned(), min_free_percent: 5 },
+        retention: Retention { daily: Some(NonZeroU32::MIN), ..Retention::default() },
+        icinga: None,
+        metrics_textfile: None,
+    }
+}
+
+fn netbox(address: AddressFrom, domain: &str) -> NetBox {
+    NetBox {
+        url: "http://127.0.0.1:1/".parse().unwrap(),
+        token: "t".into(),
+        tag: "Backup".to_owned(),
+        statuses: vec!["active".to_owned()],
+        address,
+        domain: domain.to_owned(),
+        ca_file: None,
+        timeout: Duration::from_secs(1),
+        max_shrink_percent: 50,
+    }
+}
+
+fn own(name: &str, listed: bool) -> HostOverride {
+    HostOverride {
+        name: name.parse().unwrap(),
+        address: None,
+        listed,
+        transport: None,
+        user: None,
+        port: None,
+        sudo: None,
+        source: None,
+        filesystems: None,
+        exclude: None,
+        hooks: None,
+    }
+}
+
+fn vm(id: u64, name: &str) -> Listed {
+    Listed { kind: Kind::VirtualMachine, id, name: Some(name.to_owned()), primary_ip: None }
+}
+
+fn vms(names: &[&str]) -> Vec<Listed> {
+    (1..).zip(names).map(|(id, name)| vm(id, name)).collect()
+}
+
+fn addresses(resolved: &Resolved) -> Vec<(String, String)> {
+    resolved.hosts.iter().map(|host| (host.name.to_string(), host.address.clone())).collect()
+}
+
+fn faults(resolved: &Resolved) -> Vec<(&str, &str)> {
+    resolved.faults.iter().map(|fault| (fault.name.as_str(), fault.why.as_str())).collect()
+}
+
+#[test]
+fn a_host_that_cannot_be_backed_up_is_a_fault_and_the_rest_go_on() {
+    let mut listed = vec![Listed { kind: Kind::Device, id: 62, name: None, primary_ip: None }];
+    let long = "x".repeat(255);
+    let hostile = ["-e sh", "a\nb", "a'b\"", "$(id)", "x ", "all", "", &long];
+    listed.extend(vms(&hostile));
+    listed.extend([vm(20, "db"), vm(21, "VPN"), Listed { kind: Kind::Device, ..vm(5, "vpn") }]);
+    listed.extend([vm(30, "twin"), Listed { kind: Kind::Device, ..vm(31, "twin") }]);
+    let resolved = resolve(&settings(Some(netbox(AddressFrom::Name, "")), &[]), listed);
+    assert_eq!(addresses(&resolved), [("db".to_owned(), "db".to_owned())]);
+    let names: Vec<&str> = resolved.faults.iter().map(|fault| fault.name.as_str()).collect();
+    let mut expected =
+        vec!["", "", "$(id)", "-e sh", "VPN", "a\nb", "a'b\"", "all", "twin", "vpn", "x ", &long];
+    expected.sort_unstable();
+    assert_eq!(names, expected);
+    for (name, why) in [
+        ("", "device 62 has no name in NetBox; give it one"),
+        (
+            "VPN",
+            "virtual machine 21 `VPN` and device 5 `vpn` in NetBox have one name, as names compare without case; rename all but one",
+        ),
+        (
+            "x ",
+            "`x ` cannot be a host's name: only the letters a to z, digits, `-`, `_` and `.` are allowed; rename virtual machine 5 in NetBox",
+        ),
+    ] {
+        assert!(faults(&resolved).contains(&(name, why)), "{name}: {:?}", faults(&resolved));
+    }
+    assert!(resolved.faults.iter().all(|fault| !fault.why.contains('\n')));
+}
+
+#[test]
+fn an_address_is_the_name_with_the_domain_once() {
+    for (name, domain, address, reason) in [
+        ("vpn", "", "vpn", "no domain"),
+        ("VPN", "example.org", "VPN.example.org", "one dot"),
+        ("vpn", ".example.org", "vpn.example.org", "still one dot"),
+        ("vpn.example.org", "example.org", "vpn.example.org", "it is there already"),
+        ("vpn.EXAMPLE.org", "Example.org", "vpn.EXAMPLE.org", "in whatever case"),
+        ("notexample.org", "example.org", "notexample.org.example.org", "a part of a label is no domain"),
+        ("example.org", "example.org", "example.org", "the domain itself"),
+    ] {
+        let settings = settings(Some(netbox(AddressFrom::Name, domain)), &[]);
+        assert_eq!(addresses(&resolve(&settings, vms(&[name])))[0].1, address, "{reason}");
+        assert_eq!(forced(&settings, name.parse().unwrap()).address, address, "{reason}");
+    }
+}
+
+#[test]
+fn an_address_can_be_the_primary_ip() {
+    let at = |id, name, ip: &str| Listed { primary_ip: Some(ip.to_owned()), ..vm(id, name) };
+    let listed = vec![
+        at(1, "four", "10.0.0.7/24"),
+        at(2, "six", "2001:db8::7/64"),
+        at(3, "bad", "-oProxyCommand=sh/24"),
+        vm(4, "none"),
+        vm(5, "known"),
+        vm(6, "myself"),
+    ];
+    let known = HostOverride { address: Some("10.9.9.9".to_owned()), ..own("known", false) };
+    let myself = HostOverride { transport: Some(Transport::Local), ..own("myself", false) };
+    let settings = settings(Some(netbox(AddressFrom::PrimaryIp, "example.org")), &[known, myself]);
+    let resolved = resolve(&settings, listed);
+    let expected = [
+        ("four", "10.0.0.7"),
+        ("known", "10.9.9.9"),
+        ("myself", "myself.example.org"),
+        ("six", "2001:db8::7"),
+    ];
+    assert_eq!(addresses(&resolved), expected.map(|(name, address)| (name.to_owned(), address.to_owned())));
+    let names: Vec<&str> = resolved.faults.iter().map(|fault| fault.name.as_str()).collect();
+    assert_eq!(names, ["bad", "none"]);
+    assert!(resolved.faults[1].why.contains("no primary IP"), "{:?}", resolved.faults);
+}
+
+#[test]
+fn a_host_s_own_settings_win_and_the_defaults_fill_in() {
+    let vpn = HostOverride {
+        address: Some("10.0.0.7".to_owned()),
+        user: Some("backup".to_owned()),
+        port: Some(2222),
+        sudo: Some(true),
+        exclude: Some(Vec::new()),
+        ..own("vpn", true)
+    };
+    let static_host = HostOverride { source: Some("/srv".to_owned()), ..own("Static", true) };
+    let unused = own("typo", false);
+    let settings = settings(Some(netbox(AddressFrom::Name, "example.org")), &[vpn, static_host, unused]);
+    let resolved = resolve(&settings, vms(&["VPN", "db"]));
+    let [db, fixed, vpn] = resolved.hosts.as_slice() else { panic!("{resolved:?}") };
+    assert_eq!(
+        (db.address.as_str(), db.user.as_str(), db.port, db.sudo),
+        ("db.example.org", "root", 22, false)
+    );
+    assert_eq!(vpn.name.spelled(), "VPN", "NetBox's spelling wins");
+    assert_eq!(
+        (vpn.address.as_str(), vpn.user.as_str(), vpn.port, vpn.sudo),
+        ("10.0.0.7", "backup", 2222, true)
+    );
+    assert!(vpn.exclude.is_empty() && vpn.hooks && db.exclude == ["/tmp/"]);
+    assert_eq!((fixed.name.spelled(), fixed.address.as_str()), ("Static", "Static.example.org"));
+    assert_eq!(fixed.source, "/srv");
+    assert_eq!(resolved.unused, ["typo"]);
+}
+
+#[test]
+fn a_static_host_does_not_settle_which_of_two_is_meant() {
+    let settings = settings(Some(netbox(AddressFrom::Name, "")), &[own("vpn", true)]);
+    let resolved = resolve(&settings, vms(&["VPN", "vpn"]));
+    assert!(resolved.hosts.is_empty());
+    assert_eq!(resolved.faults.len(), 2);
+}
+
+#[test]
+fn force_needs_no_inventory() {
+    let vpn = HostOverride { address: Some("10.0.0.7".to_owned()), port: Some(2222), ..own("VPN", false) };
+    let settings = settings(Some(netbox(AddressFrom::PrimaryIp, "example.org")), &[vpn]);
+    let host = forced(&settings, "vpn".parse().unwrap());
+    assert_eq!((host.name.spelled(), host.address.as_str(), host.port), ("VPN", "10.0.0.7", 2222));
+    let host = forced(&settings, "new".parse().unwrap());
+    assert_eq!((host.name.spelled(), host.address.as_str(), host.port), ("new", "new.example.org", 22));
+}
+
+fn saved(names: &[&str]) -> Option<Saved> {
+    Some(Saved { at: "2026-11-19T02:00:00Z".parse().unwrap(), hosts: vms(names) })
+}
+
+fn decided(answer: Result<Vec<Listed>, String>, saved: Option<Saved>) -> Decision {
+    decide(answer, saved, &netbox(AddressFrom::Name, ""), Path::new("/state/inventory.json"))
+}
+
+fn names(decision: &Decision) -> Vec<&str> {
+    decision.hosts.iter().map(|machine| machine.name.as_deref().unwrap_or("-")).collect()
+}
+
+#[test]
+fn an_answer_is_weighed_against_the_last_good_list() {
+    let four = ["a", "b", "c", "d"];
+    for (fresh, before, hosts, keep, gone, reason) in [
+        (&["a"][..], &[][..], &["a"][..], true, &[][..], "an empty list says nothing"),
+        (&["a", "b", "c", "d", "e"], &four, &["a", "b", "c", "d", "e"], true, &[], "more hosts"),
+        (&["A", "b", "c"], &four, &["A", "b", "c"], true, &["d"], "one fewer, one spelled anew"),
+        (&["a", "b"], &four, &["a", "b"], true, &["c", "d"], "just enough"),
+        (&["a"], &four, &["a", "b", "c", "d"], false, &[], "too few: the union"),
+        (&["A"], &four, &["A", "b", "c", "d"], false, &[], "the union, in the new spelling"),
+        (
+            &["e", "f", "g", "h"],
+            &four,
+            &["e", "f", "g", "h", "a", "b", "c", "d"],
+            false,
+            &[],
+            "as many, but others",
+        ),
+        (&[], &four, &["a", "b", "c", "d"], false, &[], "none at all"),
+    ] {
+        let decision = decided(Ok(vms(fresh)), saved(before));
+        assert_eq!(names(&decision), hosts, "{reason}");
+        assert_eq!(decision.keep, keep, "{reason}");
+        assert_eq!(decision.warnings.is_empty(), keep, "{reason}");
+        assert_eq!(decision.gone.iter().map(HostName::key).collect::<Vec<_>>(), gone, "{reason}");
+        assert_eq!(decision.nothing, None, "{reason}");
+    }
+}
+
+#[test]
+fn a_warning_says_how_to_accept_a_shrunken_list() {
+    let warning = decided(Ok(vms(&["a"])), saved(&["a", "b", "c"])).warnings.remove(0);
+    for part in
+        ["only 1 of the 3 hosts", "2026-11-19 02:00 UTC", "remove `/state/inventory.json`", "the token"]
+    {
+        assert!(warning.contains(part), "{part}: {warning}");
+    }
+}
+
+#[test]
+fn an_empty_answer_is_not_believed_even_where_any_shrinking_is_allowed() {
+    let any = NetBox { max_shrink_percent: 0, ..netbox(AddressFrom::Name, "") };
+    let decision = decide(Ok(Vec::new()), saved(&["a"]), &any, Path::new("/x"));
+    assert_eq!((names(&decision), decision.keep), (vec!["a"], false));
+    let decision = decide(Ok(vms(&["z"])), saved(&["a"]), &any, Path::new("/x"));
+    assert_eq!((names(&decision), decision.keep), (vec!["z"], true));
+}
+
+#[test]
+fn without_an_answer_the_last_good_list_is_used_and_not_renewed() {
+    let decision = decided(Err("NetBox is down".to_owned()), saved(&["a", "b"]));
+    assert_eq!((names(&decision), decision.keep), (vec!["a", "b"], false));
+    let warning = &decision.warnings[0];
+    assert!(
+        warning.starts_with("NetBox is down; its list of 2026-11-19 02:00 UTC is used (2 hosts)"),
+        "{warning}"
+    );
+}
+
+#[test]
+fn without_any_list_there_is_nothing_and_a_word_on_why() {
+    let decision = decided(Err("NetBox is down".to_owned()), None);
+    assert!(decision.nothing.unwrap().contains("NetBox is down; no earlier list"));
+    let decision = decided(Ok(Vec::new()), None);
+    assert!(decision.nothing.unwrap().contains("without the right to view hosts gets an empty list"));
+    assert!(!decision.keep);
+}
+
+#[test]
+fn faults_survive_in_the_last_good_list() {
+    let mut before = saved(&["a", "-e sh"]);
+    before.as_mut().unwrap().hosts.push(Listed { kind: Kind::Device, id: 62, name: None, primary_ip: None });
+    let decision = decided(Err("down".to_owned()), before);
+    let inventory = assemble(&settings(Some(netbox(AddressFrom::Name, "")), &[]), decision, Vec::new());
+    assert_eq!((inventory.hosts.len(), inventory.faults.len()), (1, 2));
+}
+
+#[test]
+fn a_host_that_left_the_list_is_noted_unless_the_configuration_has_it() {
+    let decision = decided(Ok(vms(&["a", "b", "c"])), saved(&["a", "b", "c", "web7", "kept", "-e sh"]));
+    let inventory =
+        assemble(&settings(Some(netbox(AddressFrom::Name, "")), &[own("Kept", true)]), decision, Vec::new());
+    assert_eq!(inventory.notes, ["web7 left NetBox's list; its snapshots are kept"]);
+    assert!(inventory.warnings.is_empty());
+}
