@@ -3,3 +3,4 @@
 
 pub mod icinga;
 pub mod tls;
+pub mod netbox;
