@@ -80,9 +80,9 @@ impl Icinga {
     /// A stand-in that knows these services, each as `host!service`.
     pub fn start(services: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let authority = Authority::new();
+        let authority = Authority::new("Icinga CA");
         std::fs::write(folder.path().join("ca.pem"), authority.pem()).unwrap();
-        std::fs::write(folder.path().join("stranger.pem"), Authority::new().pem()).unwrap();
+        std::fs::write(folder.path().join("stranger.pem"), Authority::new("Icinga CA").pem()).unwrap();
         let acceptor = authority.acceptor(&["127.0.0.1", "localhost"]);
 
         let shared = Arc::<Shared>::default();

@@ -1,6 +1,8 @@
 //! What the tests need around the program: stand-ins for the servers that it
-//! talks to.
+//! talks to, and a rig with real sshd and rsync.
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 pub mod icinga;
-pub mod tls;
 pub mod netbox;
+pub mod rig;
+pub mod tls;

@@ -1,0 +1,532 @@
+//! A backup server and its hosts in a folder: the real binary, a real sshd on
+//! a free port, real rsync, a directory store.
+//!
+//! sshd lives in a process namespace of its own, so that everything it ever
+//! started ends with it. When a rig is dropped it checks that `backup` left no
+//! process behind.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// The longest that any one run in a test may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A folder with everything that one test needs.
+pub struct Rig {
+    dir: TempDir,
+    sshd: Option<Sshd>,
+    /// More lines for the configuration's top, before any section.
+    pub top: String,
+    /// More sections for the configuration, or more lines for `[transfer]`
+    /// and so on: see [`Rig::section`].
+    sections: Vec<(String, String)>,
+}
+
+/// What a run of the binary left.
+#[derive(Debug)]
+pub struct Ran {
+    /// Its exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// What it said.
+    pub stderr: String,
+    /// What was asked for.
+    pub stdout: String,
+}
+
+impl Ran {
+    /// Fails the test unless the run exited with `code`.
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "stderr:\n{}", self.stderr);
+        self
+    }
+
+    /// Fails the test unless the run said this.
+    #[track_caller]
+    pub fn says(self, text: &str) -> Self {
+        assert!(self.stderr.contains(text), "`{text}` is missing in:\n{}", self.stderr);
+        self
+    }
+
+    /// Fails the test if the run said this.
+    #[track_caller]
+    pub fn does_not_say(self, text: &str) -> Self {
+        assert!(!self.stderr.contains(text), "`{text}` is in:\n{}", self.stderr);
+        self
+    }
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        Ran {
+            code: output.status.code(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        }
+    }
+}
+
+impl Rig {
+    /// A rig with an sshd whose key is known.
+    pub fn new() -> Self {
+        let mut rig = Rig::without_sshd();
+        let sshd = Sshd::start(rig.path());
+        rig.write("known_hosts", &sshd.known_hosts_line());
+        rig.sshd = Some(sshd);
+        rig
+    }
+
+    /// A rig whose hosts are this machine itself, or are not there.
+    pub fn without_sshd() -> Self {
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "these tests keep owners and start sshd: run them as root"
+        );
+        let dir = tempfile::Builder::new().prefix("rig").tempdir().unwrap();
+        let rig = Rig { dir, sshd: None, top: String::new(), sections: Vec::new() };
+        for folder in ["hosts", "store", "hooks"] {
+            fs::create_dir(rig.path().join(folder)).unwrap();
+        }
+        rig.write("known_hosts", "");
+        rig
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A file or folder in it.
+    pub fn join(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Writes a file in the folder, with its parents.
+    pub fn write(&self, name: impl AsRef<Path>, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// Adds a static host with a few files, reached through the rig's sshd,
+    /// and gives its source.
+    pub fn host(&mut self, name: &str) -> PathBuf {
+        self.host_with(name, "")
+    }
+
+    /// [`Rig::host`] with more lines for its section.
+    pub fn host_with(&mut self, name: &str, lines: &str) -> PathBuf {
+        let source = self.source(name);
+        let mut section = format!("source = {:?}\n", source.to_str().unwrap());
+        if self.sshd.is_some() && !lines.contains("transport") {
+            section.push_str("address = \"127.0.0.1\"\n");
+        }
+        section.push_str(lines);
+        self.section(&format!("hosts.{name:?}"), &section);
+        source
+    }
+
+    /// The folder that stands for a host's root, made with a few files.
+    pub fn source(&self, name: &str) -> PathBuf {
+        let source = self.join("hosts").join(name.to_lowercase());
+        if !source.exists() {
+            self.write(source.join("etc/hostname"), format!("{name}\n"));
+            self.write(source.join("etc/fstab"), "# nothing\n");
+            self.write(source.join("srv/data"), "some data\n");
+        }
+        source
+    }
+
+    /// Adds lines to a section of the configuration.
+    pub fn section(&mut self, name: &str, lines: &str) {
+        match self.sections.iter_mut().find(|(known, _)| known == name) {
+            Some((_, text)) => text.push_str(&format!("{}\n", lines.trim_end())),
+            None => self.sections.push((name.to_owned(), format!("{}\n", lines.trim_end()))),
+        }
+    }
+
+    /// Puts an executable hook script into the hosts' hook directory.
+    pub fn hook(&self, name: &str, script: &str) {
+        let path = self.write(Path::new("hooks").join(name), format!("#!/bin/sh\n{script}"));
+        fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+
+    /// The rig's sshd.
+    pub fn sshd(&mut self) -> &mut Sshd {
+        self.sshd.as_mut().expect("this rig has no sshd")
+    }
+
+    /// Writes the configuration and gives its path.
+    pub fn configure(&self) -> PathBuf {
+        let path = |name: &str| self.join(name).to_str().unwrap().to_owned();
+        let mut text = format!(
+            "server = \"b32-1\"\nstate_dir = {:?}\nruntime_dir = {:?}\n{}\n",
+            path("state"),
+            path("run"),
+            self.top
+        );
+        let mut sections = vec![
+            (
+                "host_defaults".to_owned(),
+                match &self.sshd {
+                    Some(sshd) => format!("port = {}\n", sshd.port),
+                    None => "transport = \"local\"\n".to_owned(),
+                },
+            ),
+            (
+                "ssh".to_owned(),
+                format!(
+                    "identity_file = {:?}\nknown_hosts_file = {:?}\n",
+                    keys().client,
+                    path("known_hosts")
+                ),
+            ),
+            ("hooks".to_owned(), format!("directory = {:?}\n", path("hooks"))),
+            ("excludes".to_owned(), format!("remote_file = {:?}\n", path("backup-exclude.conf"))),
+            ("store.directory".to_owned(), format!("path = {:?}\nmin_free_percent = 0\n", path("store"))),
+            ("retention".to_owned(), "daily = 7\nweekly = 4\nmonthly = 24\nyearly = 5\n".to_owned()),
+        ];
+        for (name, lines) in &self.sections {
+            match sections.iter_mut().find(|(known, _)| known == name) {
+                Some((_, text)) => {
+                    // A key that the test sets replaces the rig's own.
+                    for line in lines.lines() {
+                        let key = line.split('=').next().unwrap_or_default().trim().to_owned();
+                        let kept: Vec<&str> = text
+                            .lines()
+                            .filter(|own| own.split('=').next().unwrap_or_default().trim() != key)
+                            .collect();
+                        *text = format!("{}\n{line}\n", kept.join("\n"));
+                    }
+                }
+                None => sections.push((name.clone(), lines.clone())),
+            }
+        }
+        for (name, lines) in sections {
+            let _ = write!(text, "\n[{name}]\n{lines}");
+        }
+        self.write("config.toml", text)
+    }
+
+    /// The binary with this configuration, ready to be run. It runs in a
+    /// process group of its own, as from cron.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        use std::os::unix::process::CommandExt;
+        let mut command = program(env!("CARGO_BIN_EXE_backup"));
+        command
+            .args(arguments)
+            .env("BACKUP_CONFIG", self.configure())
+            .env("HOME", self.path())
+            .env("PATH", "/usr/bin:/bin")
+            .env_remove("BACKUP_NETBOX_TOKEN")
+            .env_remove("BACKUP_ICINGA_PASSWORD")
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs the binary to its end.
+    pub fn backup(&self, arguments: &[&str]) -> Ran {
+        finish(self.command(arguments).spawn().unwrap()).into()
+    }
+
+    /// Starts the binary.
+    pub fn start(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).spawn().unwrap()
+    }
+
+    /// The names of a host's snapshots, oldest first.
+    pub fn snapshots(&self, host: &str) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.join("store").join(host).join("snapshots")) else {
+            return Vec::new();
+        };
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap())
+            .filter(|entry| entry.file_type().unwrap().is_dir())
+            .map(|entry| entry.file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// Where one of a host's snapshots is.
+    pub fn snapshot(&self, host: &str, name: &str) -> PathBuf {
+        self.join("store").join(host).join("snapshots").join(name)
+    }
+
+    /// The newest snapshot of a host.
+    #[track_caller]
+    pub fn newest(&self, host: &str) -> PathBuf {
+        let names = self.snapshots(host);
+        self.snapshot(host, names.last().expect("the host has no snapshot"))
+    }
+
+    /// The facts of one of a host's snapshots.
+    pub fn facts(&self, host: &str, name: &str) -> serde_json::Value {
+        let path = self.join("store").join(host).join("snapshots").join(format!("{name}.json"));
+        serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+    }
+
+    /// The verdicts of a host's snapshots, oldest first.
+    pub fn verdicts(&self, host: &str) -> Vec<String> {
+        let verdict = |name: &String| self.facts(host, name)["verdict"].as_str().unwrap().to_owned();
+        self.snapshots(host).iter().map(verdict).collect()
+    }
+
+    /// Waits until `condition` holds, looking again and again.
+    #[track_caller]
+    pub fn wait_until(&self, what: &str, condition: impl Fn() -> bool) {
+        let begin = Instant::now();
+        while !condition() {
+            assert!(begin.elapsed() < PATIENCE, "waited in vain for this: {what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Command lines of processes, of ours or of anybody's, that name the
+    /// rig's runtime directory or store: what `backup` must not leave.
+    pub fn left_behind(&self) -> Vec<String> {
+        let marks = [self.join("run"), self.join("store")].map(|path| path.to_str().unwrap().to_owned());
+        command_lines().into_iter().filter(|line| marks.iter().any(|mark| line.contains(mark))).collect()
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let begin = Instant::now();
+            while !self.left_behind().is_empty() {
+                assert!(begin.elapsed() < Duration::from_secs(10), "left behind: {:#?}", self.left_behind());
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+}
+
+/// The command lines of all processes that are not zombies.
+pub fn command_lines() -> Vec<String> {
+    fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().bytes().all(|b| b.is_ascii_digit()))
+        .filter_map(|entry| fs::read(entry.path().join("cmdline")).ok())
+        .filter(|line| !line.is_empty())
+        .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
+        .collect()
+}
+
+/// Waits for a child and takes its output, however much it is; kills it and
+/// fails the test if it takes too long.
+pub fn finish(mut child: Child) -> Output {
+    let stdout = child.stdout.take().map(reader);
+    let stderr = child.stderr.take().map(reader);
+    let begin = Instant::now();
+    let status: Option<ExitStatus> = loop {
+        match child.try_wait().unwrap() {
+            Some(status) => break Some(status),
+            None if begin.elapsed() > PATIENCE => break None,
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    if status.is_none() {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let take = |reader: Option<std::thread::JoinHandle<Vec<u8>>>| {
+        reader.map(|reader| reader.join().unwrap()).unwrap_or_default()
+    };
+    let (stdout, stderr) = (take(stdout), take(stderr));
+    match status {
+        Some(status) => Output { status, stdout, stderr },
+        None => panic!("the run did not end; it said:\n{}", String::from_utf8_lossy(&stderr)),
+    }
+}
+
+fn reader(mut stream: impl Read + Send + 'static) -> std::thread::JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = stream.read_to_end(&mut bytes);
+        bytes
+    })
+}
+
+/// A program, for tests; the product's own go through its `process` module.
+#[expect(clippy::disallowed_methods, reason = "tests start programs themselves")]
+pub fn program(name: &str) -> Command {
+    Command::new(name)
+}
+
+/// Runs a program that must succeed, and gives its stdout.
+#[track_caller]
+pub fn must(name: &str, arguments: &[&str]) -> String {
+    let output = program(name).args(arguments).output().unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert!(output.status.success(), "{name} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// What is different between a source and its copy, as rsync itemizes it.
+pub fn differences(source: &Path, copy: &Path) -> String {
+    let source = format!("{}/", source.display());
+    let copy = format!("{}/", copy.display());
+    must("rsync", &["-naHAXSi", "--numeric-ids", "--checksum", "--delete", &source, &copy])
+}
+
+/// Throwaway keys, made once for all tests of a binary.
+pub struct Keys {
+    _dir: TempDir,
+    client: PathBuf,
+    server: PathBuf,
+    other_server: PathBuf,
+}
+
+fn keys() -> &'static Keys {
+    static KEYS: OnceLock<Keys> = OnceLock::new();
+    KEYS.get_or_init(|| {
+        let dir = tempfile::Builder::new().prefix("rigkeys").tempdir().unwrap();
+        let make = |name: &str| {
+            let path = dir.path().join(name);
+            must("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-C", name, "-f", path.to_str().unwrap()]);
+            path
+        };
+        let (client, server, other_server) = (make("client"), make("server"), make("other"));
+        Keys { _dir: dir, client, server, other_server }
+    })
+}
+
+/// A real sshd on a free loopback port.
+pub struct Sshd {
+    /// Its port.
+    pub port: u16,
+    dir: PathBuf,
+    child: Child,
+    log: std::sync::mpsc::Receiver<String>,
+}
+
+impl Sshd {
+    /// Starts one that lets the tests' key in as root.
+    pub fn start(dir: &Path) -> Self {
+        Sshd::start_on(dir, None, &keys().server)
+    }
+
+    fn start_on(dir: &Path, port: Option<u16>, key: &Path) -> Self {
+        fs::create_dir_all("/run/sshd").unwrap();
+        let authorized = dir.join("authorized_keys");
+        fs::copy(keys().client.with_extension("pub"), &authorized).unwrap();
+        for _ in 0..20 {
+            let port = port.unwrap_or_else(free_port);
+            let config = dir.join("sshd_config");
+            let text = format!(
+                "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
+                 StrictModes no\nUsePAM no\nPermitRootLogin yes\nPasswordAuthentication no\nLogLevel VERBOSE\n",
+                key.display(),
+                authorized.display()
+            );
+            fs::write(&config, text).unwrap();
+            let mut child = program("unshare")
+                .args([
+                    "--pid",
+                    "--fork",
+                    "--kill-child",
+                    "--mount-proc",
+                    "--",
+                    "/usr/sbin/sshd",
+                    "-D",
+                    "-e",
+                    "-f",
+                ])
+                .arg(&config)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("unshare is missing");
+            let (sender, log) = std::sync::mpsc::channel();
+            let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+            std::thread::spawn(move || {
+                lines.map_while(Result::ok).try_for_each(|line| sender.send(line).ok())
+            });
+            let mut sshd = Sshd { port, dir: dir.to_owned(), child, log };
+            if sshd.logs("Server listening on") {
+                return sshd;
+            }
+        }
+        panic!("sshd does not start");
+    }
+
+    /// Waits until sshd logs a line with this text; `false` if it ends first.
+    pub fn logs(&mut self, text: &str) -> bool {
+        while let Ok(line) = self.log.recv_timeout(Duration::from_secs(20)) {
+            if line.contains(text) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// How many connections it has accepted since this was last asked.
+    pub fn accepted(&mut self) -> usize {
+        self.log.try_iter().filter(|line| line.contains("Connection from")).count()
+    }
+
+    /// Its line for a known hosts file.
+    pub fn known_hosts_line(&self) -> String {
+        let key = fs::read_to_string(keys().server.with_extension("pub")).unwrap();
+        format!("[127.0.0.1]:{} {key}", self.port)
+    }
+
+    /// Puts another sshd, with another host key, in its place.
+    pub fn change_key(&mut self) {
+        self.stop();
+        *self = Sshd::start_on(&self.dir.clone(), Some(self.port), &keys().other_server);
+    }
+
+    /// Starts it again on its port, with its key.
+    pub fn start_again(&mut self) {
+        self.stop();
+        *self = Sshd::start_on(&self.dir.clone(), Some(self.port), &keys().server);
+    }
+
+    /// Ends it and every connection that it has.
+    pub fn stop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A file of some size, not sparse, not compressible, the same every time.
+pub fn big_file(path: &Path, megabytes: usize) {
+    use std::io::Write;
+    let mut file = File::create(path).unwrap();
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut block = vec![0; 1024 * 1024];
+    for _ in 0..megabytes {
+        for word in block.chunks_exact_mut(8) {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            word.copy_from_slice(&state.to_le_bytes());
+        }
+        file.write_all(&block).unwrap();
+    }
+}
