@@ -32,6 +32,7 @@
 
 pub mod clock;
 pub mod fleet;
+pub mod filter;
 pub mod guard;
 pub mod config;
 pub mod host;
