@@ -12,9 +12,11 @@ mod carve;
 mod lines;
 mod mountinfo;
 mod mounts;
+mod standard;
 
 pub use lines::parse_lines;
 pub use mounts::{Filesystem, LeftOut, Reason, Selection, select};
+pub use standard::standard;
 
 use crate::text::{printable, printable_bytes, shortened};
 use std::fmt;
