@@ -181,7 +181,8 @@ impl<'a> Judge<'a> {
         let mut directories = Vec::new();
         let mut in_copy: Vec<&Mount> = self.own.into_iter().collect();
         for mount in &self.below {
-            let verdict = match not_a_disk(mount) {
+            // The source's own filesystem is in whatever it is, wherever it shows.
+            let verdict = match not_a_disk(mount).filter(|_| !self.is_of_own(mount)) {
                 Some(reason) => Some(reason),
                 None if !mount.is_whole() => {
                     directories.push(*mount);
@@ -198,10 +199,9 @@ impl<'a> Judge<'a> {
         }
         directories.sort_by_key(|mount| mount.root.len());
         for mount in directories {
-            let foreign = self.own.is_none_or(|own| own.device != mount.device);
             let verdict = if in_copy.iter().any(|shown| self.reaches(shown, mount)) {
                 Some(Reason::Bind)
-            } else if self.filesystems == Filesystems::Root && foreign {
+            } else if self.filesystems == Filesystems::Root && !self.is_of_own(mount) {
                 Some(Reason::OtherFilesystem)
             } else {
                 in_copy.push(mount);
@@ -217,6 +217,11 @@ impl<'a> Judge<'a> {
         };
         verdicts.extend(self.hidden.iter().filter(lost).map(|mount| (*mount, Some(Reason::Hidden))));
         verdicts
+    }
+
+    /// Whether a mount shows the filesystem that holds the source.
+    fn is_of_own(&self, mount: &Mount) -> bool {
+        self.own.is_some_and(|own| own.device == mount.device)
     }
 
     /// Whether what `mount` shows is also seen through `shown`, which is in
@@ -433,6 +438,18 @@ mod tests {
             mounts: &["8:1 / / ext4 /dev/sda1", "8:1 /var/lib/kubelet /var/lib/kubelet ext4 /dev/sda1"],
             included: &["/var/lib/kubelet (ext4)"],
             left_out: &[],
+        },
+        Case {
+            why: "that holds for the source's own filesystem, whatever it is",
+            source: "/",
+            mounts: &[
+                "0:70 / / overlay overlay",
+                "0:70 /data /data overlay overlay",
+                "0:70 /data/x /x overlay overlay",
+                "0:72 / /y overlay overlay",
+            ],
+            included: &["/data (overlay)"],
+            left_out: &["/x (overlay, bind)", "/y (overlay, overlay)"],
         },
         Case {
             why: "a bind mount of what lies outside the source is in, once",
