@@ -1,0 +1,62 @@
+# What a developer and a packager do with this tree: `make help`.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PREFIX ?= /usr/local
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+BINARY := $(TARGET)/release/backup
+docdir = $(DESTDIR)$(PREFIX)/share/doc/backup
+
+# Snapshots of tests are compared, never rewritten.
+export INSTA_UPDATE := no
+export INSTA_WORKSPACE_ROOT := $(CURDIR)
+export RUST_BACKTRACE := 0
+
+.PHONY: help
+help: ## Say what there is to make
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | while IFS=$$'\t' read -r target what; do \
+	    printf '  make %-9s %s\n' "$$target" "$$what"; done
+
+.PHONY: build
+build: ## Build the program, optimized
+	$(CARGO) build --release --locked
+
+# The tests keep owners, start sshd and mount small filesystems, all of which
+# is root's. Of an ordinary user's run only the tests themselves go through
+# sudo, so that what is built stays the user's.
+.PHONY: test
+test: ## Run every test there is (as root, or with sudo)
+	scripts/need rsync openssh-server=sshd openssh-client=ssh util-linux=unshare
+	if ((EUID != 0)); then \
+	    sudo true || { echo 'The tests need root: run this as root, or install sudo.' >&2; exit 1; }; \
+	    triple=$$(rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_); \
+	    export "CARGO_TARGET_$${triple}_RUNNER=sudo -E"; \
+	fi; \
+	$(CARGO) test --locked
+
+# The scripts under src/remote/ run on clients, under whatever sh they have.
+.PHONY: lint
+lint: ## Check formatting, warnings, documentation and shell scripts
+	scripts/need shellcheck git
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --lib --no-deps --locked
+	shellcheck -s sh src/remote/*.sh
+	git -c safe.directory='*' grep -lE '^#!/.*[/ ](ba|da)?sh$$' -- ':!*.md' ':!*.rs' | xargs shellcheck
+
+$(BINARY):
+	$(CARGO) build --release --locked
+
+.PHONY: install
+install: $(BINARY) ## Install what `make build` built, below $(DESTDIR)$(PREFIX)
+	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/sbin/backup
+	install -D -m 644 -t $(docdir) config.example.toml LICENSE-MIT LICENSE-APACHE
+	install -D -m 755 -t $(docdir)/hooks $$(find hooks -type f -perm -u+x)
+	install -D -m 644 -t $(docdir)/hooks hooks/README.md
+
+.PHONY: clean
+clean: ## Remove what was built
+	$(CARGO) clean
