@@ -1,18 +1,24 @@
 //! Where copies live: the seam that every store stands behind.
 //!
 //! A store knows its hosts' snapshots and makes room for new copies. It does
-//! not know retention, verdicts' meaning or rsync.
+//! not know retention, what verdicts mean, or rsync. [`Directory`]
+//! stands behind the seam for machines without ZFS.
+
+pub mod directory;
+
+pub use directory::Directory;
 
 use crate::host::HostName;
 use crate::snapshot::{Facts, Snapshot, SnapshotName};
+use crate::text::{human_bytes, printable};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What a store holds, asked once a run.
 #[derive(Debug, Clone, Default)]
 pub struct Survey {
     /// By host, its name in lower case: every snapshot, oldest first, foreign
-    /// ones too.
+    /// ones too. A host whose place has no snapshot yet has an empty list.
     pub hosts: BTreeMap<String, Vec<Snapshot>>,
 }
 
@@ -28,7 +34,8 @@ impl Survey {
 pub struct Workspace {
     /// Where rsync writes.
     pub destination: PathBuf,
-    /// Trees whose unchanged files the copy may share (`--link-dest`).
+    /// Trees whose unchanged files the copy may share (`--link-dest`), best
+    /// first, fewer than rsync's limit of 20.
     pub link_dest: Vec<PathBuf>,
     /// Whether the destination is the former copy, in which rsync deletes,
     /// rather than a fresh tree.
@@ -64,7 +71,7 @@ impl StoreError {
 pub struct Removal {
     /// Those that are gone.
     pub removed: Vec<String>,
-    /// Those that stay, each with the reason: held, busy, cloned.
+    /// Those that stay, each with the reason: held, busy, cloned, not ours.
     pub kept: Vec<(String, String)>,
 }
 
@@ -74,7 +81,8 @@ pub struct Removal {
     reason = "used by generic code on a runtime of one thread; no Send bound is wanted"
 )]
 pub trait Store {
-    /// Everything that the store holds. Called once a run.
+    /// Everything that the store holds. Called once a run, before anything
+    /// else.
     async fn survey(&self) -> Result<Survey, StoreError>;
 
     /// Makes the host's place if it is missing, verifies that it is what it
@@ -82,15 +90,71 @@ pub trait Store {
     /// `survey` is this run's. Called again before another try.
     async fn prepare(&self, host: &HostName, survey: &Survey) -> Result<Workspace, StoreError>;
 
-    /// Keeps what was copied, with its facts, atomically: after a crash at any
-    /// moment either the whole snapshot is there with its facts, or nothing.
-    /// Fails if a snapshot of this name exists.
+    /// Keeps what was copied into the workspace of the last `prepare`, with
+    /// its facts, atomically: after a crash at any moment either the whole
+    /// snapshot is there with its facts, or nothing. Fails if a snapshot of
+    /// this name exists.
     async fn commit(&self, host: &HostName, name: SnapshotName, facts: &Facts) -> Result<(), StoreError>;
 
     /// Removes snapshots of a host by name. A held or busy one is kept, and
-    /// the others still go; one that is gone already counts as removed.
+    /// the others still go; one that is gone already counts as removed; one
+    /// that is not ours is kept, whatever the caller thinks.
     async fn remove(&self, host: &HostName, names: &[String]) -> Result<Removal, StoreError>;
 
     /// Where people look for a snapshot's files.
     fn browse(&self, host: &HostName, name: &str) -> PathBuf;
+}
+
+/// Oldest first; two of one time by name.
+fn sort(snapshots: &mut [Snapshot]) {
+    snapshots.sort_by(|a, b| (a.time, &a.name).cmp(&(b.time, &b.name)));
+}
+
+/// A path, safe to print.
+fn shown(path: &Path) -> String {
+    printable(&path.to_string_lossy())
+}
+
+/// Refuses a place where less than `min_percent` of `total` is free.
+fn enough_room(place: &str, free: u64, total: u64, min_percent: u8) -> Result<(), StoreError> {
+    if u128::from(free) * 100 >= u128::from(total) * u128::from(min_percent) {
+        return Ok(());
+    }
+    Err(StoreError::new(format!(
+        "`{}` has {} of {} free ({}%), and `min_free_percent` asks for {min_percent}%",
+        printable(place),
+        human_bytes(free),
+        human_bytes(total),
+        u128::from(free) * 100 / u128::from(total.max(1)),
+    ))
+    .hint("remove snapshots, add disks or lower `min_free_percent`"))
+}
+
+/// Does work that waits for disks away from the thread that serves all hosts.
+/// It goes on to its end even if the caller is dropped.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(StoreError::new(format!("the store's own work broke off: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_measured_in_percent_of_the_whole() {
+        assert!(enough_room("data", 50, 1000, 5).is_ok(), "exactly enough");
+        assert!(enough_room("data", 0, 1000, 0).is_ok(), "0 asks for nothing");
+        assert!(enough_room("data", u64::MAX, u64::MAX, 99).is_ok(), "no overflow");
+        let refusal = enough_room("data", 49 << 30, 1000 << 30, 5).unwrap_err().to_string();
+        assert_eq!(
+            refusal,
+            "`data` has 49.0 GiB of 1000.0 GiB free (4%), and `min_free_percent` asks for 5% \
+             (remove snapshots, add disks or lower `min_free_percent`)"
+        );
+    }
 }

@@ -1,0 +1,151 @@
+//! Copies as plain directories whose unchanged files are hard links, for
+//! machines without ZFS.
+//!
+//! ```text
+//! {path}/{host}/snapshots/{name}/       one whole tree a snapshot
+//! {path}/{host}/snapshots/{name}.json   its facts; without them it is foreign
+//! {path}/{host}/snapshots/{name}.hold   it is held
+//! {path}/{host}/latest                  a symlink to the newest good one
+//! {path}/{host}/.incomplete/            the tree that rsync fills
+//! {path}/{host}/.interrupted/{n}/       what earlier attempts left
+//! {path}/{host}/.removing/              trees on their way out
+//! {path}/{host}/.boot                   the boot whose attempts those are
+//! ```
+//!
+//! Invariants: rsync writes into a fresh tree alone, never into one that
+//! shares files with a snapshot, because a file's mode, owner and times are
+//! shared with it. A tree appears under `snapshots/` whole, flushed to disk,
+//! by one rename, and after its facts; it disappears by one rename.
+//!
+//! Not known here: who holds a host's lock. Callers see to it that one run
+//! works on a host.
+
+mod attempt;
+mod delete;
+mod list;
+mod place;
+
+use super::{Removal, Store, StoreError, Survey, Workspace, blocking, enough_room, shown};
+use crate::host::HostName;
+use crate::snapshot::{Facts, SnapshotName};
+use place::Place;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A directory that holds every host's copies.
+#[derive(Debug)]
+pub struct Directory {
+    path: PathBuf,
+    min_free_percent: u8,
+}
+
+impl Directory {
+    /// A store in `path`, which must be absolute and is not looked at yet.
+    pub fn new(path: &Path, min_free_percent: u8) -> Result<Self, StoreError> {
+        if !path.is_absolute() {
+            return Err(StoreError::new(format!("the store's path `{}` is not absolute", shown(path)))
+                .hint("begin it with `/`"));
+        }
+        Ok(Directory { path: path.to_owned(), min_free_percent })
+    }
+
+    fn place(&self, host: &HostName) -> Place {
+        Place::new(&self.path, host)
+    }
+}
+
+impl Store for Directory {
+    async fn survey(&self) -> Result<Survey, StoreError> {
+        let path = self.path.clone();
+        blocking(move || list::survey(&canonical(&path)?)).await
+    }
+
+    async fn prepare(&self, host: &HostName, survey: &Survey) -> Result<Workspace, StoreError> {
+        let (path, min_percent, host) = (self.path.clone(), self.min_free_percent, host.clone());
+        let listed = survey.of(&host).to_vec();
+        let stop = Stop::default();
+        let flag = stop.flag();
+        blocking(move || {
+            // rsync may refuse a destination behind a symlink of another user.
+            let path = canonical(&path)?;
+            let room = || room(&path, min_percent);
+            Place::new(&path, &host).prepare(&room, &listed, &flag)
+        })
+        .await
+    }
+
+    async fn commit(&self, host: &HostName, name: SnapshotName, facts: &Facts) -> Result<(), StoreError> {
+        let (place, facts) = (self.place(host), facts.clone());
+        let stop = Stop::default();
+        let flag = stop.flag();
+        blocking(move || place.commit(name, &facts, &flag)).await
+    }
+
+    async fn remove(&self, host: &HostName, names: &[String]) -> Result<Removal, StoreError> {
+        let (place, names) = (self.place(host), names.to_vec());
+        let stop = Stop::default();
+        let flag = stop.flag();
+        blocking(move || place.remove(&names, &flag)).await
+    }
+
+    fn browse(&self, host: &HostName, name: &str) -> PathBuf {
+        self.place(host).tree(name)
+    }
+}
+
+/// Ends a deletion when whoever waits for it goes away. What is left over is
+/// deleted by the next run.
+#[derive(Default)]
+struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The store's directory, with every symlink on the way resolved.
+fn canonical(path: &Path) -> Result<PathBuf, StoreError> {
+    let found = path.canonicalize().and_then(|real| {
+        if real.is_dir() { Ok(real) } else { Err(io::Error::from(io::ErrorKind::NotADirectory)) }
+    });
+    found.map_err(|error| {
+        let refusal = failed("open the store's directory", path)(error);
+        refusal.hint(
+            "mount it or create it: backup does not, because an unmounted disk would look just like \
+             a missing directory",
+        )
+    })
+}
+
+/// Refuses a filesystem that is nearly full of bytes or of inodes.
+fn room(path: &Path, min_percent: u8) -> Result<(), StoreError> {
+    let stat =
+        rustix::fs::statvfs(path).map_err(|error| failed("ask for the free space of", path)(error.into()))?;
+    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+    enough_room(&shown(path), bytes(stat.f_bavail), bytes(stat.f_blocks), min_percent)?;
+    // btrfs and others that make inodes as needed say that there are none.
+    if u128::from(stat.f_favail) * 100 < u128::from(stat.f_files) * u128::from(min_percent) {
+        return Err(StoreError::new(format!(
+            "`{}` has {} of {} inodes free, and `min_free_percent` asks for {min_percent}%",
+            shown(path),
+            stat.f_favail,
+            stat.f_files
+        ))
+        .hint("remove snapshots, or use a filesystem that makes inodes as they are needed"));
+    }
+    Ok(())
+}
+
+/// An error of the system, with what was being done to what.
+fn failed<'a>(doing: &'a str, path: &'a Path) -> impl FnOnce(io::Error) -> StoreError + 'a {
+    move |error| StoreError::new(format!("cannot {doing} `{}`: {error}", shown(path)))
+}

@@ -1,0 +1,119 @@
+//! A fresh tree for an attempt, and what becomes of the attempts before it.
+//!
+//! What an interrupted attempt copied need not be sent again: its tree is
+//! offered to rsync as one more to link with. Only trees of this boot are, for
+//! after a power cut a file can have its right size and time and none of its
+//! bytes.
+
+use super::super::{StoreError, Workspace, shown};
+use super::place::{Place, exists, go_on, make_dir, move_tree, unless_missing};
+use super::{failed, list};
+use crate::snapshot::{Snapshot, SnapshotName, newest_good};
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+
+/// How many interrupted attempts are kept; rsync takes 20 `--link-dest`.
+const MOST_ATTEMPTS: usize = 5;
+/// Where the kernel tells one boot from another.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+impl Place {
+    /// Readies a fresh, empty tree. `room` says whether there is space,
+    /// `listed` are the host's snapshots.
+    pub(super) fn prepare(
+        &self,
+        room: &dyn Fn() -> Result<(), StoreError>,
+        listed: &[Snapshot],
+        stop: &AtomicBool,
+    ) -> Result<Workspace, StoreError> {
+        if exists(self.root()) {
+            self.make()?;
+        }
+        if let Err(refusal) = room() {
+            // Attempts that filled the disk must not stop all further ones.
+            if !exists(&self.incomplete()) && !exists(&self.interrupted()) {
+                return Err(refusal);
+            }
+            self.discard_attempts()
+                .and_then(|()| self.empty_trash(stop))
+                .map_err(failed("delete earlier attempts in", self.root()))?;
+            room()?;
+        }
+        self.make()?;
+        self.set_aside(boot().as_deref()).map_err(failed("set earlier attempts aside in", self.root()))?;
+        self.drop_facts_without_tree().map_err(failed("read", &self.snapshots()))?;
+        if let Err(error) = self.empty_trash(stop) {
+            tracing::warn!("cannot delete what is left in `{}`: {error}", shown(self.root()));
+        }
+        go_on(stop)?;
+        let destination = self.incomplete();
+        DirBuilder::new().mode(0o700).create(&destination).map_err(failed("create", &destination))?;
+        let link_dest = self.link_dest(listed).map_err(failed("read", &self.interrupted()))?;
+        Ok(Workspace { destination, link_dest, in_place: false })
+    }
+
+    /// Moves an unfinished tree to the interrupted ones, and gives up those
+    /// that are too many or of another boot.
+    fn set_aside(&self, boot: Option<&str>) -> io::Result<()> {
+        let marker = self.root().join(".boot");
+        if boot.is_none() || fs::read_to_string(&marker).ok().as_deref() != boot {
+            self.discard_attempts()?;
+            fs::write(marker, boot.unwrap_or_default())?;
+        }
+        let incomplete = self.incomplete();
+        if exists(&incomplete) && fs::remove_dir(&incomplete).is_err() {
+            make_dir(&self.interrupted())?;
+            let next = self.attempts()?.first().map_or(1, |(number, _)| number.saturating_add(1));
+            move_tree(&incomplete, &self.interrupted().join(next.to_string()))?;
+        }
+        self.attempts()?.iter().skip(MOST_ATTEMPTS).try_for_each(|(_, tree)| self.discard(tree))
+    }
+
+    /// The interrupted attempts, newest first.
+    fn attempts(&self) -> io::Result<Vec<(u64, PathBuf)>> {
+        let entries = match fs::read_dir(self.interrupted()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut attempts = Vec::new();
+        for entry in entries {
+            let path = entry?.path();
+            let number = path.file_name().and_then(|name| name.to_str()?.parse().ok());
+            attempts.extend(number.map(|number| (number, path)));
+        }
+        attempts.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(attempts)
+    }
+
+    /// What a crash left between the two steps of a commit, or of a removal.
+    fn drop_facts_without_tree(&self) -> io::Result<()> {
+        for entry in fs::read_dir(self.snapshots())? {
+            let file = entry?.path();
+            let name = file.file_name().and_then(|name| name.to_str()?.strip_suffix(".json"));
+            let Some(name) = name.filter(|name| name.parse::<SnapshotName>().is_ok()) else { continue };
+            if !exists(&self.tree(name)) && list::facts(&file).is_ok_and(|facts| facts.is_some()) {
+                fs::remove_file(&file).or_else(unless_missing)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The newest good tree, the newest one if it is another, and what
+    /// interrupted attempts left.
+    fn link_dest(&self, listed: &[Snapshot]) -> io::Result<Vec<PathBuf>> {
+        let newest = listed.iter().filter(|snapshot| snapshot.is_ours()).max_by_key(|snapshot| snapshot.time);
+        let mut trees: Vec<PathBuf> =
+            newest_good(listed).into_iter().chain(newest).map(|snapshot| self.tree(&snapshot.name)).collect();
+        trees.dedup();
+        trees.extend(self.attempts()?.into_iter().map(|(_, tree)| tree));
+        trees.retain(|tree| tree.is_dir());
+        Ok(trees)
+    }
+}
+
+fn boot() -> Option<String> {
+    fs::read_to_string(BOOT_ID).ok()
+}
