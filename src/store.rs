@@ -1,14 +1,18 @@
 //! Where copies live: the seam that every store stands behind.
 //!
 //! A store knows its hosts' snapshots and makes room for new copies. It does
-//! not know retention, what verdicts mean, or rsync. [`Directory`]
-//! stands behind the seam for machines without ZFS.
+//! not know retention, what verdicts mean, or rsync. Two stand behind the
+//! seam: [`Zfs`], and [`Directory`] for machines without ZFS; one contract
+//! suite, `tests/store_contract.rs`, holds both to what [`Store`] promises.
 
 pub mod directory;
+pub mod zfs;
 
 pub use directory::Directory;
+pub use zfs::Zfs;
 
 use crate::host::HostName;
+use crate::settings;
 use crate::snapshot::{Facts, Snapshot, SnapshotName};
 use crate::text::{human_bytes, printable};
 use std::collections::BTreeMap;
@@ -105,6 +109,68 @@ pub trait Store {
     fn browse(&self, host: &HostName, name: &str) -> PathBuf;
 }
 
+/// The store that the configuration names.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a run has one store")]
+pub enum AnyStore {
+    /// Datasets and snapshots.
+    Zfs(Zfs),
+    /// Directories and hard links.
+    Directory(Directory),
+}
+
+impl AnyStore {
+    /// The store of these settings. Touches nothing yet; the error is one of
+    /// the settings.
+    pub fn open(settings: &settings::Store) -> Result<Self, StoreError> {
+        Ok(match settings {
+            settings::Store::Zfs { dataset, min_free_percent } => {
+                AnyStore::Zfs(Zfs::new(dataset, *min_free_percent)?)
+            }
+            settings::Store::Directory { path, min_free_percent } => {
+                AnyStore::Directory(Directory::new(path, *min_free_percent)?)
+            }
+        })
+    }
+}
+
+impl Store for AnyStore {
+    async fn survey(&self) -> Result<Survey, StoreError> {
+        match self {
+            AnyStore::Zfs(store) => store.survey().await,
+            AnyStore::Directory(store) => store.survey().await,
+        }
+    }
+
+    async fn prepare(&self, host: &HostName, survey: &Survey) -> Result<Workspace, StoreError> {
+        match self {
+            AnyStore::Zfs(store) => store.prepare(host, survey).await,
+            AnyStore::Directory(store) => store.prepare(host, survey).await,
+        }
+    }
+
+    async fn commit(&self, host: &HostName, name: SnapshotName, facts: &Facts) -> Result<(), StoreError> {
+        match self {
+            AnyStore::Zfs(store) => store.commit(host, name, facts).await,
+            AnyStore::Directory(store) => store.commit(host, name, facts).await,
+        }
+    }
+
+    async fn remove(&self, host: &HostName, names: &[String]) -> Result<Removal, StoreError> {
+        match self {
+            AnyStore::Zfs(store) => store.remove(host, names).await,
+            AnyStore::Directory(store) => store.remove(host, names).await,
+        }
+    }
+
+    fn browse(&self, host: &HostName, name: &str) -> PathBuf {
+        match self {
+            AnyStore::Zfs(store) => store.browse(host, name),
+            AnyStore::Directory(store) => store.browse(host, name),
+        }
+    }
+}
+
 /// Oldest first; two of one time by name.
 fn sort(snapshots: &mut [Snapshot]) {
     snapshots.sort_by(|a, b| (a.time, &a.name).cmp(&(b.time, &b.name)));
@@ -144,6 +210,20 @@ async fn blocking<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_settings_name_the_store() {
+        let zfs = |dataset: &str| settings::Store::Zfs { dataset: dataset.to_owned(), min_free_percent: 5 };
+        let directory = |path: &str| settings::Store::Directory { path: path.into(), min_free_percent: 5 };
+        assert!(matches!(AnyStore::open(&zfs("data")), Ok(AnyStore::Zfs(_))));
+        assert!(matches!(AnyStore::open(&directory("/srv/backup")), Ok(AnyStore::Directory(_))));
+        assert!(AnyStore::open(&zfs("-r")).is_err());
+        assert!(AnyStore::open(&directory("srv")).is_err());
+        let vpn = "VPN".parse().unwrap();
+        let browse = |settings| AnyStore::open(&settings).unwrap().browse(&vpn, "x");
+        assert_eq!(browse(zfs("data")), Path::new("/data/vpn/.zfs/snapshot/x"));
+        assert_eq!(browse(directory("/srv/backup")), Path::new("/srv/backup/vpn/snapshots/x"));
+    }
 
     #[test]
     fn room_is_measured_in_percent_of_the_whole() {

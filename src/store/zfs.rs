@@ -1,0 +1,340 @@
+//! Copies as ZFS datasets, their history as snapshots, through `zfs(8)` and
+//! `zpool(8)`.
+//!
+//! ZFS is asked three times a run (`survey`), and told at most twice a host: one
+//! `zfs snapshot`, one `zfs destroy`. What must hold at the moment before
+//! rsync writes is asked of the kernel instead, without starting a program.
+//!
+//! Invariants: nothing is written where the dataset is not mounted; only exact
+//! names of snapshots that the survey found to be ours are destroyed, never
+//! with `-r`, `-R` or `-f`; the parent dataset is never made here.
+
+mod dataset;
+mod mount;
+mod parse;
+mod system;
+
+pub use system::System;
+
+use super::{Removal, Store, StoreError, Survey, Workspace, blocking, enough_room, shown};
+use crate::host::HostName;
+use crate::process::Failure;
+use crate::snapshot::{Facts, SnapshotName};
+use crate::text::printable;
+use mount::Refusal;
+use parse::Filesystem;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use system::{explained, is_gone, pool_of, reason};
+
+/// The longest name of a parent dataset, in bytes. With `/`, a host's 128, `@`
+/// and a snapshot's 25 it fits into ZFS's 255.
+const LONGEST_DATASET: usize = 100;
+/// How many snapshots one `zfs destroy` names.
+const MOST_AT_ONCE: usize = 1000;
+/// How long the kernel may take to say what is mounted; on a suspended pool it
+/// takes for ever.
+const KERNEL_DEADLINE: Duration = Duration::from_secs(60);
+
+/// A dataset that holds every host's copies, each host in a dataset of its own.
+#[derive(Debug)]
+pub struct Zfs {
+    dataset: String,
+    min_free_percent: u8,
+    system: System,
+    seen: Mutex<Option<Seen>>,
+}
+
+/// What the survey saw, kept up to date with what was done since.
+#[derive(Debug)]
+struct Seen {
+    parent: Filesystem,
+    /// By host.
+    hosts: BTreeMap<String, Filesystem>,
+    /// By host, the names of the snapshots that are ours, and whether they are
+    /// held.
+    ours: BTreeMap<String, BTreeMap<String, bool>>,
+}
+
+impl Zfs {
+    /// A store below `dataset`, which is not looked at yet.
+    pub fn new(dataset: &str, min_free_percent: u8) -> Result<Self, StoreError> {
+        Zfs::on(System::default(), dataset, min_free_percent)
+    }
+
+    /// The same on another machine than this, for tests.
+    pub fn on(system: System, dataset: &str, min_free_percent: u8) -> Result<Self, StoreError> {
+        if !dataset::is_dataset(dataset) || dataset.len() > LONGEST_DATASET {
+            return Err(StoreError::new(format!(
+                "`{}` cannot be the dataset of a store: at most {LONGEST_DATASET} letters, digits, `-`, `_`, \
+                 `.`, `:` and `/` are allowed",
+                printable(dataset)
+            ))
+            .hint("write it as `zfs list` does: `data` or `tank/backup`"));
+        }
+        Ok(Zfs { dataset: dataset.to_owned(), min_free_percent, system, seen: Mutex::new(None) })
+    }
+
+    fn dataset_of(&self, host: &HostName) -> String {
+        format!("{}/{}", self.dataset, host.key())
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Option<Seen>> {
+        // A host that panicked must not take the others with it.
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn recall<T>(&self, recall: impl FnOnce(&mut Seen) -> T) -> Result<T, StoreError> {
+        self.seen().as_mut().map(recall).ok_or_else(|| StoreError::new("the store was not surveyed"))
+    }
+
+    fn mountpoint_of(&self, host: &HostName) -> Option<PathBuf> {
+        let mountpoint = self.recall(|seen| Some(PathBuf::from(&seen.hosts.get(host.key())?.mountpoint)));
+        mountpoint.ok().flatten()
+    }
+
+    /// Refuses a pool in a state in which writing would hang or lose data.
+    fn check_pool(&self, state: &str) -> Result<(), StoreError> {
+        let pool = pool_of(&self.dataset);
+        match state {
+            "ONLINE" | "DEGRADED" => Ok(()),
+            _ => Err(StoreError::new(format!("the pool `{pool}` is {}", printable(state)))
+                .hint(format!("zpool status {pool}"))),
+        }
+    }
+
+    /// Asks what can change at any moment: the pool's state, and what is
+    /// mounted.
+    async fn ask_kernel(
+        &self,
+        question: impl FnOnce(&System) -> Result<(), Refusal> + Send + 'static,
+    ) -> Result<(), Refusal> {
+        let pool = pool_of(&self.dataset);
+        if let Some(state) = mount::pool_state(&self.system, pool) {
+            self.check_pool(&state).map_err(Refusal::Other)?;
+        }
+        let system = self.system.clone();
+        let answer = blocking(move || Ok(question(&system)));
+        match tokio::time::timeout(KERNEL_DEADLINE, answer).await {
+            Ok(answer) => answer.map_err(Refusal::Other)?,
+            Err(_) => Err(Refusal::Other(
+                StoreError::new(format!("the pool `{pool}` does not answer"))
+                    .hint(format!("zpool status {pool}")),
+            )),
+        }
+    }
+
+    async fn verify(&self, dataset: &str, mountpoint: &Path) -> Result<(), Refusal> {
+        let (dataset, mountpoint) = (dataset.to_owned(), mountpoint.to_owned());
+        self.ask_kernel(move |system| mount::verify(system, &dataset, &mountpoint)).await
+    }
+
+    /// Whether a new dataset may be made below the parent.
+    async fn check_parent(&self, parent: &Filesystem) -> Result<(), StoreError> {
+        let mountpoint = dataset::usable(parent)?;
+        let total = parent.used.saturating_add(parent.available);
+        enough_room(&self.dataset, parent.available, total, self.min_free_percent)?;
+        if parent.canmount != "on" {
+            // Nobody will mount it over the hosts' datasets.
+            return Ok(());
+        }
+        let (name, at) = (parent.name.clone(), mountpoint.clone());
+        self.ask_kernel(move |system| mount::verify_parent(system, &name, &at))
+            .await
+            .map_err(|refusal| refusal.of(&parent.name, &mountpoint))
+    }
+
+    /// Makes a host's dataset, unless somebody else just did.
+    async fn create(&self, dataset: &str, parent: &Filesystem) -> Result<(), StoreError> {
+        let mut refusal = None;
+        for creation in dataset::creations(dataset, parent) {
+            let Err(failure) = self.system.change(&creation).await else { return Ok(()) };
+            let said = String::from_utf8_lossy(failure.stderr());
+            if said.contains("dataset already exists") {
+                return Ok(());
+            }
+            refusal = Some(explained(&format!("cannot create `{dataset}`"), &self.dataset, &failure));
+            if !said.contains("compress") && !said.contains("zstd") {
+                break;
+            }
+        }
+        refusal.map_or(Ok(()), Err)
+    }
+
+    /// Destroys snapshots, all of them or none.
+    async fn destroy(&self, host: &HostName, names: &[String]) -> Result<(), Failure> {
+        let target = format!("{}@{}", self.dataset_of(host), names.join(","));
+        match self.system.change(["destroy", &target]).await {
+            Ok(_) => Ok(()),
+            // What is gone already counts as destroyed.
+            Err(failure) if is_gone(&failure) => Ok(()),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// [`Zfs::destroy`], and one by one if that fails: one snapshot that is
+    /// held, busy or cloned must not keep the others.
+    async fn destroy_each(&self, host: &HostName, names: &[String], removal: &mut Removal) {
+        let Err(together) = self.destroy(host, names).await else {
+            removal.removed.extend_from_slice(names);
+            return;
+        };
+        // A ZFS that hangs is not asked again.
+        let again = names.len() > 1 && matches!(together, Failure::Failed { .. });
+        for name in names {
+            let refusal = match again {
+                true => {
+                    self.destroy(host, std::slice::from_ref(name)).await.err().map(|alone| reason(&alone))
+                }
+                false => Some(reason(&together)),
+            };
+            match refusal {
+                None => removal.removed.push(name.clone()),
+                Some(why) => removal.kept.push((name.clone(), why)),
+            }
+        }
+    }
+}
+
+impl Store for Zfs {
+    async fn survey(&self) -> Result<Survey, StoreError> {
+        let (system, dataset, pool) = (&self.system, self.dataset.as_str(), pool_of(&self.dataset));
+        let unclear =
+            |what: &str, error| StoreError::new(format!("cannot understand {what} of `{dataset}`: {error}"));
+
+        // First, for on a suspended pool the others would hang.
+        let what = format!("the state of the pool `{pool}`");
+        let state =
+            system.list(&system.zpool, &what, dataset, &["list", "-Hp", "-o", "health", pool]).await?;
+        self.check_pool(state.trim())?;
+        if state.trim() != "ONLINE" {
+            tracing::warn!("the pool `{pool}` is {}: see `zpool status {pool}`", printable(state.trim()));
+        }
+
+        let args = ["list", "-Hp", "-t", "filesystem", "-d", "1", "-o", parse::FILESYSTEM_COLUMNS, dataset];
+        let text = system.list(&system.zfs, &format!("the datasets of `{dataset}`"), dataset, &args).await?;
+        let mut parent = None;
+        let mut hosts = BTreeMap::new();
+        for filesystem in parse::filesystems(&text).map_err(|error| unclear("the datasets", error))? {
+            if filesystem.name == dataset {
+                parent = Some(filesystem);
+            } else if let Some(host) = parse::host_of(&filesystem.name, dataset) {
+                hosts.insert(host.to_owned(), filesystem);
+            } else if parse::host_of(&filesystem.name.to_ascii_lowercase(), &dataset.to_ascii_lowercase())
+                .is_some()
+            {
+                tracing::warn!(
+                    "`{}` is no host's dataset: those are in lower case, see `zfs rename`",
+                    printable(&filesystem.name)
+                );
+            }
+        }
+        let parent = parent.ok_or_else(|| StoreError::new(format!("`zfs list {dataset}` left it out")))?;
+
+        // Depth 2 is the snapshots of the datasets right below.
+        let args = ["get", "-Hp", "-t", "snapshot", "-d", "2", "-o", "name,property,value,source"];
+        let args = [&args[..], &[parse::PROPERTIES, dataset]].concat();
+        let text = system.list(&system.zfs, &format!("the snapshots of `{dataset}`"), dataset, &args).await?;
+        let snapshots = parse::snapshots(&text, dataset).map_err(|error| unclear("the snapshots", error))?;
+        let mut survey = Survey { hosts: snapshots };
+        for host in hosts.keys() {
+            survey.hosts.entry(host.clone()).or_default();
+        }
+        let ours = survey.hosts.iter().map(|(host, snapshots)| {
+            let ours = snapshots.iter().filter(|snapshot| snapshot.is_ours());
+            (host.clone(), ours.map(|snapshot| (snapshot.name.clone(), snapshot.held)).collect())
+        });
+        *self.seen() = Some(Seen { parent, hosts, ours: ours.collect() });
+        Ok(survey)
+    }
+
+    async fn prepare(&self, host: &HostName, _survey: &Survey) -> Result<Workspace, StoreError> {
+        let name = self.dataset_of(host);
+        let (parent, known) =
+            self.recall(|seen| (seen.parent.clone(), seen.hosts.get(host.key()).cloned()))?;
+        let is_new = known.is_none();
+        if is_new {
+            self.check_parent(&parent).await?;
+        }
+        let filesystem = known.unwrap_or_else(|| dataset::child(&parent, host));
+        let destination = dataset::usable(&filesystem)?;
+        let mut mounted = self.verify(&name, &destination).await;
+        if let Err(Refusal::NotMounted) = mounted {
+            if is_new {
+                self.create(&name, &parent).await?;
+            } else if filesystem.canmount == "on" {
+                // What should have mounted it at boot may have been too early.
+                let mounting = self.system.change(["mount", &name]).await;
+                mounting.map_err(|failure| {
+                    explained(&format!("cannot mount `{name}`"), &self.dataset, &failure)
+                })?;
+            }
+            mounted = self.verify(&name, &destination).await;
+        }
+        mounted.map_err(|refusal| refusal.of(&name, &destination))?;
+        let at = destination.clone();
+        let available = blocking(move || mount::available(&at)).await?;
+        // The parent's, for a dataset's own size says nothing of the pool's.
+        let total = parent.used.saturating_add(parent.available).max(available);
+        enough_room(&name, available, total, self.min_free_percent)?;
+        self.recall(|seen| seen.hosts.insert(host.key().to_owned(), filesystem))?;
+        Ok(Workspace { destination, link_dest: Vec::new(), in_place: true })
+    }
+
+    async fn commit(&self, host: &HostName, name: SnapshotName, facts: &Facts) -> Result<(), StoreError> {
+        let dataset = self.dataset_of(host);
+        let mountpoint = self
+            .mountpoint_of(host)
+            .ok_or_else(|| StoreError::new(format!("`{dataset}` was not prepared")))?;
+        // Had it been unmounted meanwhile, it would not hold what rsync wrote.
+        self.verify(&dataset, &mountpoint).await.map_err(|refusal| refusal.of(&dataset, &mountpoint))?;
+        let target = format!("{dataset}@{name}");
+        self.system.change(dataset::snapshot(&target, facts)?).await.map_err(|failure| {
+            explained(&format!("cannot take the snapshot `{target}`"), &self.dataset, &failure)
+        })?;
+        self.recall(|seen| {
+            seen.ours.entry(host.key().to_owned()).or_default().insert(name.to_string(), false);
+        })
+    }
+
+    async fn remove(&self, host: &HostName, names: &[String]) -> Result<Removal, StoreError> {
+        let mut removal = Removal::default();
+        let ours = self.recall(|seen| seen.ours.get(host.key()).cloned())?.unwrap_or_default();
+        let mut doomed = Vec::new();
+        for name in names {
+            let why = match ours.get(name) {
+                _ if !dataset::is_snapshot(name) => "it is not the name of a snapshot",
+                None => "it is not ours",
+                Some(true) => "it is held",
+                Some(false) => {
+                    doomed.push(name.clone());
+                    continue;
+                }
+            };
+            removal.kept.push((name.clone(), why.to_owned()));
+        }
+        for names in doomed.chunks(MOST_AT_ONCE) {
+            self.destroy_each(host, names, &mut removal).await;
+        }
+        Ok(removal)
+    }
+
+    fn browse(&self, host: &HostName, name: &str) -> PathBuf {
+        let default = || Path::new("/").join(self.dataset_of(host));
+        self.mountpoint_of(host).unwrap_or_else(default).join(".zfs/snapshot").join(name)
+    }
+}
+
+impl Refusal {
+    fn of(self, dataset: &str, mountpoint: &Path) -> StoreError {
+        match self {
+            Refusal::Other(error) => error,
+            Refusal::NotMounted => {
+                StoreError::new(format!("`{dataset}` is not mounted at `{}`", shown(mountpoint)))
+                    .hint(format!("zfs mount {dataset}"))
+            }
+        }
+    }
+}
