@@ -14,6 +14,7 @@ mod mountinfo;
 mod mounts;
 mod standard;
 
+pub use carve::emptied;
 pub use lines::parse_lines;
 pub use mounts::{Filesystem, LeftOut, Reason, Selection, select};
 pub use standard::standard;

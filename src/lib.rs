@@ -30,16 +30,18 @@
 //! | [`report`] | Icinga, Prometheus |
 //! | [`logging`] | stderr, syslog |
 
+pub mod backup;
+pub mod cli;
 pub mod clock;
-pub mod fleet;
-pub mod filter;
-pub mod guard;
 pub mod config;
+pub mod filter;
+pub mod fleet;
+pub mod guard;
 pub mod host;
 pub mod https;
+pub mod inventory;
 pub mod lock;
 pub mod logging;
-pub mod inventory;
 pub mod outcome;
 pub mod process;
 pub mod remote;

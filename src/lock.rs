@@ -95,6 +95,12 @@ impl Runtime {
         Ok(path)
     }
 
+    /// A directory with a random name that lasts as long as the run: where it
+    /// exists, that is this machine.
+    pub fn witness(&self) -> &Path {
+        self.own.path()
+    }
+
     /// A file of this run's for a host.
     pub fn file_for(&self, host: &HostName, what: &str) -> PathBuf {
         self.own.path().join(format!("{}.{what}", host.key()))

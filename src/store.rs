@@ -107,6 +107,10 @@ pub trait Store {
 
     /// Where people look for a snapshot's files.
     fn browse(&self, host: &HostName, name: &str) -> PathBuf;
+
+    /// The folders that copies live in, which a copy of this machine must
+    /// leave out: it would copy itself. Known after [`Store::survey`].
+    fn roots(&self) -> Vec<PathBuf>;
 }
 
 /// The store that the configuration names.
@@ -167,6 +171,13 @@ impl Store for AnyStore {
         match self {
             AnyStore::Zfs(store) => store.browse(host, name),
             AnyStore::Directory(store) => store.browse(host, name),
+        }
+    }
+
+    fn roots(&self) -> Vec<PathBuf> {
+        match self {
+            AnyStore::Zfs(store) => store.roots(),
+            AnyStore::Directory(store) => store.roots(),
         }
     }
 }

@@ -153,6 +153,8 @@ impl Job {
             arg.push(value);
             args.push(arg);
         };
+        // A dataset with snapdir=visible shows its snapshots in its root.
+        valued("--filter=", "protect /.zfs".as_ref());
         valued("--filter=merge ", self.rules.as_os_str());
         for tree in &self.link_dest {
             valued("--link-dest=", tree.as_os_str());

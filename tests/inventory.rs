@@ -4,8 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
-#[path = "support/tls.rs"]
-mod tls;
 
 use backup::host::{Filesystems, Transport};
 use backup::inventory::{self, Inventory, InventoryError};
@@ -19,8 +17,8 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use support::netbox::{Fault, Kind, Machine, StandIn, TOKEN, TOKEN_V2, recording};
+use support::tls::{Authority, TlsListener};
 use tempfile::TempDir;
-use tls::{Authority, TlsListener};
 
 /// A NetBox, a state directory, and settings that name both.
 struct Scene {

@@ -41,6 +41,13 @@ pub(super) fn normalised(path: &[u8]) -> Vec<u8> {
     if whole.is_empty() { b"/".to_vec() } else { whole }
 }
 
+/// The rule that leaves out what is in the directory `path`, an absolute one;
+/// `None` if it does not lie below `source`. The directory itself stays.
+pub fn emptied(path: &[u8], source: &[u8]) -> Option<Rule> {
+    let (path, source) = (normalised(path), normalised(source));
+    rule(Rule::exclude, inside(&path, &source)?, "/*")
+}
+
 /// The rules for these mount points, each below `source` and there once.
 /// `source` itself is in.
 pub(super) fn rules(source: &[u8], points: &[(&[u8], State)]) -> Vec<Rule> {
@@ -156,6 +163,16 @@ mod tests {
         for (source, points, expected, why) in cases {
             assert_eq!(shown(source, points), expected, "{why}");
         }
+    }
+
+    #[test]
+    fn what_is_in_a_folder_can_be_left_out() {
+        let shown = |path: &str, source: &str| {
+            emptied(path.as_bytes(), source.as_bytes()).map(|rule| rule.to_string())
+        };
+        assert_eq!(shown("/srv/backup/", "/").as_deref(), Some("- /srv/backup/*"));
+        assert_eq!(shown("/srv/backup", "/srv").as_deref(), Some("- /backup/*"));
+        assert_eq!(shown("/data", "/srv"), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use super::{Remote, RemoteError, random_mark};
 use crate::process::Failure;
 use crate::text::printable_bytes;
+use std::path::Path;
 use std::time::Duration;
 
 pub(super) const SCRIPT: &str = include_str!("probe.sh");
@@ -19,6 +20,8 @@ pub struct Question<'a> {
     pub exclude_file: &'a str,
     /// Where the host keeps its hooks.
     pub hook_directory: &'a str,
+    /// A file with a random name, by which this machine knows itself.
+    pub witness: &'a Path,
 }
 
 /// Whether the source can be copied.
@@ -45,10 +48,14 @@ pub struct Hooks {
 pub struct Probe {
     /// Whether we are root there.
     pub is_root: bool,
+    /// Whether it is this very machine, whatever address it was reached by.
+    pub is_this_machine: bool,
     /// Its `/etc/machine-id`.
     pub machine: Option<String>,
     /// The state of its source.
     pub source: SourceState,
+    /// The source with every symlink on the way resolved, as mounts know it.
+    pub real_source: String,
     /// The first line of its `rsync --version`, if it has rsync.
     pub rsync: Option<String>,
     /// Its `/proc/self/mountinfo`.
@@ -65,8 +72,13 @@ impl Remote {
     /// Asks the host, in one round trip.
     pub async fn probe(&self, question: Question<'_>) -> Result<Probe, RemoteError> {
         let mark = random_mark();
-        let data =
-            format!("{}\n{}\n{}\n{mark}\n", question.source, question.exclude_file, question.hook_directory);
+        let data = format!(
+            "{}\n{}\n{}\n{}\n{mark}\n",
+            question.source,
+            question.exclude_file,
+            question.hook_directory,
+            question.witness.display()
+        );
         let asked = self.script(SCRIPT, "the probe".to_owned()).input(data).deadline(Duration::from_secs(60));
         let output = asked.output().await?;
         if !output.exit.is_success() {
@@ -86,8 +98,10 @@ impl Remote {
 fn parse(answer: &[u8], mark: &str) -> Result<Probe, RemoteError> {
     let mut probe = Probe {
         is_root: false,
+        is_this_machine: false,
         machine: None,
         source: SourceState::Unusable("not told".to_owned()),
+        real_source: String::new(),
         rsync: None,
         mounts: Vec::new(),
         excludes: Vec::new(),
@@ -102,9 +116,11 @@ fn parse(answer: &[u8], mark: &str) -> Result<Probe, RemoteError> {
         let line = || printable_bytes(body).trim_end_matches("\\n").trim().to_owned();
         match &section[..end] {
             b"user" => probe.is_root = line() == "0",
+            b"witness" => probe.is_this_machine = line() == "here",
             b"machine" => probe.machine = Some(line()).filter(|id| is_machine_id(id)),
             b"source" if line() == "ok" => probe.source = SourceState::Ok,
             b"source" => probe.source = SourceState::Unusable(line()),
+            b"path" => probe.real_source = real_path(body),
             b"rsync" => probe.rsync = Some(line()).filter(|version| !version.is_empty()),
             b"mounts" => probe.mounts = body.to_vec(),
             b"excludes" if body.len() > LONGEST_EXCLUDES => {
@@ -118,6 +134,10 @@ fn parse(answer: &[u8], mark: &str) -> Result<Probe, RemoteError> {
         }
     }
     if complete { Ok(probe) } else { Err(RemoteError::Nonsense("it breaks off".to_owned())) }
+}
+
+fn real_path(body: &[u8]) -> String {
+    String::from_utf8_lossy(body.strip_suffix(b"\n").unwrap_or(body)).into_owned()
 }
 
 fn hooks(body: &[u8]) -> Hooks {
@@ -163,6 +183,16 @@ mod tests {
         Remote { connection: None, sudo: false }
     }
 
+    fn nowhere() -> Question<'static> {
+        let nothing = "/no/such";
+        Question {
+            source: nothing,
+            exclude_file: nothing,
+            hook_directory: nothing,
+            witness: Path::new(nothing),
+        }
+    }
+
     #[tokio::test]
     async fn this_machine_answers_in_whole() {
         let dir = tempfile::tempdir().unwrap();
@@ -182,8 +212,10 @@ mod tests {
             source: dir.path().to_str().unwrap(),
             exclude_file: excludes.to_str().unwrap(),
             hook_directory: hooks.to_str().unwrap(),
+            witness: &excludes,
         };
         let probe = local().probe(question).await.unwrap();
+        assert!(probe.is_this_machine);
         assert_eq!(probe.source, SourceState::Ok);
         assert_eq!(probe.excludes, patterns);
         assert_eq!(probe.hooks.run, ["10-a", "20-b"]);
@@ -194,9 +226,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_not_there_is_said() {
-        let question = Question { source: "/no/such", exclude_file: "/no/such", hook_directory: "/no/such" };
+    async fn a_source_behind_a_symlink_is_known_by_its_real_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("/usr/bin", &link).unwrap();
+        let source = link.to_str().unwrap();
+        let question = Question { source, ..nowhere() };
         let probe = local().probe(question).await.unwrap();
+        assert_eq!((probe.source, probe.real_source.as_str()), (SourceState::Ok, "/usr/bin"));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_is_said() {
+        let probe = local().probe(nowhere()).await.unwrap();
+        assert!(!probe.is_this_machine);
         assert_eq!(probe.source, SourceState::Unusable("missing".to_owned()));
         assert!(probe.excludes.is_empty() && probe.excludes_fault.is_none());
         assert_eq!(probe.hooks, Hooks::default());

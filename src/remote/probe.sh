@@ -1,17 +1,22 @@
 # Tells what a host is and has, in one round trip.
 #
 # Standard input, a line each: the source directory, the exclude file, the
-# directory of hooks, a random mark. Standard output: sections, each begun by
+# directory of hooks, a file that only the asking machine has, a random mark.
+# Standard output: sections, each begun by
 # a line of the mark and the name of the section; the last one is "end".
 #
 # This text travels as one shell word: it holds no single quote.
 LC_ALL=C
 export LC_ALL
-IFS= read -r source && IFS= read -r excludes && IFS= read -r hooks && IFS= read -r mark || exit 125
+IFS= read -r source && IFS= read -r excludes && IFS= read -r hooks &&
+    IFS= read -r witness && IFS= read -r mark || exit 125
 section() { printf "\n%s %s\n" "$mark" "$1"; }
 
 section user
 id -u
+
+section witness
+if [ -e "$witness" ]; then echo here; fi
 
 section machine
 cat /etc/machine-id 2>/dev/null
@@ -26,6 +31,9 @@ elif [ ! -r "$source" ] || [ ! -x "$source" ]; then
 else
     echo ok
 fi
+
+section path
+(cd "$source" 2>/dev/null && pwd -P)
 
 section rsync
 rsync --version 2>/dev/null | head -n 1

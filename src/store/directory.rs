@@ -93,6 +93,10 @@ impl Store for Directory {
     fn browse(&self, host: &HostName, name: &str) -> PathBuf {
         self.place(host).tree(name)
     }
+
+    fn roots(&self) -> Vec<PathBuf> {
+        vec![self.path.canonicalize().unwrap_or_else(|_| self.path.clone())]
+    }
 }
 
 /// Ends a deletion when whoever waits for it goes away. What is left over is

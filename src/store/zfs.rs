@@ -325,6 +325,15 @@ impl Store for Zfs {
         let default = || Path::new("/").join(self.dataset_of(host));
         self.mountpoint_of(host).unwrap_or_else(default).join(".zfs/snapshot").join(name)
     }
+
+    fn roots(&self) -> Vec<PathBuf> {
+        let all = self.recall(|seen| {
+            let datasets = std::iter::once(&seen.parent).chain(seen.hosts.values());
+            datasets.map(|dataset| PathBuf::from(&dataset.mountpoint)).collect::<Vec<_>>()
+        });
+        // `none` and `legacy` are no places.
+        all.unwrap_or_default().into_iter().filter(|path| path.is_absolute()).collect()
+    }
 }
 
 impl Refusal {

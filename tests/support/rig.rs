@@ -4,6 +4,13 @@
 //! sshd lives in a process namespace of its own, so that everything it ever
 //! started ends with it. When a rig is dropped it checks that `backup` left no
 //! process behind.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a support of tests fails by panicking"
+)]
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -78,7 +85,7 @@ impl Rig {
     pub fn new() -> Self {
         let mut rig = Rig::without_sshd();
         let sshd = Sshd::start(rig.path());
-        rig.write("known_hosts", &sshd.known_hosts_line());
+        rig.write("known_hosts", sshd.known_hosts_line());
         rig.sshd = Some(sshd);
         rig
     }

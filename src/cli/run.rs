@@ -1,0 +1,299 @@
+//! `backup [run] HOST...|all`: from the configuration to the exit code.
+
+use super::{CANNOT_START, progress::Bars};
+use crate::backup::{self, Run};
+use crate::clock::Clock;
+use crate::filter::{self, Rule};
+use crate::host::{Host, HostName};
+use crate::inventory::{self, Fault};
+use crate::lock::Runtime;
+use crate::outcome::{self, HostReport, Outcome, Severity, Stage};
+use crate::report::{Reporter, icinga::Icinga, metrics, summary};
+use crate::settings::Settings;
+use crate::snapshot::Facts;
+use crate::store::{AnyStore, Store};
+use crate::{config, fleet, logging};
+use anyhow::{Context, anyhow, bail};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::LocalSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, debug, error, info, info_span, warn};
+
+/// How long Icinga gets for what is still to be told when the run ends.
+const LAST_REPORTS: Duration = Duration::from_secs(120);
+/// The same, when the run was told to stop.
+const LAST_REPORTS_STOPPED: Duration = Duration::from_secs(3);
+
+/// How long a sync or a deletion that was given up may still take.
+const LAST_DISK_WORK: Duration = Duration::from_secs(1);
+
+/// What may be said on the command line of a run.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Hosts of the inventory: a name in any case, a glob such as 'web*', or
+    /// `all`.
+    #[arg(value_name = "HOST", required = true)]
+    pub(super) hosts: Vec<String>,
+    /// Say only warnings and errors, so that cron mails only trouble.
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+    /// Say more.
+    #[arg(short, long)]
+    verbose: bool,
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Hosts at once, instead of the configured number.
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+    /// Back up these hosts without asking the inventory.
+    #[arg(long)]
+    force: bool,
+    /// Believe this run even if most files are gone or the host looks like
+    /// another machine.
+    #[arg(long)]
+    accept_deletions: bool,
+}
+
+impl Arguments {
+    /// Refuses what clap cannot see is wrong.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        if self.force && self.means_all() {
+            bail!("`--force` backs up hosts that the inventory lacks, so it needs their names, not `all`");
+        }
+        Ok(())
+    }
+
+    fn means_all(&self) -> bool {
+        self.hosts.iter().any(|word| word.eq_ignore_ascii_case("all"))
+    }
+}
+
+/// Runs, and says how it went as an exit code.
+pub(super) fn execute(arguments: Arguments, clock: Clock) -> u8 {
+    let bars = Bars::new(!arguments.quiet);
+    let printer = bars.clone();
+    let _logging = logging::init(logging::Options {
+        quiet: arguments.quiet,
+        verbose: arguments.verbose,
+        colour: logging::wants_colour(),
+        printer: Box::new(move |text| printer.suspended(|| logging::print(text))),
+    });
+    // One thread: the kernel ends our children with the thread that started
+    // them, and a run does nothing but wait for others.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => {
+            let result = LocalSet::new().block_on(&runtime, start(arguments, clock, bars));
+            // A disk that does not answer must not keep the run from ending.
+            runtime.shutdown_timeout(LAST_DISK_WORK);
+            result
+        }
+        Err(error) => Err(anyhow!(error).context("cannot start the runtime")),
+    };
+    result.unwrap_or_else(|error| {
+        for line in format!("{error:#}").lines() {
+            error!("{line}");
+        }
+        CANNOT_START
+    })
+}
+
+/// Everything up to the exit code; an error if nothing could start.
+async fn start(arguments: Arguments, clock: Clock, bars: Bars) -> anyhow::Result<u8> {
+    arguments.check()?;
+    let path = config::find(arguments.config.as_deref())?;
+    let loaded = config::load(&path, &config::Environment::of_this_machine())?;
+    loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
+    let mut settings = loaded.settings;
+    if let Some(jobs) = arguments.jobs {
+        settings.jobs = jobs;
+    }
+    let configured = pattern_files(&settings.excludes.files)?;
+    let icinga = settings.icinga.as_ref().map(|icinga| Icinga::new(icinga, &settings.server)).transpose()?;
+    let (runtime, swept) = Runtime::enter(&settings.runtime_dir)
+        .context("the runtime directory is not usable (is this root, and `runtime_dir` right?)")?;
+    if swept > 0 {
+        warn!("cleared away what {swept} run(s) left that had been killed");
+    }
+    if !rustix::process::geteuid().is_root() {
+        warn!(
+            "not running as root: owners, devices and some attributes of files cannot be kept in the copies"
+        );
+    }
+    let mut trouble = Vec::new();
+    let (hosts, faults) = choose(&arguments, &settings, clock, &mut trouble).await?;
+    let store = AnyStore::open(&settings.store)?;
+    let survey = store.survey().await;
+    let clock_behind = survey.as_ref().ok().and_then(|survey| backup::clock_behind(survey, clock.start()));
+    if let Some(newest) = clock_behind {
+        trouble.push(format!(
+            "the clock stands before the newest snapshot, {}: nothing is removed anywhere (set the clock right)",
+            newest.format("%Y-%m-%d %H:%M:%S UTC")
+        ));
+    }
+    trouble.iter().for_each(|line| warn!("{line}"));
+    let hosts = fleet::order(hosts, |name| {
+        let last = survey.as_ref().ok()?.of(name).iter().rev().find_map(|snapshot| snapshot.facts());
+        last.and_then(|facts: &Facts| facts.duration)
+    });
+    bars.expect(hosts.len());
+    let id =
+        format!("{}/{}/{}", settings.server, clock.start().format("%Y-%m-%dT%H%M%SZ"), std::process::id());
+    debug!("run {id}: {} hosts, {} jobs", hosts.len(), settings.jobs);
+    let watched = bars.clone();
+    let run = Rc::new(Run {
+        store,
+        survey,
+        runtime,
+        clock,
+        id,
+        configured,
+        cancel: CancellationToken::new(),
+        accept_deletions: arguments.accept_deletions,
+        clock_behind,
+        watch: Box::new(move |host, event| watched.heard(host, event)),
+        settings,
+    });
+    listen_for_signals(&run)?;
+    let reports = back_up(&run, hosts, faults, icinga, &mut trouble).await;
+    bars.clear();
+    Ok(close(&run, &arguments, &reports, trouble))
+}
+
+/// The hosts to back up, and those that should be and cannot be.
+async fn choose(
+    arguments: &Arguments,
+    settings: &Settings,
+    clock: Clock,
+    trouble: &mut Vec<String>,
+) -> anyhow::Result<(Vec<Host>, Vec<Fault>)> {
+    if arguments.force {
+        let names: Result<Vec<HostName>, _> = arguments.hosts.iter().map(|name| name.parse()).collect();
+        let mut names = names?;
+        names.sort();
+        names.dedup();
+        return Ok((names.into_iter().map(|name| inventory::forced(settings, name)).collect(), Vec::new()));
+    }
+    let inventory = inventory::load(settings, clock.start()).await?;
+    trouble.extend(inventory.warnings.iter().cloned());
+    inventory.notes.iter().for_each(|note| warn!("{note}"));
+    let selection = inventory::select(&inventory, &arguments.hosts)
+        .map_err(|error| anyhow!("{error} (`--force` backs a host up without the inventory)"))?;
+    let hosts = selection.hosts.into_iter().cloned().collect();
+    Ok((hosts, selection.faults.into_iter().cloned().collect()))
+}
+
+/// The rules of the operator's own pattern files.
+fn pattern_files(files: &[PathBuf]) -> anyhow::Result<Vec<Rule>> {
+    let mut rules = Vec::new();
+    for file in files {
+        let bytes = std::fs::read(file)
+            .with_context(|| format!("cannot read `{}` (see `excludes.files`)", file.display()))?;
+        let (more, warnings) = filter::parse_lines(&bytes, &file.to_string_lossy());
+        warnings.iter().for_each(|warning| warn!("{warning}"));
+        rules.extend(more);
+    }
+    Ok(rules)
+}
+
+/// The first signal ends the run in order, the second at once.
+fn listen_for_signals(run: &Rc<Run<AnyStore>>) -> anyhow::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
+    let mut hang_up = signal(SignalKind::hangup()).context("cannot listen for signals")?;
+    let run = Rc::downgrade(run);
+    tokio::task::spawn_local(async move {
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                _ = hang_up.recv() => {}
+            }
+            let Some(run) = run.upgrade() else { return };
+            if run.cancel.is_cancelled() {
+                error!("told to stop twice: ending at once");
+                run.runtime.abandon();
+                std::process::exit(1);
+            }
+            warn!("told to stop: no further host is begun, those under way end without a snapshot");
+            run.cancel.cancel();
+        }
+    });
+    Ok(())
+}
+
+/// Backs the hosts up, and reports each of them, also those that cannot be.
+async fn back_up(
+    run: &Rc<Run<AnyStore>>,
+    hosts: Vec<Host>,
+    faults: Vec<Fault>,
+    icinga: Option<Icinga>,
+    trouble: &mut Vec<String>,
+) -> Vec<HostReport> {
+    let reporter = Reporter::start(icinga);
+    let mut reports = Vec::with_capacity(hosts.len() + faults.len());
+    let mut done = |report: HostReport| {
+        say(&report);
+        reporter.submit(report.clone());
+        reports.push(report);
+    };
+    for fault in faults {
+        let now = run.clock.now();
+        let outcome = Outcome::Failed { stage: Stage::Inventory, why: fault.why };
+        done(fleet::bare_report_of(&fault.name, outcome, now, now));
+    }
+    let work = |host: Host| {
+        let run = run.clone();
+        let span = info_span!("host", host = %host.name);
+        async move { backup::host(&run, &host).await }.instrument(span)
+    };
+    fleet::run(hosts, run.settings.jobs, run.clock, &run.cancel, work, &mut done).await;
+    let grace = if run.cancel.is_cancelled() { LAST_REPORTS_STOPPED } else { LAST_REPORTS };
+    for problem in reporter.finish(grace).await {
+        warn!("{problem}");
+        trouble.push(problem);
+    }
+    reports
+}
+
+/// One host's result, as one line and its details.
+fn say(report: &HostReport) {
+    let name = if report.host.is_empty() { "(no name)" } else { &report.host };
+    let span = info_span!("host", host = %crate::text::printable(name));
+    let _entered = span.enter();
+    let (severity, summary) = (report.severity(), report.summary());
+    match severity {
+        Severity::Ok => info!("{severity}: {summary}"),
+        Severity::Warning => warn!("{severity}: {summary}"),
+        Severity::Critical => error!("{severity}: {summary}"),
+    }
+    for line in report.details() {
+        match severity {
+            Severity::Ok => info!("{line}"),
+            _ => warn!("{line}"),
+        }
+    }
+}
+
+/// What is said and written at the end, and the exit code.
+fn close(run: &Run<AnyStore>, arguments: &Arguments, reports: &[HostReport], mut trouble: Vec<String>) -> u8 {
+    let took = (run.clock.now() - run.clock.start()).to_std().unwrap_or_default();
+    if let Some(path) = &run.settings.metrics_textfile {
+        let code = outcome::exit_code(reports, !trouble.is_empty());
+        let figures = metrics::RunFigures { finished: run.clock.now(), duration: took, success: code == 0 };
+        let written = metrics::write(path, &run.settings.server, reports, &figures, arguments.means_all());
+        if let Err(error) = written {
+            warn!("{error}");
+            trouble.push(error.to_string());
+        }
+    }
+    if !arguments.quiet {
+        logging::print(&format!("\n{}", summary::table(reports, took)));
+    }
+    outcome::exit_code(reports, !trouble.is_empty())
+}
