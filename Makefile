@@ -20,6 +20,10 @@ help: ## Say what there is to make
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | while IFS=$$'\t' read -r target what; do \
 	    printf '  make %-9s %s\n' "$$target" "$$what"; done
 
+.PHONY: demo
+demo: ## Back up three small hosts of this machine, and look at the copies
+	scripts/demo.sh
+
 .PHONY: build
 build: ## Build the program, optimized
 	$(CARGO) build --release --locked
@@ -58,5 +62,6 @@ install: $(BINARY) ## Install what `make build` built, below $(DESTDIR)$(PREFIX)
 	install -D -m 644 -t $(docdir)/hooks hooks/README.md
 
 .PHONY: clean
-clean: ## Remove what was built
+clean: ## Remove what was built, and the demo
 	$(CARGO) clean
+	rm -rf demo
