@@ -196,8 +196,9 @@ impl<S: Store> Story<'_, S> {
             connected = Remote::connect(self.host, &self.run.settings.ssh, dir) => connected,
             () = self.run.cancel.cancelled() => return Err(Outcome::Interrupted),
         };
+        let remote = connected.map_err(|error| failed(Stage::Connect, error))?;
         debug!("connected to {}", self.host.address);
-        connected.map(Some).map_err(|error| failed(Stage::Connect, error))
+        Ok(Some(remote))
     }
 
     async fn probe(&mut self, remote: &Remote) -> Result<Probe, Outcome> {
