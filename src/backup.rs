@@ -214,7 +214,11 @@ impl<S: Store> Story<'_, S> {
             () = self.run.cancel.cancelled() => return Err(Outcome::Interrupted),
         };
         if let SourceState::Unusable(state) = &probe.source {
-            let why = format!("the source `{}` is {}", printable(&self.host.source), printable(state));
+            let why = format!(
+                "the source `{}` is {} there (is `source` right, and its disk mounted?)",
+                printable(&self.host.source),
+                printable(state)
+            );
             return Err(failed(Stage::Probe, why));
         }
         if probe.rsync.is_none() {
