@@ -102,10 +102,13 @@ pub enum TransferError {
     #[error("the store is full: {0}")]
     StoreFull(String),
     /// Nothing moved any more.
-    #[error("nothing moved for {}; given up", human_duration(*.0))]
+    #[error("nothing moved for {} (`stall_timeout`); does the host or one of its disks hang?", human_duration(*.0))]
     Stalled(Duration),
     /// It took too long in all.
-    #[error("the host's deadline passed; given up")]
+    #[error(
+        "it was not done when the host's `deadline` passed (run it again: files that came whole are not sent \
+         twice; or raise `deadline`)"
+    )]
     Deadline,
     /// The run was to stop.
     #[error("the run was stopped")]
@@ -113,6 +116,12 @@ pub enum TransferError {
     /// The host has no rsync.
     #[error("the host has no rsync (install the package rsync there)")]
     NoRemoteRsync,
+    /// A login shell there prints text into rsync's protocol.
+    #[error(
+        "the host's shell prints text before rsync can speak \
+         (logging in to run `true` must print nothing: look into `.bashrc` and the like there)"
+    )]
+    NoisyShell,
     /// The source was gone.
     #[error("nothing could be read below the source: {0}")]
     NoSource(String),
@@ -273,6 +282,7 @@ fn judge(output: &Output, figures: &stats::Reader) -> Result<Transfer, TransferE
         Exit::Code(10 | 12 | 30 | 35 | 255) if !figures.is_complete() => {
             return Err(TransferError::ConnectionLost(said()));
         }
+        Exit::Code(2) if stderr.contains("is your shell clean?") => return Err(TransferError::NoisyShell),
         Exit::Code(127) => return Err(TransferError::NoRemoteRsync),
         exit => return Err(TransferError::Failed { exit, said: said() }),
     };
@@ -482,6 +492,9 @@ mod tests {
         let both =
             "Deletions stopped due to --max-delete limit (7 skipped)\nrsync: [sender] send_files failed";
         assert!(exit(23, both).unwrap().stopped_deleting, "23 must not hide 25");
+        let noise =
+            "protocol version mismatch -- is your shell clean?\nrsync error: protocol incompatibility";
+        assert!(matches!(exit(2, noise), Err(TransferError::NoisyShell)));
         let killed = Output { exit: Exit::Signal(9), stdout: Vec::new(), stderr: Vec::new() };
         assert!(matches!(judge(&killed, &whole), Err(TransferError::Failed { .. })));
     }
