@@ -21,6 +21,9 @@ cd /
 
 BACKUP_HOOK=$mark setsid "$hook" 3<&- &
 pid=$!
+# Shells say on stderr how their jobs end, each in its own words, and those
+# would pass for the words of the hook.
+exec 2>/dev/null
 
 everything() {
     kill -s "$1" -- "-$pid" 2>/dev/null
