@@ -164,10 +164,8 @@ impl<S: Store> Story<'_, S> {
 
     fn note(&mut self, severity: Severity, text: impl Into<String>) {
         let text = text.into();
-        match severity {
-            Severity::Ok => info!("{text}"),
-            Severity::Warning | Severity::Critical => warn!("{text}"),
-        }
+        // Told here for its time; the report tells it with its weight.
+        info!("{}", text.lines().next().unwrap_or_default());
         self.notes.push(Note { severity, text });
     }
 
@@ -274,10 +272,8 @@ impl<S: Store> Story<'_, S> {
                 HookEnd::Lost(why) => (Severity::Critical, format!("was lost: {why}")),
                 HookEnd::Cancelled => return Err(Outcome::Interrupted),
             };
-            for line in &hook.output {
-                info!("hook {name}: {line}");
-            }
             if severity == Severity::Ok {
+                hook.output.iter().for_each(|line| info!("hook {name}: {line}"));
                 info!("hook {name} {what}");
             } else {
                 let output: String = hook.output.iter().map(|line| format!("\n  {line}")).collect();
