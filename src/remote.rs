@@ -28,6 +28,12 @@ pub enum RemoteError {
         /// What to try.
         hint: Option<String>,
     },
+    /// The user may not become root there.
+    #[error(
+        "sudo does not work there: {0} (install it, and let the user run everything without a \
+         password: `NOPASSWD: ALL` in `/etc/sudoers.d`)"
+    )]
+    Sudo(String),
     /// A program did not do its work.
     #[error(transparent)]
     Program(#[from] Failure),

@@ -3,7 +3,7 @@
 
 use super::{Remote, RemoteError, random_mark};
 use crate::process::Failure;
-use crate::text::printable_bytes;
+use crate::text::{last_lines, printable_bytes};
 use std::path::Path;
 use std::time::Duration;
 
@@ -82,6 +82,10 @@ impl Remote {
         let asked = self.script(SCRIPT, "the probe".to_owned()).input(data).deadline(Duration::from_secs(60));
         let output = asked.output().await?;
         if !output.exit.is_success() {
+            let said = last_lines(&output.stderr, 1).join("");
+            if self.sudo && said.contains("sudo") {
+                return Err(RemoteError::Sudo(said));
+            }
             return Err(Failure::Failed {
                 command: "the probe".to_owned(),
                 exit: output.exit,
