@@ -133,7 +133,7 @@ impl Rig {
     pub fn host_with(&mut self, name: &str, lines: &str) -> PathBuf {
         let source = self.source(name);
         let mut section = format!("source = {:?}\n", source.to_str().unwrap());
-        if self.sshd.is_some() && !lines.contains("transport") {
+        if self.sshd.is_some() && !lines.contains("transport") && !lines.contains("address") {
             section.push_str("address = \"127.0.0.1\"\n");
         }
         section.push_str(lines);
@@ -152,10 +152,11 @@ impl Rig {
         source
     }
 
-    /// Adds lines to a section of the configuration.
+    /// Adds lines to a section of the configuration; a key that is there
+    /// already gets its new value.
     pub fn section(&mut self, name: &str, lines: &str) {
         match self.sections.iter_mut().find(|(known, _)| known == name) {
-            Some((_, text)) => text.push_str(&format!("{}\n", lines.trim_end())),
+            Some((_, text)) => *text = overridden(text, lines),
             None => self.sections.push((name.to_owned(), format!("{}\n", lines.trim_end()))),
         }
     }
@@ -203,17 +204,7 @@ impl Rig {
         ];
         for (name, lines) in &self.sections {
             match sections.iter_mut().find(|(known, _)| known == name) {
-                Some((_, text)) => {
-                    // A key that the test sets replaces the rig's own.
-                    for line in lines.lines() {
-                        let key = line.split('=').next().unwrap_or_default().trim().to_owned();
-                        let kept: Vec<&str> = text
-                            .lines()
-                            .filter(|own| own.split('=').next().unwrap_or_default().trim() != key)
-                            .collect();
-                        *text = format!("{}\n{line}\n", kept.join("\n"));
-                    }
-                }
+                Some((_, text)) => *text = overridden(text, lines),
                 None => sections.push((name.clone(), lines.clone())),
             }
         }
@@ -308,6 +299,13 @@ impl Rig {
     }
 }
 
+/// A section's lines, in which the keys of `lines` have their values of there.
+fn overridden(text: &str, lines: &str) -> String {
+    let key = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
+    let kept = text.lines().filter(|own| lines.lines().all(|line| key(line) != key(own)));
+    kept.chain(lines.lines()).map(|line| format!("{line}\n")).collect()
+}
+
 impl Drop for Rig {
     fn drop(&mut self) {
         if !std::thread::panicking() {
@@ -320,16 +318,64 @@ impl Drop for Rig {
     }
 }
 
+/// A process of this machine.
+#[derive(Debug, Clone)]
+pub struct Process {
+    /// Its number.
+    pub id: u32,
+    /// Its parent's number.
+    pub parent: u32,
+    /// Its command line.
+    pub line: String,
+}
+
+impl Process {
+    /// Sends it a signal; one that has ended meanwhile does not mind.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let id = rustix::process::Pid::from_raw(self.id.try_into().unwrap()).unwrap();
+        let _ = rustix::process::kill_process(id, signal);
+    }
+
+    /// Whether its program has this name.
+    pub fn runs(&self, name: &str) -> bool {
+        self.line.split(' ').next().is_some_and(|word| word.rsplit('/').next() == Some(name))
+    }
+}
+
+/// All processes that are not zombies.
+pub fn processes() -> Vec<Process> {
+    let process = |entry: fs::DirEntry| {
+        let id = entry.file_name().to_str()?.parse().ok()?;
+        let line = fs::read(entry.path().join("cmdline")).ok().filter(|line| !line.is_empty())?;
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        let status = fs::read_to_string(entry.path().join("status")).ok()?;
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()?;
+        Some(Process { id, parent, line })
+    };
+    fs::read_dir("/proc").unwrap().flatten().filter_map(process).collect()
+}
+
+/// Everything that a process has started and that still knows it.
+pub fn descendants(all: &[Process], ancestor: u32) -> Vec<Process> {
+    let mut found: Vec<Process> = Vec::new();
+    let mut ancestors = vec![ancestor];
+    while let Some(parent) = ancestors.pop() {
+        for child in all.iter().filter(|process| process.parent == parent) {
+            ancestors.push(child.id);
+            found.push(child.clone());
+        }
+    }
+    found
+}
+
 /// The command lines of all processes that are not zombies.
 pub fn command_lines() -> Vec<String> {
-    fs::read_dir("/proc")
-        .unwrap()
-        .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().bytes().all(|b| b.is_ascii_digit()))
-        .filter_map(|entry| fs::read(entry.path().join("cmdline")).ok())
-        .filter(|line| !line.is_empty())
-        .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
-        .collect()
+    processes().into_iter().map(|process| process.line).collect()
+}
+
+/// Sends a signal to a child.
+pub fn signal(child: &Child, signal: rustix::process::Signal) {
+    rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).unwrap();
 }
 
 /// Waits for a child and takes its output, however much it is; kills it and
@@ -419,39 +465,47 @@ pub struct Sshd {
     log: std::sync::mpsc::Receiver<String>,
 }
 
+/// What is special about an sshd.
+#[derive(Default)]
+pub struct Setup<'a> {
+    /// More lines for its configuration, of which sshd believes the first of a
+    /// kind.
+    pub lines: &'a str,
+    /// What its sessions see in the place of files of this machine: the file
+    /// to see, and where. Nobody else sees it there.
+    pub mounts: &'a [(PathBuf, &'a str)],
+}
+
 impl Sshd {
     /// Starts one that lets the tests' key in as root.
     pub fn start(dir: &Path) -> Self {
-        Sshd::start_on(dir, None, &keys().server)
+        Sshd::start_on(dir, None, &keys().server, &Setup::default())
     }
 
-    fn start_on(dir: &Path, port: Option<u16>, key: &Path) -> Self {
+    fn start_on(dir: &Path, port: Option<u16>, key: &Path, setup: &Setup<'_>) -> Self {
         fs::create_dir_all("/run/sshd").unwrap();
+        fs::create_dir_all(dir).unwrap();
         let authorized = dir.join("authorized_keys");
         fs::copy(keys().client.with_extension("pub"), &authorized).unwrap();
         for _ in 0..20 {
             let port = port.unwrap_or_else(free_port);
             let config = dir.join("sshd_config");
             let text = format!(
-                "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
+                "{}\nPort {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
                  StrictModes no\nUsePAM no\nPermitRootLogin yes\nPasswordAuthentication no\nLogLevel VERBOSE\n",
+                setup.lines,
                 key.display(),
                 authorized.display()
             );
             fs::write(&config, text).unwrap();
-            let mut child = program("unshare")
-                .args([
-                    "--pid",
-                    "--fork",
-                    "--kill-child",
-                    "--mount-proc",
-                    "--",
-                    "/usr/sbin/sshd",
-                    "-D",
-                    "-e",
-                    "-f",
-                ])
-                .arg(&config)
+            let mut start = program("unshare");
+            start.args(["--pid", "--fork", "--kill-child", "--mount-proc", "--", "sh", "-ec"]);
+            start.arg("config=$1; shift; while [ $# -gt 0 ]; do mount --bind \"$1\" \"$2\"; shift 2; done; exec /usr/sbin/sshd -D -e -f \"$config\"");
+            start.arg("sh").arg(&config);
+            for (seen, place) in setup.mounts {
+                start.arg(seen).arg(place);
+            }
+            let mut child = start
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .stderr(Stdio::piped())
@@ -480,6 +534,12 @@ impl Sshd {
         false
     }
 
+    /// Whether it has logged a line with this text since it was last asked
+    /// anything.
+    pub fn logs_now(&mut self, text: &str) -> bool {
+        self.log.try_iter().any(|line| line.contains(text))
+    }
+
     /// How many connections it has accepted since this was last asked.
     pub fn accepted(&mut self) -> usize {
         self.log.try_iter().filter(|line| line.contains("Connection from")).count()
@@ -494,13 +554,31 @@ impl Sshd {
     /// Puts another sshd, with another host key, in its place.
     pub fn change_key(&mut self) {
         self.stop();
-        *self = Sshd::start_on(&self.dir.clone(), Some(self.port), &keys().other_server);
+        let setup = Setup::default();
+        *self = Sshd::start_on(&self.dir.clone(), Some(self.port), &keys().other_server, &setup);
     }
 
     /// Starts it again on its port, with its key.
     pub fn start_again(&mut self) {
+        self.start_again_with(&Setup::default());
+    }
+
+    /// Starts it again on its port, with its key, and something special.
+    pub fn start_again_with(&mut self, setup: &Setup<'_>) {
         self.stop();
-        *self = Sshd::start_on(&self.dir.clone(), Some(self.port), &keys().server);
+        *self = Sshd::start_on(&self.dir.clone(), Some(self.port), &keys().server, setup);
+    }
+
+    /// Lets nobody in any more.
+    pub fn forget_keys(&self) {
+        fs::write(self.dir.join("authorized_keys"), "").unwrap();
+    }
+
+    /// What runs in its sessions at this moment: all that it has started.
+    pub fn sessions(&self) -> Vec<Process> {
+        let all = processes();
+        let sshd = all.iter().find(|process| process.parent == self.child.id());
+        sshd.map(|sshd| descendants(&all, sshd.id)).unwrap_or_default()
     }
 
     /// Ends it and every connection that it has.
