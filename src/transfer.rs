@@ -149,6 +149,10 @@ impl Job {
             "--numeric-ids",
             "--delete",
             "--delete-excluded",
+            // Compare times in whole: by the second, as rsync does if not told
+            // otherwise, a file that changes twice in the second of its copy
+            // and keeps its size would stay as it was then for ever.
+            "--modify-window=-1",
             "--stats",
             "--no-h",
             "--info=progress2",
