@@ -129,11 +129,15 @@ impl Rig {
         self.host_with(name, "")
     }
 
-    /// [`Rig::host`] with more lines for its section.
+    /// [`Rig::host`] with more lines for its section, which go before the rig's.
     pub fn host_with(&mut self, name: &str, lines: &str) -> PathBuf {
         let source = self.source(name);
-        let mut section = format!("source = {:?}\n", source.to_str().unwrap());
-        if self.sshd.is_some() && !lines.contains("transport") && !lines.contains("address") {
+        let says = |key: &str| lines.lines().any(|line| line.trim_start().starts_with(key));
+        let mut section = String::new();
+        if !says("source") {
+            let _ = writeln!(section, "source = {:?}", source.to_str().unwrap());
+        }
+        if self.sshd.is_some() && !says("transport") && !says("address") {
             section.push_str("address = \"127.0.0.1\"\n");
         }
         section.push_str(lines);
