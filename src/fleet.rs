@@ -16,7 +16,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 /// How long hosts get to end in order once the run is to stop.
-const ORDERLY_END: Duration = Duration::from_secs(8);
+const ORDERLY_END: Duration = Duration::from_secs(6);
 
 /// The order in which hosts are begun. A host whose duration nobody knows may
 /// be a first copy, the longest of all: those come first, shuffled, so that

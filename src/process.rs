@@ -33,6 +33,8 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// How long a killed process gets to die. One that the kernel cannot end
 /// (a suspended pool, a dead disk) must not hold up the run.
 const BURIAL: Duration = Duration::from_secs(5);
+/// More open files than any run needs.
+const MOST_FILES: u64 = 65_536;
 /// What of our own environment a program may see.
 const ENVIRONMENT: [&str; 6] = ["HOME", "USER", "LOGNAME", "SSH_AUTH_SOCK", "TMPDIR", "TZ"];
 /// Where system programs are, for a caller whose `PATH` lacks them.
@@ -351,6 +353,18 @@ fn search_path() -> OsString {
     }
     path.push(SYSTEM_PATH);
     path
+}
+
+/// Allows this process as many open files as the system lets it have: each
+/// host under way takes half a dozen, and the usual limit is 1024.
+pub fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(MOST_FILES, |maximum| maximum.min(MOST_FILES));
+    if limit.current.is_some_and(|current| current < wanted) {
+        // Refused, the old limit still does for a hundred hosts at once.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
+    }
 }
 
 /// Whether a program is installed.

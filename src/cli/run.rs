@@ -12,7 +12,7 @@ use crate::report::{Reporter, icinga::Icinga, metrics, summary};
 use crate::settings::Settings;
 use crate::snapshot::Facts;
 use crate::store::{AnyStore, Store};
-use crate::{config, fleet, logging};
+use crate::{config, fleet, logging, process};
 use anyhow::{Context, anyhow, bail};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ use tracing::{Instrument, debug, error, info, info_span, warn};
 /// How long Icinga gets for what is still to be told when the run ends.
 const LAST_REPORTS: Duration = Duration::from_secs(120);
 /// The same, when the run was told to stop.
-const LAST_REPORTS_STOPPED: Duration = Duration::from_secs(3);
+const LAST_REPORTS_STOPPED: Duration = Duration::from_secs(2);
 
 /// How long a sync or a deletion that was given up may still take.
 const LAST_DISK_WORK: Duration = Duration::from_secs(1);
@@ -83,6 +83,7 @@ pub(super) fn execute(arguments: Arguments, clock: Clock) -> u8 {
         colour: logging::wants_colour(),
         printer: Box::new(move |text| printer.suspended(|| logging::print(text))),
     });
+    process::raise_file_limit();
     // One thread: the kernel ends our children with the thread that started
     // them, and a run does nothing but wait for others.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -13,7 +13,7 @@ const OUTPUT_TAIL: usize = 64 * 1024;
 /// How many lines of it are reported.
 const OUTPUT_LINES: usize = 20;
 /// Between asking a hook to end and killing it.
-const GRACE: Duration = Duration::from_secs(4);
+const GRACE: Duration = Duration::from_secs(3);
 /// How long the far side may take to say that a hook has been ended.
 const LAST_WORD: Duration = Duration::from_secs(8);
 
