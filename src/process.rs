@@ -367,11 +367,6 @@ pub fn raise_file_limit() {
     }
 }
 
-/// Whether a program is installed.
-pub fn is_installed(name: &str) -> bool {
-    find(OsStr::new(name), &search_path()).is_some()
-}
-
 fn find(name: &OsStr, path: &OsStr) -> Option<PathBuf> {
     let executable = |file: &Path| {
         use std::os::unix::fs::PermissionsExt;
