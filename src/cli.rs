@@ -58,21 +58,33 @@ enum Command {
 
 /// Does what the command line says. `clock` shows the time of the run.
 pub fn main(clock: Clock) -> ExitCode {
-    let cli = Cli::parse();
-    let arguments = match cli.command {
-        Some(Command::Run(arguments)) => arguments,
-        None => {
-            if let Some(word) = cli.run.hosts.iter().find(|word| RESERVED.contains(&word.as_str())) {
-                eprintln!(
-                    "error: `{word}` is the name of a command that this version does not have yet\n\
-                     \n  to back up a host of that name: backup run {word}"
-                );
-                return ExitCode::from(CANNOT_START);
-            }
-            cli.run
+    match meant(Cli::parse()) {
+        Ok(arguments) => ExitCode::from(run::execute(arguments, clock)),
+        Err(why) => {
+            eprintln!("error: {why}");
+            ExitCode::from(CANNOT_START)
         }
+    }
+}
+
+/// What to run; or why that would be something else one day.
+fn meant(cli: Cli) -> Result<run::Arguments, String> {
+    let mut arguments = match cli.command {
+        Some(Command::Run(arguments)) => return Ok(arguments),
+        None => cli.run,
     };
-    ExitCode::from(run::execute(arguments, clock))
+    // After an option clap takes the command for a host.
+    if arguments.hosts.len() > 1 && arguments.hosts[0] == "run" {
+        arguments.hosts.remove(0);
+        return Ok(arguments);
+    }
+    match arguments.hosts.iter().find(|word| RESERVED.contains(&word.as_str())) {
+        Some(word) => Err(format!(
+            "`{word}` is the name of a command that this version does not have yet\n\
+             \n  to back up a host of that name: backup run {word}"
+        )),
+        None => Ok(arguments),
+    }
 }
 
 #[cfg(test)]
@@ -91,6 +103,19 @@ mod tests {
         assert_eq!(short.run.hosts, ["all"]);
         let long = Cli::try_parse_from(["backup", "run", "-q", "plan"]).unwrap();
         assert!(matches!(long.command, Some(Command::Run(run)) if run.hosts == ["plan"] && run.quiet));
+    }
+
+    #[test]
+    fn options_may_stand_before_the_word_run() {
+        for (words, hosts, reason) in [
+            (&["backup", "-q", "run", "all"][..], &["all"][..], "the command, not a host"),
+            (&["backup", "-q", "run", "plan"], &["plan"], "after it, anything is a host"),
+            (&["backup", "-q", "run"], &["run"], "nothing comes after it: a host of that name"),
+            (&["backup", "-q", "web", "run"], &["web", "run"], "a command stands first"),
+        ] {
+            let cli = Cli::try_parse_from(words).unwrap();
+            assert_eq!(meant(cli).unwrap().hosts, hosts, "{reason}");
+        }
     }
 
     #[test]
