@@ -48,7 +48,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Hosts at once, instead of the configured number.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     jobs: Option<NonZeroUsize>,
     /// Back up these hosts without asking the inventory.
     #[arg(long)]
@@ -71,6 +71,10 @@ impl Arguments {
     fn means_all(&self) -> bool {
         self.hosts.iter().any(|word| word.eq_ignore_ascii_case("all"))
     }
+}
+
+fn at_least_one(text: &str) -> Result<NonZeroUsize, &'static str> {
+    text.parse().map_err(|_| "it must be a whole number of at least 1")
 }
 
 /// Runs, and says how it went as an exit code.
