@@ -136,12 +136,13 @@ async fn start(arguments: Arguments, clock: Clock, bars: Bars) -> anyhow::Result
     let survey = store.survey().await;
     let clock_behind = survey.as_ref().ok().and_then(|survey| backup::clock_behind(survey, clock.start()));
     if let Some(newest) = clock_behind {
-        trouble.push(format!(
+        let text = format!(
             "the clock stands before the newest snapshot, {}: nothing is removed anywhere (set the clock right)",
             newest.format("%Y-%m-%d %H:%M:%S UTC")
-        ));
+        );
+        warn!("{text}");
+        trouble.push(text);
     }
-    trouble.iter().for_each(|line| warn!("{line}"));
     let hosts = fleet::order(hosts, |name| {
         let last = survey.as_ref().ok()?.of(name).iter().rev().find_map(|snapshot| snapshot.facts());
         last.and_then(|facts: &Facts| facts.duration)
@@ -185,6 +186,8 @@ async fn choose(
         return Ok((names.into_iter().map(|name| inventory::forced(settings, name)).collect(), Vec::new()));
     }
     let inventory = inventory::load(settings, clock.start()).await?;
+    // Said before a name is looked for: an old list may be why it is not there.
+    inventory.warnings.iter().for_each(|warning| warn!("{warning}"));
     trouble.extend(inventory.warnings.iter().cloned());
     inventory.notes.iter().for_each(|note| warn!("{note}"));
     let selection = inventory::select(&inventory, &arguments.hosts)
