@@ -10,7 +10,7 @@ use crate::lock::Runtime;
 use crate::outcome::{self, HostReport, Outcome, Severity, Stage};
 use crate::report::{Reporter, icinga::Icinga, metrics, summary};
 use crate::settings::Settings;
-use crate::snapshot::Facts;
+use crate::snapshot::{Facts, newest_good};
 use crate::store::{AnyStore, Store};
 use crate::{config, fleet, logging, process};
 use anyhow::{Context, anyhow, bail};
@@ -246,6 +246,7 @@ async fn back_up(
     let reporter = Reporter::start(icinga);
     let mut reports = Vec::with_capacity(hosts.len() + faults.len());
     let mut done = |report: HostReport| {
+        let report = with_history(report, run);
         say(&report);
         reporter.submit(report.clone());
         reports.push(report);
@@ -267,6 +268,19 @@ async fn back_up(
         trouble.push(problem);
     }
     reports
+}
+
+/// The report with what the store knows of the host's past, where its story
+/// could not tell: it was never begun, or broke off.
+fn with_history(mut report: HostReport, run: &Run<AnyStore>) -> HostReport {
+    if report.snapshots.is_none()
+        && let (Ok(name), Ok(survey)) = (report.host.parse::<HostName>(), &run.survey)
+    {
+        let past = survey.of(&name);
+        report.snapshots = Some(past.iter().filter(|snapshot| snapshot.is_ours()).count());
+        report.last_good = newest_good(past).map(|snapshot| snapshot.time);
+    }
+    report
 }
 
 /// One host's result, as one line and its details.
