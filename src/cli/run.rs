@@ -12,6 +12,7 @@ use crate::report::{Reporter, icinga::Icinga, metrics, summary};
 use crate::settings::Settings;
 use crate::snapshot::{Facts, newest_good};
 use crate::store::{AnyStore, Store};
+use crate::text::printable;
 use crate::{config, fleet, logging, process};
 use anyhow::{Context, anyhow, bail};
 use std::num::NonZeroUsize;
@@ -283,22 +284,18 @@ fn with_history(mut report: HostReport, run: &Run<AnyStore>) -> HostReport {
     report
 }
 
-/// One host's result, as one line and its details.
+/// One host's result: a line, and its details below.
 fn say(report: &HostReport) {
     let name = if report.host.is_empty() { "(no name)" } else { &report.host };
-    let span = info_span!("host", host = %crate::text::printable(name));
+    let span = info_span!("host", host = %printable(name));
     let _entered = span.enter();
-    let (severity, summary) = (report.severity(), report.summary());
+    let severity = report.severity();
+    let summary = printable(&report.summary());
+    let text = [vec![summary.as_str()], report.details()].concat().join("\n");
     match severity {
-        Severity::Ok => info!("{severity}: {summary}"),
-        Severity::Warning => warn!("{severity}: {summary}"),
-        Severity::Critical => error!("{severity}: {summary}"),
-    }
-    for line in report.details() {
-        match severity {
-            Severity::Ok => info!("{line}"),
-            _ => warn!("{line}"),
-        }
+        Severity::Ok => info!("{severity}: {text}"),
+        Severity::Warning => warn!("{severity}: {text}"),
+        Severity::Critical => error!("{severity}: {text}"),
     }
 }
 
