@@ -312,7 +312,7 @@ fn close(run: &Run<AnyStore>, arguments: &Arguments, reports: &[HostReport], mut
         }
     }
     if !arguments.quiet {
-        logging::print(&format!("\n{}", summary::table(reports, took)));
+        logging::print(&format!("\n{}", summary::table(reports, &trouble, took)));
     }
     outcome::exit_code(reports, !trouble.is_empty())
 }

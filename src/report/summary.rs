@@ -19,8 +19,9 @@ const COLUMNS: usize = 7;
 const WORDS: usize = 2;
 
 /// The table of a run that took so long, without a last line break. What is
-/// wrong with a host stands below it, cut to fit; the log has all of it.
-pub fn table(reports: &[HostReport], took: Duration) -> String {
+/// wrong with a host stands below it, what is wrong beside the hosts at the
+/// end, cut to fit; the log has all of it.
+pub fn table(reports: &[HostReport], trouble: &[String], took: Duration) -> String {
     let mut sorted: Vec<&HostReport> = reports.iter().collect();
     sorted.sort_by_cached_key(|report| (report.severity(), report.host.to_lowercase()));
     let rows: Vec<[String; COLUMNS]> = sorted.iter().map(|report| row(report)).collect();
@@ -43,6 +44,12 @@ pub fn table(reports: &[HostReport], took: Duration) -> String {
         }
     }
     text.push_str(&closing(reports, took));
+    for problem in trouble {
+        // Else a table of good hosts would end a run that exits with 1.
+        let problem = format!("{}: {}", Severity::Warning, printable(problem));
+        text.push('\n');
+        text.push_str(&shortened(&problem, WIDTH));
+    }
     text
 }
 
@@ -160,7 +167,7 @@ mod tests {
             report("", Outcome::Failed { stage: Stage::Inventory, why: "device 7 has no name".into() }),
             copied("build", Verdict::Good, "", 9, 3),
         ];
-        insta::assert_snapshot!(table(&reports, Duration::from_secs(3720)), @r"
+        insta::assert_snapshot!(table(&reports, &["NetBox at `https://netbox.example.org/`: it answered 500".to_owned()], Duration::from_secs(3720)), @r"
         HOST              RESULT      FILES       SIZE   RECEIVED    TIME  SNAPSHOTS
         build             good            9   43.9 KiB       63 B    3.0s         38
         VPN               good        84123  401.1 MiB  575.1 KiB     12s         38
@@ -173,6 +180,7 @@ mod tests {
         web2              failed          -          -          -       -          -
           CRITICAL: connect failed: cannot reach `web2.example.org` port 22: no route to host; is it switch…
         6 hosts: 2 good, 1 good with trouble, 1 partial, 2 failed, in 1h02m
+        WARNING: NetBox at `https://netbox.example.org/`: it answered 500
         ");
     }
 
@@ -186,7 +194,7 @@ mod tests {
         let mut wide = copied(&long, Verdict::Suspect, &long, 999_999_999_999, 360_000);
         wide.snapshots = Some(10_000);
         let stopped = report("vpn", Outcome::Interrupted);
-        let text = table(&[hostile, wide, stopped], Duration::from_secs(360_000));
+        let text = table(&[hostile, wide, stopped], &[format!("\u{1b}{long}")], Duration::from_secs(360_000));
         for line in text.lines() {
             assert!(line.chars().count() <= WIDTH, "{line}");
             assert!(!line.contains(char::is_control), "{line:?}");
@@ -197,9 +205,9 @@ mod tests {
     fn one_host_and_none_are_counted_in_words() {
         let one = [copied("vpn", Verdict::Good, "", 1, 1)];
         let last = |reports: &[HostReport]| {
-            table(reports, Duration::from_secs(12)).lines().last().map(str::to_owned)
+            table(reports, &[], Duration::from_secs(12)).lines().last().map(str::to_owned)
         };
         assert_eq!(last(&one).as_deref(), Some("1 host: 1 good, in 12s"));
-        assert_eq!(table(&[], Duration::from_secs(12)), "no hosts, in 12s");
+        assert_eq!(table(&[], &[], Duration::from_secs(12)), "no hosts, in 12s");
     }
 }
