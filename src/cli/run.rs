@@ -102,9 +102,7 @@ pub(super) fn execute(arguments: Arguments, clock: Clock) -> u8 {
         Err(error) => Err(anyhow!(error).context("cannot start the runtime")),
     };
     result.unwrap_or_else(|error| {
-        for line in format!("{error:#}").lines() {
-            error!("{line}");
-        }
+        error!("{error:#}");
         CANNOT_START
     })
 }
