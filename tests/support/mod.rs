@@ -5,4 +5,5 @@
 pub mod icinga;
 pub mod netbox;
 pub mod rig;
+pub mod syslog;
 pub mod tls;

@@ -1,0 +1,108 @@
+//! The record that a run leaves in the system's log, through the real binary
+//! and a daemon of the test's own at `/dev/log`.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod support;
+
+use support::rig::*;
+use support::syslog::{Daemon, without_daemon};
+
+/// What syslog got, each as its severity (3 error, 4 warning, 6 notice of the
+/// ordinary) and its text; fails the test if a line is not of `backup` and of
+/// one process.
+fn texts(received: &[String]) -> Vec<(u8, String)> {
+    let mut pids = std::collections::BTreeSet::new();
+    let parsed = received.iter().map(|line| {
+        let (priority, rest) = line.strip_prefix('<').unwrap().split_once('>').unwrap();
+        let priority: u8 = priority.parse().unwrap();
+        assert_eq!(priority / 8, 3, "not of the facility `daemon`: {line}");
+        let (_time, tagged) = rest.split_at("Nov 20 02:00:05 ".len());
+        let (pid, text) = tagged.strip_prefix("backup[").expect(line).split_once("]: ").expect(line);
+        pids.insert(pid.parse::<u32>().unwrap());
+        (priority % 8, text.to_owned())
+    });
+    let texts: Vec<_> = parsed.collect();
+    assert_eq!(pids.len(), 1, "{received:?}");
+    texts
+}
+
+/// A rig with a good host, one whose hook fails, and one that is not there.
+fn mixed() -> Rig {
+    let mut rig = Rig::new();
+    rig.host("Good");
+    rig.host_with("Gone", &format!("port = {}\n", free_port()));
+    rig.hook("dump", "echo 'no such database'\nexit 3\n");
+    rig.section("hosts.\"Good\"", "hooks = false\n");
+    rig.host("Hooked");
+    rig
+}
+
+#[test]
+fn every_line_of_a_run_reaches_syslog_and_names_its_host_loud_or_quiet() {
+    for arguments in [&["all"][..], &["--quiet", "all"]] {
+        let rig = mixed();
+        let daemon = Daemon::start(&rig);
+        let ran: Ran = finish(daemon.behind(&rig, rig.command(arguments)).spawn().unwrap()).into();
+        let ran = ran.exits(1).does_not_say("syslog");
+        let texts = texts(&daemon.received());
+        for (severity, text) in &texts {
+            let named = ["Good: ", "Gone: ", "Hooked: "].iter().any(|name| text.starts_with(name));
+            assert!(named, "{arguments:?}: no host is named in <{severity}> `{text}`");
+            assert!(!text.contains(['\n', '\u{1b}']), "{text:?}");
+        }
+        for (severity, begin, part) in [
+            (6, "Good: OK: ", "6 files"),
+            (3, "Gone: CRITICAL: ", "refuses connections"),
+            (3, "Hooked: CRITICAL: ", "hook dump failed (exit 3)"),
+            (6, "Hooked: hook dump: ", "no such database"),
+        ] {
+            assert!(
+                texts.iter().any(|(s, t)| *s == severity && t.starts_with(begin) && t.contains(part)),
+                "{arguments:?}: <{severity}> {begin}…{part} is missing in {texts:#?}"
+            );
+        }
+        assert_eq!(ran.stderr.contains("Good"), arguments.len() == 1, "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn what_stops_a_run_before_its_first_host_is_in_syslog_too() {
+    let rig = Rig::without_sshd();
+    let daemon = Daemon::start(&rig);
+    let mut command = rig.command(&["all"]);
+    command.env("BACKUP_CONFIG", rig.write("broken.toml", "jobs = 0\n"));
+    let ran: Ran = finish(daemon.behind(&rig, command).spawn().unwrap()).into();
+    ran.exits(2).says("`jobs` is 0");
+    let texts = texts(&daemon.received());
+    assert!(texts.iter().any(|(severity, text)| *severity == 3 && text.contains("`jobs` is 0")), "{texts:?}");
+}
+
+#[test]
+fn a_host_with_a_hostile_name_forges_no_line_in_syslog() {
+    let mut rig = Rig::without_sshd();
+    rig.host("good");
+    rig.source("good");
+    rig.write("hosts/good/x\n<0>kernel: forged", "");
+    rig.hook("evil", "printf 'a\\n<0>kernel: forged\\n\\033[2Jb\\r'\nexit 1\n");
+    let daemon = Daemon::start(&rig);
+    let ran: Ran = finish(daemon.behind(&rig, rig.command(&["all"])).spawn().unwrap()).into();
+    let ran = ran.exits(1);
+    assert!(!ran.stderr.contains('\u{1b}'), "{:?}", ran.stderr);
+    for (_, text) in texts(&daemon.received()) {
+        assert!(text.starts_with("good: "), "{text:?}");
+    }
+}
+
+#[test]
+fn a_machine_without_syslog_is_backed_up_and_told_so_once() {
+    let mut rig = Rig::without_sshd();
+    rig.host("good");
+    for arguments in [&["all"][..], &["--quiet", "all"]] {
+        let ran: Ran = finish(without_daemon(&rig, rig.command(arguments)).spawn().unwrap()).into();
+        let ran = ran.exits(0).says("warning: cannot write to syslog at `/dev/log`");
+        assert_eq!(ran.stderr.matches("syslog at").count(), 1, "{}", ran.stderr);
+        assert!(ran.stderr.contains("systemd-journald"), "it does not say what to do: {}", ran.stderr);
+    }
+    assert_eq!(rig.verdicts("good"), ["good"], "two runs of one day leave one snapshot");
+}
