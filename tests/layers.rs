@@ -199,6 +199,17 @@ fn dependencies_point_downwards_only() {
     assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
 }
 
+#[test]
+fn every_place_is_taken() {
+    let modules: BTreeSet<String> = sources()
+        .iter()
+        .map(|(path, _)| path.trim_end_matches(".rs").split('/').next().unwrap().to_owned())
+        .collect();
+    for name in STORY.iter().chain(&EDGES).chain(&DOORS).chain(&CORE) {
+        assert!(modules.contains(*name), "`{name}` has a place and is no module");
+    }
+}
+
 fn faults_in(path: &str, text: &str) -> String {
     faults(&[(path.to_owned(), text.to_owned())]).join("\n")
 }
