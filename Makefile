@@ -51,6 +51,10 @@ lint: ## Check formatting, warnings, documentation and shell scripts
 	shellcheck -s sh src/remote/*.sh
 	git -c safe.directory='*' grep -lE '^#!/.*[/ ](ba|da)?sh$$' -- ':!*.md' ':!*.rs' | xargs shellcheck
 
+.PHONY: bench
+bench: build ## Measure against bare rsync (as root; takes a while)
+	scripts/bench
+
 $(BINARY):
 	$(CARGO) build --release --locked
 
