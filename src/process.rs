@@ -381,6 +381,17 @@ fn find(name: &OsStr, path: &OsStr) -> Option<PathBuf> {
         .find(|file| executable(file))
 }
 
+/// A command line for a program that starts another one: what it starts then
+/// dies with it, as what we start dies with us.
+pub fn guarded(line: &str) -> String {
+    match guardian(&search_path()).and_then(|setpriv| setpriv.to_str()) {
+        Some(setpriv) if !setpriv.contains(char::is_whitespace) => {
+            format!("{setpriv} --pdeathsig KILL -- {line}")
+        }
+        _ => line.to_owned(),
+    }
+}
+
 /// `setpriv`, which ties a program's life to ours; part of util-linux.
 fn guardian(path: &OsStr) -> Option<&'static PathBuf> {
     static SETPRIV: OnceLock<Option<PathBuf>> = OnceLock::new();

@@ -99,8 +99,12 @@ impl Connection {
 
     /// rsync's `--rsh`. The runtime directory's name has no white space, so
     /// that rsync splits this as it was joined.
+    ///
+    /// Should we be killed, the kernel kills the rsync that we started, but not
+    /// the one that this forked to write the files: that one ends when its ssh
+    /// does, so ssh is tied to the first.
     pub(super) fn rsh(&self) -> String {
-        format!("ssh {}", self.options().join(" "))
+        process::guarded(&format!("ssh {}", self.options().join(" ")))
     }
 
     /// A program that runs one command line of the far side's shell.
