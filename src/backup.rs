@@ -477,8 +477,11 @@ impl<S: Store> Story<'_, S> {
             return (Verdict::Suspect, why);
         }
         if transfer.vanished > 0 {
-            let vanished = transfer.vanished;
-            self.note(Severity::Ok, format!("{vanished} files vanished while they were copied"));
+            let text = match transfer.vanished {
+                1 => "1 file vanished while it was copied".to_owned(),
+                count => format!("{count} files vanished while they were copied"),
+            };
+            self.note(Severity::Ok, text);
         }
         for complaint in &transfer.complaints {
             info!("{complaint}");
@@ -487,7 +490,12 @@ impl<S: Store> Story<'_, S> {
             Ending::Complete | Ending::SourceChanged => (Verdict::Good, String::new()),
             Ending::Incomplete | Ending::TooManyDeletions => {
                 let first = transfer.complaints.first().map_or("rsync gave no reason", String::as_str);
-                (Verdict::Partial, format!("some files could not be copied: {first}"))
+                let more = match transfer.complaints.len().saturating_sub(1) + transfer.further_complaints {
+                    0 => String::new(),
+                    1 => " (and 1 more complaint)".to_owned(),
+                    count => format!(" (and {count} more complaints)"),
+                };
+                (Verdict::Partial, format!("some files could not be copied: {first}{more}"))
             }
         }
     }

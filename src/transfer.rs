@@ -22,6 +22,8 @@ const GRACE: Duration = Duration::from_secs(3);
 /// What the far side is called on rsync's command line: its real name plays no
 /// part, since the connection is there.
 const STAND_IN: &str = "client";
+/// How rsync begins to tell that something vanished.
+const VANISHED: [&str; 2] = ["file has vanished: ", "directory has vanished: "];
 /// How many of rsync's complaints are told.
 const COMPLAINTS: usize = 5;
 
@@ -75,8 +77,10 @@ pub struct Transfer {
     pub stopped_deleting: bool,
     /// How many files vanished while they were copied.
     pub vanished: usize,
-    /// The first things that rsync complained of, safe to print.
+    /// The first things that rsync complained of besides, safe to print.
     pub complaints: Vec<String>,
+    /// How many more there were.
+    pub further_complaints: usize,
 }
 
 /// How a copy ended that is worth a snapshot.
@@ -294,17 +298,16 @@ fn judge(output: &Output, figures: &stats::Reader) -> Result<Transfer, TransferE
     if ending == Ending::Incomplete && statistics.files == 0 {
         return Err(TransferError::NoSource(said()));
     }
-    let complaints: Vec<&str> = stderr
-        .lines()
-        .filter(|line| line.starts_with("rsync: ") || line.starts_with("file has vanished: "))
-        .collect();
+    let vanished = |line: &&str| VANISHED.iter().any(|prefix| line.starts_with(prefix));
+    let mut complaints = stderr.lines().filter(|line| line.starts_with("rsync: "));
     Ok(Transfer {
         ending,
         statistics,
         stopped_deleting: ending == Ending::TooManyDeletions
             || stderr.lines().any(|line| line.starts_with("Deletions stopped due to --max-delete limit")),
-        vanished: stderr.lines().filter(|line| line.contains(" has vanished: ")).count(),
-        complaints: complaints.iter().take(COMPLAINTS).map(|line| printable(line)).collect(),
+        vanished: stderr.lines().filter(vanished).count(),
+        complaints: complaints.by_ref().take(COMPLAINTS).map(printable).collect(),
+        further_complaints: complaints.count(),
     })
 }
 
