@@ -2,6 +2,7 @@
 
 mod progress;
 mod run;
+mod signals;
 
 use crate::clock::Clock;
 use clap::{Parser, Subcommand};

@@ -1,6 +1,6 @@
 //! `backup [run] HOST...|all`: from the configuration to the exit code.
 
-use super::{CANNOT_START, progress::Bars};
+use super::{CANNOT_START, progress::Bars, signals::Signals};
 use crate::backup::{self, Run};
 use crate::clock::Clock;
 use crate::filter::{self, Rule};
@@ -19,7 +19,6 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, info, info_span, warn};
@@ -110,6 +109,36 @@ pub(super) fn execute(arguments: Arguments, clock: Clock) -> u8 {
 /// Everything up to the exit code; an error if nothing could start.
 async fn start(arguments: Arguments, clock: Clock, bars: Bars) -> anyhow::Result<u8> {
     arguments.check()?;
+    // Before there is anything that would have to be cleared away.
+    let mut signals = Signals::listen()?;
+    let mut trouble = Vec::new();
+    let ready = tokio::select! {
+        ready = prepare(&arguments, clock, &bars, &mut trouble) => ready?,
+        () = signals.next() => bail!("told to stop before the first host was begun"),
+    };
+    let run = Rc::new(ready.run);
+    stop_on(signals, &run);
+    let reports = back_up(&run, ready.hosts, ready.faults, ready.icinga, &mut trouble).await;
+    bars.clear();
+    Ok(close(&run, &arguments, &reports, trouble))
+}
+
+/// A run that can begin.
+struct Ready {
+    run: Run<AnyStore>,
+    hosts: Vec<Host>,
+    faults: Vec<Fault>,
+    icinga: Option<Icinga>,
+}
+
+/// Everything before the first host. What makes the run doubtful is said, and
+/// kept in `trouble`.
+async fn prepare(
+    arguments: &Arguments,
+    clock: Clock,
+    bars: &Bars,
+    trouble: &mut Vec<String>,
+) -> anyhow::Result<Ready> {
     let path = config::find(arguments.config.as_deref())?;
     let loaded = config::load(&path, &config::Environment::of_this_machine())?;
     loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
@@ -129,8 +158,7 @@ async fn start(arguments: Arguments, clock: Clock, bars: Bars) -> anyhow::Result
             "not running as root: owners, devices and some attributes of files cannot be kept in the copies"
         );
     }
-    let mut trouble = Vec::new();
-    let (hosts, faults) = choose(&arguments, &settings, clock, &mut trouble).await?;
+    let (hosts, faults) = choose(arguments, &settings, clock, trouble).await?;
     let store = AnyStore::open(&settings.store)?;
     let survey = store.survey().await;
     let clock_behind = survey.as_ref().ok().and_then(|survey| backup::clock_behind(survey, clock.start()));
@@ -151,7 +179,7 @@ async fn start(arguments: Arguments, clock: Clock, bars: Bars) -> anyhow::Result
         format!("{}/{}/{}", settings.server, clock.start().format("%Y-%m-%dT%H%M%SZ"), std::process::id());
     debug!("run {id}: {} hosts, {} jobs", hosts.len(), settings.jobs);
     let watched = bars.clone();
-    let run = Rc::new(Run {
+    let run = Run {
         store,
         survey,
         runtime,
@@ -163,11 +191,8 @@ async fn start(arguments: Arguments, clock: Clock, bars: Bars) -> anyhow::Result
         clock_behind,
         watch: Box::new(move |host, event| watched.heard(host, event)),
         settings,
-    });
-    listen_for_signals(&run)?;
-    let reports = back_up(&run, hosts, faults, icinga, &mut trouble).await;
-    bars.clear();
-    Ok(close(&run, &arguments, &reports, trouble))
+    };
+    Ok(Ready { run, hosts, faults, icinga })
 }
 
 /// The hosts to back up, and those that should be and cannot be.
@@ -209,18 +234,11 @@ fn pattern_files(files: &[PathBuf]) -> anyhow::Result<Vec<Rule>> {
 }
 
 /// The first signal ends the run in order, the second at once.
-fn listen_for_signals(run: &Rc<Run<AnyStore>>) -> anyhow::Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
-    let mut hang_up = signal(SignalKind::hangup()).context("cannot listen for signals")?;
+fn stop_on(mut signals: Signals, run: &Rc<Run<AnyStore>>) {
     let run = Rc::downgrade(run);
     tokio::task::spawn_local(async move {
         loop {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-                _ = hang_up.recv() => {}
-            }
+            signals.next().await;
             let Some(run) = run.upgrade() else { return };
             if run.cancel.is_cancelled() {
                 error!("told to stop twice: ending at once");
@@ -231,7 +249,6 @@ fn listen_for_signals(run: &Rc<Run<AnyStore>>) -> anyhow::Result<()> {
             run.cancel.cancel();
         }
     });
-    Ok(())
 }
 
 /// Backs the hosts up, and reports each of them, also those that cannot be.
