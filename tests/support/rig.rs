@@ -165,6 +165,17 @@ impl Rig {
         }
     }
 
+    /// [`Rig::section`], for keys that may be there already: the new ones stay.
+    pub fn replace(&mut self, name: &str, lines: &str) {
+        let key = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
+        let new: Vec<String> = lines.lines().map(key).collect();
+        if let Some((_, text)) = self.sections.iter_mut().find(|(known, _)| known == name) {
+            *text =
+                text.lines().filter(|own| !new.contains(&key(own))).map(|own| format!("{own}\n")).collect();
+        }
+        self.section(name, lines);
+    }
+
     /// Puts an executable hook script into the hosts' hook directory.
     pub fn hook(&self, name: &str, script: &str) {
         let path = self.write(Path::new("hooks").join(name), format!("#!/bin/sh\n{script}"));
