@@ -131,9 +131,7 @@ impl<S: Store> Story<'_, S> {
         let workspace = self.prepare(survey).await?;
         let mut remote = self.connect().await?;
         let outcome = self.with_connection(&mut remote, workspace, survey, &lock).await;
-        if let Some(remote) = remote {
-            remote.close().await;
-        }
+        remote.close().await;
         outcome
     }
 
@@ -141,18 +139,13 @@ impl<S: Store> Story<'_, S> {
     /// connection is made again.
     async fn with_connection(
         &mut self,
-        remote: &mut Option<Remote>,
+        remote: &mut Remote,
         workspace: Workspace,
         survey: &Survey,
         lock: &HostLock,
     ) -> Result<Outcome, Outcome> {
-        let probe = match remote {
-            Some(remote) => self.probe(remote).await?,
-            None => return Err(failed(Stage::Connect, "there is no connection")),
-        };
-        if let Some(remote) = remote {
-            self.hooks(remote, &probe).await?;
-        }
+        let probe = self.probe(remote).await?;
+        self.hooks(remote, &probe).await?;
         let transfer = self.transfer(remote, &probe, workspace, survey, lock).await?;
         self.stop_if_told()?;
         self.keep(&transfer, &probe, survey).await
@@ -187,7 +180,7 @@ impl<S: Store> Story<'_, S> {
         prepared.map_err(|error| failed(Stage::Store, error))
     }
 
-    async fn connect(&self) -> Result<Option<Remote>, Outcome> {
+    async fn connect(&self) -> Result<Remote, Outcome> {
         self.at(Step::Connect);
         let dir = self.run.runtime.connection_dir().map_err(|error| failed(Stage::Connect, error))?;
         let connected = tokio::select! {
@@ -196,7 +189,7 @@ impl<S: Store> Story<'_, S> {
         };
         let remote = connected.map_err(|error| failed(Stage::Connect, error))?;
         debug!("connected to {}", self.host.address);
-        Ok(Some(remote))
+        Ok(remote)
     }
 
     async fn probe(&mut self, remote: &Remote) -> Result<Probe, Outcome> {
@@ -349,7 +342,7 @@ impl<S: Store> Story<'_, S> {
     /// often as the operator wants.
     async fn transfer(
         &mut self,
-        remote: &mut Option<Remote>,
+        remote: &mut Remote,
         probe: &Probe,
         mut workspace: Workspace,
         survey: &Survey,
@@ -365,16 +358,13 @@ impl<S: Store> Story<'_, S> {
         loop {
             let max_delete = self.max_delete(&workspace, survey).await;
             self.at(Step::Transfer);
-            let Some(far) = remote.as_ref() else {
-                return Err(failed(Stage::Connect, "there is no connection"));
-            };
             let job = Job {
                 source: self.host.source.clone(),
                 destination: workspace.destination.clone(),
                 link_dest: workspace.link_dest.clone(),
                 rules: rules_file.clone(),
-                rsh: far.rsh(),
-                rsync_path: far.rsync_path(),
+                rsh: remote.rsh(),
+                rsync_path: remote.rsync_path(),
                 max_delete,
                 one_file_system: self.host.filesystems == Filesystems::Root,
                 compress: settings.compress,
@@ -404,20 +394,18 @@ impl<S: Store> Story<'_, S> {
         }
     }
 
-    async fn reconnect(&mut self, remote: &mut Option<Remote>, lost: u32) -> Result<(), Outcome> {
-        if let Some(broken) = remote.take() {
-            broken.close().await;
-        }
+    async fn reconnect(&self, remote: &mut Remote, lost: u32) -> Result<(), Outcome> {
         tokio::select! {
             () = tokio::time::sleep(FIRST_PAUSE * 2_u32.saturating_pow(lost - 1).min(60)) => {}
             () = self.run.cancel.cancelled() => return Err(Outcome::Interrupted),
         }
-        *remote = self.connect().await.map_err(|outcome| match outcome {
+        let fresh = self.connect().await.map_err(|outcome| match outcome {
             Outcome::Failed { stage, why } => {
                 failed(stage, format!("the connection was lost and could not be made again: {why}"))
             }
             other => other,
         })?;
+        std::mem::replace(remote, fresh).close().await;
         Ok(())
     }
 
