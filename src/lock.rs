@@ -25,6 +25,8 @@ use tempfile::TempDir;
 /// a host.
 const LAST_BREATH: Duration = Duration::from_secs(10);
 const RUN_PREFIX: &str = "r";
+/// The lock at the door; no host's name begins with a dot.
+const DOOR: &str = ".door.lock";
 
 /// Why a lock could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +73,7 @@ impl Runtime {
             .map_err(unusable("create the runtime directory", dir))?;
         // Nobody may take a directory for a dead run's between its making and
         // its locking.
-        let door_path = dir.join("door.lock");
+        let door_path = dir.join(DOOR);
         let door = open_lock(&door_path)?;
         flock(&door, FlockOperation::LockExclusive).map_err(|e| unusable("lock", &door_path)(e.into()))?;
         let swept = sweep(dir);
@@ -243,6 +245,18 @@ mod tests {
         locked.unwrap();
     }
 
+    #[tokio::test]
+    async fn no_hosts_lock_keeps_other_runs_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let (runtime, _) = Runtime::enter(dir.path()).unwrap();
+        let mut locks = Vec::new();
+        for name in ["door", "lock", "r"] {
+            locks.push(runtime.lock_host(&name.parse().unwrap()).await.unwrap());
+        }
+        let free = flock(open_lock(&dir.path().join(DOOR)).unwrap(), FlockOperation::NonBlockingLockExclusive);
+        assert!(free.is_ok(), "another run would wait for as long as a host takes");
+    }
+
     #[test]
     fn what_dead_runs_left_is_cleared_away_and_what_living_ones_need_stays() {
         let dir = tempfile::tempdir().unwrap();
@@ -259,7 +273,7 @@ mod tests {
     #[test]
     fn a_symlink_is_not_followed_to_a_lock() {
         let dir = tempfile::tempdir().unwrap();
-        std::os::unix::fs::symlink("/etc/passwd", dir.path().join("door.lock")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", dir.path().join(DOOR)).unwrap();
         assert!(matches!(Runtime::enter(dir.path()), Err(LockError::Unusable { .. })));
     }
 
