@@ -281,6 +281,9 @@ fn judge(output: &Output, figures: &stats::Reader) -> Result<Transfer, TransferE
     if let Some(line) = stderr.lines().find(|line| is_full_store(line)) {
         return Err(TransferError::StoreFull(printable(line)));
     }
+    if output.exit == Exit::Code(12) && stderr.lines().any(is_missing_rsync) {
+        return Err(TransferError::NoRemoteRsync);
+    }
     let ending = match output.exit {
         Exit::Code(0) => Ending::Complete,
         Exit::Code(24) => Ending::SourceChanged,
@@ -309,6 +312,14 @@ fn judge(output: &Output, figures: &stats::Reader) -> Result<Transfer, TransferE
         complaints: complaints.by_ref().take(COMPLAINTS).map(printable).collect(),
         further_complaints: complaints.count(),
     })
+}
+
+/// Whether a far side's shell says with this line that there is no rsync. Its
+/// exit 127 is lost if rsync sees the connection's end before the shell's.
+fn is_missing_rsync(line: &str) -> bool {
+    ["rsync: not found", "rsync: command not found", "command not found: rsync"]
+        .iter()
+        .any(|said| line.ends_with(said))
 }
 
 /// Whether a line says that our side ran out of room; the sender's files may
