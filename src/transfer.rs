@@ -323,10 +323,12 @@ fn is_missing_rsync(line: &str) -> bool {
 }
 
 /// Whether a line says that our side ran out of room; the sender's files may
-/// be called what they like.
+/// be called what they like. An attribute that does not fit (ext4 has one block
+/// for all of a file's) is no full store, though the kernel says so.
 fn is_full_store(line: &str) -> bool {
     let ours = ["rsync: [receiver] ", "rsync: [generator] ", "rsync: [Receiver] "];
-    ours.iter().any(|prefix| line.starts_with(prefix))
+    let Some(what) = ours.iter().find_map(|prefix| line.strip_prefix(prefix)) else { return false };
+    !what.starts_with("rsync_xal_set: ")
         && (line.ends_with("No space left on device (28)") || line.ends_with("Disk quota exceeded (122)"))
 }
 
@@ -505,6 +507,8 @@ mod tests {
         let full = "rsync: [receiver] mkstemp \"/x\" failed: No space left on device (28)";
         assert!(matches!(exit(23, full), Err(TransferError::StoreFull(_))));
         assert!(matches!(exit(11, full), Err(TransferError::StoreFull(_))));
+        let attribute = "rsync: [generator] rsync_xal_set: lsetxattr(\"/x\",\"user.x\") failed: No space left on device (28)";
+        assert_eq!(exit(23, attribute).unwrap().ending, Ending::Incomplete, "one file, not the store");
         let theirs = "rsync: [sender] read errors mapping \"/No space left on device (28)";
         assert_eq!(exit(23, theirs).unwrap().ending, Ending::Incomplete);
         let both =
