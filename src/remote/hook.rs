@@ -2,7 +2,7 @@
 
 use super::{Remote, random_mark};
 use crate::process::{Running, Tail};
-use crate::text::{last_lines, printable_bytes};
+use crate::text::{last_lines, printable_bytes, shortened};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -12,6 +12,8 @@ pub(super) const SCRIPT: &str = include_str!("hook.sh");
 const OUTPUT_TAIL: usize = 64 * 1024;
 /// How many lines of it are reported.
 const OUTPUT_LINES: usize = 20;
+/// How much of each is reported, in characters.
+const LONGEST_LINE: usize = 500;
 /// Between asking a hook to end and killing it.
 const GRACE: Duration = Duration::from_secs(3);
 /// How long the far side may take to say that a hook has been ended.
@@ -75,7 +77,9 @@ impl Remote {
         let mut said = Tail::new(OUTPUT_TAIL);
         let end = self.run_hook(hook, &limits, &mark, &mut said).await;
         let printed = said.total();
-        HookRun { end, output: last_lines(&said.take(), OUTPUT_LINES), printed, took: begin.elapsed() }
+        let output = last_lines(&said.take(), OUTPUT_LINES);
+        let output = output.iter().map(|line| shortened(line, LONGEST_LINE)).collect();
+        HookRun { end, output, printed, took: begin.elapsed() }
     }
 
     async fn run_hook(
