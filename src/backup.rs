@@ -250,16 +250,27 @@ impl<S: Store> Story<'_, S> {
             let left = self.deadline.saturating_duration_since(Instant::now());
             let limits = HookLimits { timeout: limit.min(left), cancel: &self.run.cancel };
             let hook = remote.hook(Hook { directory, name }, limits).await;
-            let took = human_duration(hook.took);
             let (severity, what) = match hook.end {
-                HookEnd::Exited { status: 0, left: false } => (Severity::Ok, format!("took {took}")),
+                HookEnd::Exited { status: 0, left: false } => {
+                    (Severity::Ok, format!("took {}", human_duration(hook.took)))
+                }
                 HookEnd::Exited { status: 0, left: true } => {
                     (Severity::Warning, "left processes behind, which were ended".to_owned())
                 }
-                HookEnd::Exited { status, .. } => (Severity::Critical, format!("failed (exit {status})")),
+                HookEnd::Exited { status, left } => {
+                    let how = match status.checked_sub(128) {
+                        Some(signal @ 1..=64) => format!("was killed by signal {signal}"),
+                        _ => format!("failed (exit {status})"),
+                    };
+                    let rest = if left { " and left processes behind, which were ended" } else { "" };
+                    (Severity::Critical, how + rest)
+                }
                 HookEnd::TimedOut => {
-                    let what =
-                        format!("did not end within {took} and was ended with all that it had started");
+                    let setting = if limit <= left { "hooks.timeout" } else { "transfer.deadline" };
+                    let what = format!(
+                        "did not end within {} and was ended with all that it had started (see `{setting}`)",
+                        human_duration(limit.min(left))
+                    );
                     (Severity::Critical, what)
                 }
                 HookEnd::Lost(why) => (Severity::Critical, format!("was lost: {why}")),
