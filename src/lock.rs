@@ -253,7 +253,8 @@ mod tests {
         for name in ["door", "lock", "r"] {
             locks.push(runtime.lock_host(&name.parse().unwrap()).await.unwrap());
         }
-        let free = flock(open_lock(&dir.path().join(DOOR)).unwrap(), FlockOperation::NonBlockingLockExclusive);
+        let free =
+            flock(open_lock(&dir.path().join(DOOR)).unwrap(), FlockOperation::NonBlockingLockExclusive);
         assert!(free.is_ok(), "another run would wait for as long as a host takes");
     }
 

@@ -8,37 +8,29 @@
 //!
 //! Not known here: what any program's exit status means.
 
+mod running;
+mod system;
+
+pub use running::{Running, Tail};
+pub use system::{end_ssh_below, guarded, raise_file_limit};
+
 use crate::text::{human_duration, last_lines, printable_bytes};
-use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
-use std::sync::OnceLock;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
-use tokio::time::{Instant, timeout, timeout_at};
+use system::{SYSTEM_PATH, find, guardian, search_path};
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, timeout_at};
 
-/// How much of a program's stderr is kept, in bytes.
-const STDERR_TAIL: usize = 64 * 1024;
 /// How much stdout [`Program::output`] takes unless told, in bytes.
 const STDOUT_LIMIT: usize = 1024 * 1024 * 1024;
-/// How long output is still read after a program has ended, should a process
-/// that it left behind keep its stdout open.
-const DRAIN: Duration = Duration::from_secs(2);
-/// How long a killed process gets to die. One that the kernel cannot end
-/// (a suspended pool, a dead disk) must not hold up the run.
-const BURIAL: Duration = Duration::from_secs(5);
-/// More open files than any run needs.
-const MOST_FILES: u64 = 65_536;
 /// What of our own environment a program may see.
 const ENVIRONMENT: [&str; 6] = ["HOME", "USER", "LOGNAME", "SSH_AUTH_SOCK", "TMPDIR", "TZ"];
-/// Where system programs are, for a caller whose `PATH` lacks them.
-const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A program to run, with its arguments.
 #[derive(Debug)]
@@ -48,6 +40,7 @@ pub struct Program {
     deadline: Duration,
     input: Input,
     label: Option<String>,
+    most_output: usize,
 }
 
 #[derive(Debug)]
@@ -175,6 +168,7 @@ impl Program {
             deadline: Duration::from_secs(60),
             input: Input::Null,
             label: None,
+            most_output: STDOUT_LIMIT,
         }
     }
 
@@ -196,6 +190,14 @@ impl Program {
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
+        self
+    }
+
+    /// How many bytes of stdout [`Program::output`] takes before it kills a
+    /// program that can mean no good.
+    #[must_use]
+    pub fn most_output(mut self, bytes: usize) -> Self {
+        self.most_output = bytes;
         self
     }
 
@@ -229,7 +231,7 @@ impl Program {
 
     /// Runs it to its end, however it ends.
     pub async fn output(self) -> Result<Output, Failure> {
-        let deadline = self.deadline;
+        let (deadline, most_output) = (self.deadline, self.most_output);
         let mut running = self.start()?;
         let mut stdout = Vec::new();
         let until = Instant::now() + deadline;
@@ -239,13 +241,13 @@ impl Program {
                 Ok(Ok(None)) => break,
                 Ok(Err(failure)) => return Err(failure),
                 Err(_) => {
-                    let command = running.command.clone();
+                    let command = running.command().to_owned();
                     let stderr = running.stop(Duration::ZERO).await.stderr;
                     return Err(Failure::Deadline { command, deadline, stderr });
                 }
             }
-            if stdout.len() > STDOUT_LIMIT {
-                let command = running.command.clone();
+            if stdout.len() > most_output {
+                let command = running.command().to_owned();
                 running.stop(Duration::ZERO).await;
                 return Err(Failure::TooMuch(command));
             }
@@ -309,17 +311,7 @@ impl Program {
                 let _ = pipe.write_all(&bytes).await;
             });
         }
-        Ok(Running {
-            command,
-            group: child.id(),
-            stdin: input,
-            stdout: child.stdout.take(),
-            stderr: child.stderr.take(),
-            said: Tail::new(STDERR_TAIL),
-            child,
-            exit: None,
-            drain_until: None,
-        })
+        Ok(Running::new(command, child, input))
     }
 }
 
@@ -343,265 +335,6 @@ fn word(text: &OsStr) -> String {
 #[expect(clippy::disallowed_methods, reason = "this is the one door for programs")]
 fn new_command(program: &Path) -> tokio::process::Command {
     tokio::process::Command::new(program)
-}
-
-/// Our own `PATH` with the system's directories after it.
-fn search_path() -> OsString {
-    let mut path = std::env::var_os("PATH").unwrap_or_default();
-    if !path.is_empty() {
-        path.push(":");
-    }
-    path.push(SYSTEM_PATH);
-    path
-}
-
-/// Allows this process as many open files as the system lets it have: each
-/// host under way takes half a dozen, and the usual limit is 1024.
-pub fn raise_file_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let wanted = limit.maximum.map_or(MOST_FILES, |maximum| maximum.min(MOST_FILES));
-    if limit.current.is_some_and(|current| current < wanted) {
-        // Refused, the old limit still does for a hundred hosts at once.
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
-    }
-}
-
-fn find(name: &OsStr, path: &OsStr) -> Option<PathBuf> {
-    let executable = |file: &Path| {
-        use std::os::unix::fs::PermissionsExt;
-        file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
-    };
-    if name.as_bytes().contains(&b'/') {
-        return Some(PathBuf::from(name)).filter(|file| executable(file));
-    }
-    std::env::split_paths(path)
-        .filter(|dir| dir.is_absolute())
-        .map(|dir| dir.join(name))
-        .find(|file| executable(file))
-}
-
-/// A command line for a program that starts another one: what it starts then
-/// dies with it, as what we start dies with us.
-pub fn guarded(line: &str) -> String {
-    match guardian(&search_path()).and_then(|setpriv| setpriv.to_str()) {
-        Some(setpriv) if !setpriv.contains(char::is_whitespace) => {
-            format!("{setpriv} --pdeathsig KILL -- {line}")
-        }
-        _ => line.to_owned(),
-    }
-}
-
-/// `setpriv`, which ties a program's life to ours; part of util-linux.
-fn guardian(path: &OsStr) -> Option<&'static PathBuf> {
-    static SETPRIV: OnceLock<Option<PathBuf>> = OnceLock::new();
-    SETPRIV.get_or_init(|| find(OsStr::new("setpriv"), path)).as_ref()
-}
-
-/// A program under way. Dropping it kills it and its process group.
-#[derive(Debug)]
-pub struct Running {
-    command: String,
-    group: Option<u32>,
-    child: Child,
-    stdin: Option<ChildStdin>,
-    stdout: Option<ChildStdout>,
-    stderr: Option<ChildStderr>,
-    said: Tail,
-    exit: Option<Exit>,
-    drain_until: Option<Instant>,
-}
-
-impl Running {
-    /// The command line, for people.
-    pub fn command(&self) -> &str {
-        &self.command
-    }
-
-    /// Writes to a stdin opened with [`Program::input_pipe`]. A program that
-    /// closed it is no error here: its exit will tell.
-    pub async fn write(&mut self, bytes: &[u8]) {
-        if let Some(stdin) = &mut self.stdin {
-            let _ = stdin.write_all(bytes).await;
-            let _ = stdin.flush().await;
-        }
-    }
-
-    /// Ends the program's stdin.
-    pub fn close_input(&mut self) {
-        self.stdin = None;
-    }
-
-    /// The next piece of stdout, gathering stderr meanwhile; `None` at the
-    /// end. Can be dropped and called again without losing anything.
-    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, Failure> {
-        let mut out = [0; 16 * 1024];
-        let mut err = [0; 4 * 1024];
-        loop {
-            if self.stdout.is_none() && self.stderr.is_none() && self.exit.is_some() {
-                return Ok(None);
-            }
-            let drain_until = self.drain_until;
-            tokio::select! {
-                biased;
-                read = read_some(&mut self.stdout, &mut out) => match self.received(read)? {
-                    0 => self.stdout = None,
-                    count => return Ok(Some(out[..count].to_vec())),
-                },
-                read = read_some(&mut self.stderr, &mut err) => match self.received(read)? {
-                    0 => self.stderr = None,
-                    count => self.said.push(&err[..count]),
-                },
-                status = self.child.wait(), if self.exit.is_none() => {
-                    let status = status.map_err(|error| self.unreadable(error))?;
-                    self.exit = Some(status.into());
-                    self.drain_until = Some(Instant::now() + DRAIN);
-                }
-                () = tokio::time::sleep_until(drain_until.unwrap_or_else(Instant::now)), if drain_until.is_some() => {
-                    self.stdout = None;
-                    self.stderr = None;
-                }
-            }
-        }
-    }
-
-    /// Waits for the end, discarding further stdout, and ends whatever is left
-    /// of the process group. Call it after [`Running::next`] said `None`.
-    pub async fn end(mut self) -> Output {
-        while let Ok(Some(_)) = self.next().await {}
-        self.signal(rustix::process::Signal::KILL);
-        self.group = None;
-        self.left()
-    }
-
-    /// Asks the process group to end (SIGTERM), and after `grace` makes it
-    /// (SIGKILL).
-    pub async fn stop(mut self, grace: Duration) -> Output {
-        self.stdin = None;
-        if !grace.is_zero() {
-            self.signal(rustix::process::Signal::TERM);
-            let _ = timeout(grace, async { while let Ok(Some(_)) = self.next().await {} }).await;
-        }
-        self.signal(rustix::process::Signal::KILL);
-        let _ = timeout(BURIAL, async { while let Ok(Some(_)) = self.next().await {} }).await;
-        self.left()
-    }
-
-    /// How many bytes the program and its children have read and written so
-    /// far, files, pipes and network together, as the kernel counts them
-    /// (`/proc/PID/io`). It grows as long as anything moves.
-    pub fn bytes_moved(&self) -> u64 {
-        fn tree(pid: u32, depth: u8) -> u64 {
-            let io = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
-            let own: u64 = io
-                .lines()
-                .filter_map(|line| line.strip_prefix("rchar: ").or_else(|| line.strip_prefix("wchar: ")))
-                .filter_map(|count| count.parse::<u64>().ok())
-                .sum();
-            let children =
-                std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-            let below: u64 = children
-                .split_ascii_whitespace()
-                .filter_map(|child| child.parse().ok())
-                .filter(|_| depth > 0)
-                .map(|child| tree(child, depth - 1))
-                .sum();
-            own + below
-        }
-        self.group.map_or(0, |pid| tree(pid, 4))
-    }
-
-    fn left(&mut self) -> Output {
-        Output { exit: self.exit.unwrap_or(Exit::Signal(9)), stdout: Vec::new(), stderr: self.said.take() }
-    }
-
-    fn received(&self, read: std::io::Result<usize>) -> Result<usize, Failure> {
-        read.map_err(|error| self.unreadable(error))
-    }
-
-    fn unreadable(&self, error: std::io::Error) -> Failure {
-        Failure::Unreadable { command: self.command.clone(), error }
-    }
-
-    fn signal(&self, signal: rustix::process::Signal) {
-        let pid = self.group.and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?));
-        if let Some(pid) = pid {
-            // ESRCH only says that nobody is left.
-            let _ = rustix::process::kill_process_group(pid, signal);
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.signal(rustix::process::Signal::KILL);
-    }
-}
-
-/// Ends every `ssh` process whose command line names a path below `dir`, and
-/// says how many there were. An ssh master that outlived its run, or that was
-/// still connecting when its caller gave up, is known by its control socket's
-/// path and by nothing else.
-pub fn end_ssh_below(dir: &Path) -> usize {
-    let mut below = dir.as_os_str().as_bytes().to_vec();
-    below.push(b'/');
-    let Ok(processes) = std::fs::read_dir("/proc") else { return 0 };
-    let ssh_of_ours = |pid: &i32| {
-        std::fs::read(format!("/proc/{pid}/comm")).is_ok_and(|name| name == b"ssh\n")
-            && std::fs::read(format!("/proc/{pid}/cmdline"))
-                .is_ok_and(|line| line.windows(below.len()).any(|part| part == below))
-    };
-    processes
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
-        .filter(ssh_of_ours)
-        .filter_map(rustix::process::Pid::from_raw)
-        .filter(|pid| rustix::process::kill_process(*pid, rustix::process::Signal::TERM).is_ok())
-        .count()
-}
-
-/// Reads some bytes; waits for ever on a stream that has ended.
-async fn read_some<R: AsyncRead + Unpin>(
-    stream: &mut Option<R>,
-    buffer: &mut [u8],
-) -> std::io::Result<usize> {
-    match stream {
-        Some(stream) => stream.read(buffer).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// The last bytes of a stream.
-#[derive(Debug)]
-pub struct Tail {
-    bytes: VecDeque<u8>,
-    limit: usize,
-    total: u64,
-}
-
-impl Tail {
-    /// A tail of at most `limit` bytes.
-    pub fn new(limit: usize) -> Self {
-        Tail { bytes: VecDeque::new(), limit, total: 0 }
-    }
-
-    /// Takes more of the stream.
-    pub fn push(&mut self, more: &[u8]) {
-        self.total += more.len() as u64;
-        self.bytes.extend(&more[more.len().saturating_sub(self.limit)..]);
-        let surplus = self.bytes.len().saturating_sub(self.limit);
-        self.bytes.drain(..surplus);
-    }
-
-    /// How many bytes came in all.
-    pub fn total(&self) -> u64 {
-        self.total
-    }
-
-    /// The tail, leaving nothing.
-    pub fn take(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.bytes).into()
-    }
 }
 
 #[cfg(test)]
@@ -665,7 +398,7 @@ mod tests {
     #[tokio::test]
     async fn only_the_tail_of_a_flood_on_stderr_is_kept() {
         let output = shell("head -c 10000000 /dev/zero >&2; echo end >&2").output().await.unwrap();
-        assert_eq!(output.stderr.len(), STDERR_TAIL);
+        assert_eq!(output.stderr.len(), 64 * 1024);
         assert!(output.stderr.ends_with(b"end\n"));
     }
 

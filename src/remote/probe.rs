@@ -11,6 +11,10 @@ pub(super) const SCRIPT: &str = include_str!("probe.sh");
 /// A client's exclude file longer than this is no exclude file, in bytes.
 const LONGEST_EXCLUDES: usize = 1024 * 1024;
 
+/// More than any host has to say, in bytes: a hostile one must not fill our
+/// memory.
+const MOST_OUTPUT: usize = 16 * 1024 * 1024;
+
 /// What the probe looks for.
 #[derive(Debug, Clone, Copy)]
 pub struct Question<'a> {
@@ -79,7 +83,11 @@ impl Remote {
             question.hook_directory,
             question.witness.display()
         );
-        let asked = self.script(SCRIPT, "the probe".to_owned()).input(data).deadline(Duration::from_secs(60));
+        let asked = self
+            .script(SCRIPT, "the probe".to_owned())
+            .input(data)
+            .most_output(MOST_OUTPUT)
+            .deadline(Duration::from_secs(60));
         let output = asked.output().await?;
         if !output.exit.is_success() {
             let said = last_lines(&output.stderr, 1).join("");

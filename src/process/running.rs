@@ -1,0 +1,216 @@
+//! A program under way: its output as it comes, and its end.
+
+use super::{Exit, Failure, Output};
+use std::collections::VecDeque;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
+use tokio::time::{Instant, timeout};
+
+/// How much of a program's stderr is kept, in bytes.
+const STDERR_TAIL: usize = 64 * 1024;
+/// How long output is still read after a program has ended, should a process
+/// that it left behind keep its stdout open.
+const DRAIN: Duration = Duration::from_secs(2);
+/// How long a killed process gets to die. One that the kernel cannot end
+/// (a suspended pool, a dead disk) must not hold up the run.
+const BURIAL: Duration = Duration::from_secs(5);
+
+/// A program under way. Dropping it kills it and its process group.
+#[derive(Debug)]
+pub struct Running {
+    command: String,
+    group: Option<u32>,
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: Option<ChildStdout>,
+    stderr: Option<ChildStderr>,
+    said: Tail,
+    exit: Option<Exit>,
+    drain_until: Option<Instant>,
+}
+
+impl Running {
+    /// The command line, for people.
+    pub fn command(&self) -> &str {
+        &self.command
+    }
+
+    /// Writes to a stdin opened with [`Program::input_pipe`]. A program that
+    /// closed it is no error here: its exit will tell.
+    pub async fn write(&mut self, bytes: &[u8]) {
+        if let Some(stdin) = &mut self.stdin {
+            let _ = stdin.write_all(bytes).await;
+            let _ = stdin.flush().await;
+        }
+    }
+
+    /// Ends the program's stdin.
+    pub fn close_input(&mut self) {
+        self.stdin = None;
+    }
+
+    /// The next piece of stdout, gathering stderr meanwhile; `None` at the
+    /// end. Can be dropped and called again without losing anything.
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+        let mut out = [0; 16 * 1024];
+        let mut err = [0; 4 * 1024];
+        loop {
+            if self.stdout.is_none() && self.stderr.is_none() && self.exit.is_some() {
+                return Ok(None);
+            }
+            let drain_until = self.drain_until;
+            tokio::select! {
+                biased;
+                read = read_some(&mut self.stdout, &mut out) => match self.received(read)? {
+                    0 => self.stdout = None,
+                    count => return Ok(Some(out[..count].to_vec())),
+                },
+                read = read_some(&mut self.stderr, &mut err) => match self.received(read)? {
+                    0 => self.stderr = None,
+                    count => self.said.push(&err[..count]),
+                },
+                status = self.child.wait(), if self.exit.is_none() => {
+                    let status = status.map_err(|error| self.unreadable(error))?;
+                    self.exit = Some(status.into());
+                    self.drain_until = Some(Instant::now() + DRAIN);
+                }
+                () = tokio::time::sleep_until(drain_until.unwrap_or_else(Instant::now)), if drain_until.is_some() => {
+                    self.stdout = None;
+                    self.stderr = None;
+                }
+            }
+        }
+    }
+
+    /// Waits for the end, discarding further stdout, and ends whatever is left
+    /// of the process group. Call it after [`Running::next`] said `None`.
+    pub async fn end(mut self) -> Output {
+        while let Ok(Some(_)) = self.next().await {}
+        self.signal(rustix::process::Signal::KILL);
+        self.group = None;
+        self.left()
+    }
+
+    /// Asks the process group to end (SIGTERM), and after `grace` makes it
+    /// (SIGKILL).
+    pub async fn stop(mut self, grace: Duration) -> Output {
+        self.stdin = None;
+        if !grace.is_zero() {
+            self.signal(rustix::process::Signal::TERM);
+            let _ = timeout(grace, async { while let Ok(Some(_)) = self.next().await {} }).await;
+        }
+        self.signal(rustix::process::Signal::KILL);
+        let _ = timeout(BURIAL, async { while let Ok(Some(_)) = self.next().await {} }).await;
+        self.left()
+    }
+
+    /// How many bytes the program and its children have read and written so
+    /// far, files, pipes and network together, as the kernel counts them
+    /// (`/proc/PID/io`). It grows as long as anything moves.
+    pub fn bytes_moved(&self) -> u64 {
+        fn tree(pid: u32, depth: u8) -> u64 {
+            let io = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+            let own: u64 = io
+                .lines()
+                .filter_map(|line| line.strip_prefix("rchar: ").or_else(|| line.strip_prefix("wchar: ")))
+                .filter_map(|count| count.parse::<u64>().ok())
+                .sum();
+            let children =
+                std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+            let below: u64 = children
+                .split_ascii_whitespace()
+                .filter_map(|child| child.parse().ok())
+                .filter(|_| depth > 0)
+                .map(|child| tree(child, depth - 1))
+                .sum();
+            own + below
+        }
+        self.group.map_or(0, |pid| tree(pid, 4))
+    }
+
+    /// A program that was just started, in a process group of its own.
+    pub(super) fn new(command: String, mut child: Child, stdin: Option<ChildStdin>) -> Self {
+        Running {
+            command,
+            group: child.id(),
+            stdin,
+            stdout: child.stdout.take(),
+            stderr: child.stderr.take(),
+            said: Tail::new(STDERR_TAIL),
+            child,
+            exit: None,
+            drain_until: None,
+        }
+    }
+
+    fn left(&mut self) -> Output {
+        Output { exit: self.exit.unwrap_or(Exit::Signal(9)), stdout: Vec::new(), stderr: self.said.take() }
+    }
+
+    fn received(&self, read: std::io::Result<usize>) -> Result<usize, Failure> {
+        read.map_err(|error| self.unreadable(error))
+    }
+
+    fn unreadable(&self, error: std::io::Error) -> Failure {
+        Failure::Unreadable { command: self.command.clone(), error }
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = self.group.and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?));
+        if let Some(pid) = pid {
+            // ESRCH only says that nobody is left.
+            let _ = rustix::process::kill_process_group(pid, signal);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.signal(rustix::process::Signal::KILL);
+    }
+}
+
+/// Reads some bytes; waits for ever on a stream that has ended.
+async fn read_some<R: AsyncRead + Unpin>(
+    stream: &mut Option<R>,
+    buffer: &mut [u8],
+) -> std::io::Result<usize> {
+    match stream {
+        Some(stream) => stream.read(buffer).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The last bytes of a stream.
+#[derive(Debug)]
+pub struct Tail {
+    bytes: VecDeque<u8>,
+    limit: usize,
+    total: u64,
+}
+
+impl Tail {
+    /// A tail of at most `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        Tail { bytes: VecDeque::new(), limit, total: 0 }
+    }
+
+    /// Takes more of the stream.
+    pub fn push(&mut self, more: &[u8]) {
+        self.total += more.len() as u64;
+        self.bytes.extend(&more[more.len().saturating_sub(self.limit)..]);
+        let surplus = self.bytes.len().saturating_sub(self.limit);
+        self.bytes.drain(..surplus);
+    }
+
+    /// How many bytes came in all.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// The tail, leaving nothing.
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.bytes).into()
+    }
+}
