@@ -403,6 +403,12 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_flood_on_stdout_is_stopped_at_its_limit() {
+        let flood = Program::new("yes").most_output(1_000_000).output().await;
+        assert!(matches!(flood, Err(Failure::TooMuch(_))), "{flood:?}");
+    }
+
+    #[tokio::test]
     async fn programs_see_a_clean_environment_in_the_c_locale() {
         let output = Program::new("env").run().await.unwrap();
         let text = String::from_utf8(output.stdout).unwrap();

@@ -11,9 +11,9 @@ pub(super) const SCRIPT: &str = include_str!("probe.sh");
 /// A client's exclude file longer than this is no exclude file, in bytes.
 const LONGEST_EXCLUDES: usize = 1024 * 1024;
 
-/// More than any host has to say, in bytes: a hostile one must not fill our
-/// memory.
-const MOST_OUTPUT: usize = 16 * 1024 * 1024;
+/// An answer longer than this is no answer, in bytes: each mount of a host that
+/// runs thousands of containers takes up to 4 KiB.
+const MOST_OUTPUT: usize = 32 * 1024 * 1024;
 
 /// What the probe looks for.
 #[derive(Debug, Clone, Copy)]
