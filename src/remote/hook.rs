@@ -18,6 +18,9 @@ const LONGEST_LINE: usize = 500;
 const GRACE: Duration = Duration::from_secs(3);
 /// How long the far side may take to say that a hook has been ended.
 const LAST_WORD: Duration = Duration::from_secs(8);
+/// The longest line that can follow the mark, in bytes. The hook knows the
+/// mark, so what follows it may be the hook's.
+const LONGEST_END: usize = 64;
 
 /// A hook to run.
 #[derive(Debug, Clone, Copy)]
@@ -112,7 +115,8 @@ impl Remote {
         match ended {
             Some(Some((status, left))) => HookEnd::Exited { status, left },
             Some(None) => {
-                let ended = running.end().await;
+                // It may be there still: what looked like its end was none.
+                let ended = running.stop(Duration::ZERO).await;
                 HookEnd::Lost(format!("{}: {}", ended.exit, last_lines(&ended.stderr, 2).join(" / ")))
             }
             None => {
@@ -149,6 +153,11 @@ impl MarkedOutput {
                     let mut words = line.split(' ');
                     let status = words.next().and_then(|word| word.parse().ok())?;
                     return Some((status, words.next() == Some("left")));
+                }
+                if rest.len() > LONGEST_END {
+                    said.push(&self.held);
+                    self.held.clear();
+                    return None;
                 }
             } else {
                 // What cannot be the mark's beginning need not be held back.
@@ -218,6 +227,18 @@ mod tests {
         assert_eq!(run.end, HookEnd::Exited { status: 0, left: false });
         assert_eq!(run.output.last().unwrap(), "last");
         assert!(run.printed > 100_000_000, "{}", run.printed);
+    }
+
+    #[tokio::test]
+    async fn a_hook_that_abuses_the_mark_neither_fills_the_memory_nor_holds_up_the_run() {
+        for (script, why) in [
+            (r#"printf '\n%s ' "$BACKUP_HOOK"; yes | tr -d '\n'"#, "an end that does not end"),
+            (r#"printf '\n%s x\n' "$BACKUP_HOOK"; exec sleep 1000"#, "an end without a status"),
+        ] {
+            let (run, _dir) = run(script, LONG, &CancellationToken::new()).await;
+            assert!(matches!(run.end, HookEnd::Lost(_)), "{why}: {:?}", run.end);
+            assert!(run.took < LONG / 2, "{why}: {:?}", run.took);
+        }
     }
 
     #[tokio::test]
