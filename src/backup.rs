@@ -169,7 +169,9 @@ impl<S: Store> Story<'_, S> {
     async fn lock(&self) -> Result<HostLock, Outcome> {
         self.stop_if_told()?;
         self.run.runtime.lock_host(&self.host.name).await.map_err(|error| match error {
-            LockError::Held { .. } => Outcome::Skipped { why: error.to_string() },
+            LockError::Held { .. } | LockError::Orphaned { .. } => {
+                Outcome::Skipped { why: error.to_string() }
+            }
             LockError::Unusable { .. } => failed(Stage::Lock, error),
         })
     }

@@ -37,6 +37,15 @@ pub enum LockError {
         /// The process that took the lock.
         by: Option<u32>,
     },
+    /// A run that had this host was killed, and what it had started is still
+    /// at work.
+    #[error("what a killed run (process {by}) had started still has it; `fuser -v {path}` shows what")]
+    Orphaned {
+        /// The process that took the lock and is no more.
+        by: u32,
+        /// The lock.
+        path: PathBuf,
+    },
     /// The runtime directory is not usable.
     #[error("cannot {doing} `{path}`: {error}")]
     Unusable {
@@ -125,9 +134,12 @@ impl Runtime {
                 Ok(()) => break,
                 Err(rustix::io::Errno::WOULDBLOCK) => {
                     let by = holder(&mut file);
-                    let dead = by.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists());
-                    if !dead || tokio::time::Instant::now() >= until {
-                        return Err(LockError::Held { by });
+                    match by.filter(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+                        None => return Err(LockError::Held { by }),
+                        Some(by) if tokio::time::Instant::now() >= until => {
+                            return Err(LockError::Orphaned { by, path });
+                        }
+                        Some(_) => {}
                     }
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
