@@ -13,11 +13,10 @@ use crate::outcome::HostReport;
 use crate::text::{printable, shortened};
 use icinga::Icinga;
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 
 /// How many reports are on their way at once.
 const AT_ONCE: usize = 8;
@@ -66,21 +65,24 @@ impl Reporter {
         });
     }
 
-    /// Waits up to `grace` for what is under way, then gives up the rest.
+    /// Waits for what is under way until it is `enough`, then gives up the rest.
     /// Returns one line for each reason for which hosts went unreported,
     /// fit to be shown; none if all were told of.
-    pub async fn finish(self, grace: Duration) -> Vec<String> {
+    pub async fn finish(self, enough: impl Future<Output = ()>) -> Vec<String> {
         let Deliveries { hosts, mut tasks } = std::mem::take(&mut *self.deliveries());
         let mut fates: Vec<Option<Result<(), icinga::ReportError>>> = vec![None; hosts.len()];
-        // Past the grace, and after a panic, what has no fate is undelivered.
-        let _ = timeout(grace, async {
+        // Past that, and after a panic, what has no fate is undelivered.
+        let deliver = async {
             while let Some(done) = tasks.join_next().await {
                 if let Ok((index, fate)) = done {
                     fates[index] = Some(fate);
                 }
             }
-        })
-        .await;
+        };
+        tokio::select! {
+            () = deliver => {}
+            () = enough => {}
+        }
         problems(hosts.iter().zip(fates).filter_map(|(host, fate)| match fate {
             Some(Ok(())) => None,
             Some(Err(error)) => Some((host.as_str(), error.to_string())),
@@ -153,6 +155,6 @@ mod tests {
     #[tokio::test]
     async fn without_an_icinga_there_is_nobody_to_tell() {
         let reporter = Reporter::start(None);
-        assert!(reporter.finish(Duration::ZERO).await.is_empty());
+        assert!(reporter.finish(std::future::pending()).await.is_empty());
     }
 }

@@ -278,8 +278,17 @@ async fn back_up(
         async move { backup::host(&run, &host).await }.instrument(span)
     };
     fleet::run(hosts, run.settings.jobs, run.clock, &run.cancel, work, &mut done).await;
-    let grace = if run.cancel.is_cancelled() { LAST_REPORTS_STOPPED } else { LAST_REPORTS };
-    for problem in reporter.finish(grace).await {
+    let stopped = async {
+        run.cancel.cancelled().await;
+        tokio::time::sleep(LAST_REPORTS_STOPPED).await;
+    };
+    let enough = async {
+        tokio::select! {
+            () = tokio::time::sleep(LAST_REPORTS) => {}
+            () = stopped => {}
+        }
+    };
+    for problem in reporter.finish(enough).await {
         warn!("{problem}");
         trouble.push(problem);
     }
