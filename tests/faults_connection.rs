@@ -131,11 +131,11 @@ fn a_host_that_refuses_our_key_is_named_with_the_user() {
 fn a_host_that_accepts_and_says_nothing_is_given_up() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut pair = Pair::new().with(&format!("port = {}", silent.local_addr().unwrap().port()));
-    pair.rig.section("ssh", "connect_timeout = \"1s\"");
+    pair.rig.section("ssh", "connect_timeout = \"2s\"");
     let begin = Instant::now();
     pair.fails()
-        .says("connect failed: `127.0.0.1` did not answer within 1.0s (is it up, and its address right?)");
-    assert!(begin.elapsed() < Duration::from_secs(8), "took {:?}", begin.elapsed());
+        .says("connect failed: `127.0.0.1` did not answer within 2.0s (is it up, and its address right?)");
+    assert!(begin.elapsed() < Duration::from_secs(15), "took {:?}", begin.elapsed());
 }
 
 #[test]
@@ -150,11 +150,11 @@ fn a_host_that_falls_silent_after_its_greeting_is_given_up() {
         }
     });
     let mut pair = Pair::new().with(&format!("port = {port}"));
-    pair.rig.section("ssh", "connect_timeout = \"1s\"");
+    pair.rig.section("ssh", "connect_timeout = \"2s\"");
     let begin = Instant::now();
     pair.fails()
         .says("connect failed: `127.0.0.1` accepted the connection and then said nothing (try `ssh -v -p");
-    assert!(begin.elapsed() < Duration::from_secs(12), "took {:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(20), "took {:?}", begin.elapsed());
 }
 
 #[test]
@@ -162,11 +162,11 @@ fn a_host_that_freezes_while_we_log_in_is_given_up() {
     let lines =
         "AuthorizedKeysFile none\nAuthorizedKeysCommandUser root\nAuthorizedKeysCommand /usr/bin/sleep 1000";
     let (mut pair, _sshd) = Pair::new().with_sshd(&Setup { lines, ..Setup::default() });
-    pair.rig.section("ssh", "connect_timeout = \"1s\"");
+    pair.rig.section("ssh", "connect_timeout = \"2s\"");
     let begin = Instant::now();
     pair.fails()
         .says("connect failed: `127.0.0.1` accepted the connection and then said nothing (try `ssh -v -p");
-    assert!(begin.elapsed() < Duration::from_secs(12), "took {:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(20), "took {:?}", begin.elapsed());
 }
 
 #[test]
@@ -239,23 +239,6 @@ fn a_run_costs_each_host_one_connection_even_with_hooks() {
     assert_eq!(rig.sshd().accepted(), 2);
 }
 
-/// A user who is not root and may use `sudo -n`, on the far side only: what
-/// the accounts of this machine are is hidden there, not changed.
-fn sudoer(rig: &mut Rig, sudoers: &str) {
-    let accounts = fs::read_to_string("/etc/passwd").unwrap();
-    let accounts = accounts.lines().map(|line| {
-        let other = line.strip_prefix("backup:").and_then(|line| line.strip_suffix("/usr/sbin/nologin"));
-        other.map_or(format!("{line}\n"), |line| format!("backup:{line}/bin/sh\n"))
-    });
-    let accounts = rig.write("passwd", accounts.collect::<String>());
-    let sudoers = rig.write("sudoers", sudoers);
-    fs::set_permissions(&sudoers, PermissionsExt::from_mode(0o440)).unwrap();
-    // sshd reads the user's keys as that user.
-    fs::set_permissions(rig.path(), PermissionsExt::from_mode(0o711)).unwrap();
-    let mounts = [(accounts, "/etc/passwd"), (sudoers, "/etc/sudoers")];
-    rig.sshd().start_again_with(&Setup { mounts: &mounts, ..Setup::default() });
-}
-
 fn secret(source: &Path) {
     fs::write(source.join("etc/shadow"), "secret\n").unwrap();
     fs::set_permissions(source.join("etc/shadow"), PermissionsExt::from_mode(0o600)).unwrap();
@@ -264,7 +247,7 @@ fn secret(source: &Path) {
 #[test]
 fn sudo_makes_probe_hooks_and_rsync_root_there() {
     let mut rig = Rig::new();
-    sudoer(&mut rig, "Defaults use_pty\nbackup ALL=(root) NOPASSWD: ALL\n");
+    rig.sudoer("Defaults use_pty\nbackup ALL=(root) NOPASSWD: ALL\n");
     let source = rig.host_with("Web", "user = \"backup\"\nsudo = true\n");
     secret(&source);
     rig.hook("who", "id -un");
@@ -276,7 +259,7 @@ fn sudo_makes_probe_hooks_and_rsync_root_there() {
 #[test]
 fn sudo_that_asks_for_a_password_is_explained() {
     let mut rig = Rig::new();
-    sudoer(&mut rig, "backup ALL=(root) ALL\n");
+    rig.sudoer("backup ALL=(root) ALL\n");
     rig.host_with("Web", "user = \"backup\"\nsudo = true\n");
     rig.backup(&["all"])
         .exits(1)
@@ -300,7 +283,7 @@ fn a_host_without_sudo_is_told_apart() {
 #[test]
 fn a_user_who_is_not_root_is_warned_of_and_what_he_may_not_read_makes_the_copy_partial() {
     let mut rig = Rig::new();
-    sudoer(&mut rig, "");
+    rig.sudoer("");
     let source = rig.host_with("Web", "user = \"backup\"\n");
     secret(&source);
     rig.backup(&["all"])
@@ -412,16 +395,16 @@ fn a_frozen_rsync_is_given_up_when_nothing_moves_any_more() {
     let begin = Instant::now();
     let ran: Ran = finish(child).into();
     pair.failed(ran).says("Db: CRITICAL: transfer failed: nothing moved for 2.0s (`stall_timeout`)");
-    assert!(begin.elapsed() < Duration::from_secs(8), "took {:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(15), "took {:?}", begin.elapsed());
 }
 
 #[test]
 fn a_host_past_its_deadline_is_given_up() {
     let (mut pair, _) = with_a_long_transfer(20);
-    pair.rig.section("transfer", "deadline = \"3s\"");
+    pair.rig.section("transfer", "deadline = \"5s\"");
     let begin = Instant::now();
     let child = pair.start();
     let ran: Ran = finish(child).into();
     pair.failed(ran).says("Db: CRITICAL: transfer failed: it was not done when the host's `deadline` passed");
-    assert!(begin.elapsed() < Duration::from_secs(10), "took {:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(20), "took {:?}", begin.elapsed());
 }
