@@ -102,8 +102,8 @@ fn a_failing_hook_costs_no_copy_and_no_older_one() {
         .backup(&["all"])
         .exits(1)
         .says("Web: CRITICAL: hook 10-mysql failed (exit 3); ")
-        .says("Web:   dumping shop\n")
-        .says("Web:   no such database: shop\n")
+        .says("\n    dumping shop\n")
+        .says("\n    no such database: shop\n")
         .says("Other: OK");
     let told: Vec<&str> = ran.stderr.lines().filter(|line| line.contains("no such database")).collect();
     assert_eq!(told.len(), 2, "once as it is said, once in the report: {told:#?}");
@@ -137,7 +137,7 @@ fn a_hanging_hook_is_ended_with_all_that_it_started() {
         .says(
             "Web: CRITICAL: hook 10-hang did not end within 1.0s and was ended with all that it had started",
         )
-        .says("Web:   begun\n")
+        .says("\n    begun\n")
         .says("Web: hook 20-next: still here")
         .says("Other: OK");
     assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", begin.elapsed());
@@ -205,7 +205,7 @@ fn a_flood_of_output_is_cut_to_its_end() {
             .exits(1)
             .says("Web: CRITICAL: hook 10-flood failed (exit 1)")
             .says("Other: OK");
-        assert!(ran.stderr.contains("Web:   and then it failed\n"), "{what}: {}", ran.stderr.len());
+        assert!(ran.stderr.contains("\n    and then it failed\n"), "{what}: {}", ran.stderr.len());
         assert!(ran.stderr.len() < 16 * 1024, "{what}: {} bytes are printed", ran.stderr.len());
         assert_copied(&rig);
     }
@@ -224,7 +224,7 @@ fn a_hook_that_is_killed_has_failed_and_says_by_what() {
         rig.backup(&["all"])
             .exits(1)
             .says(&format!("Web: CRITICAL: hook 10-killed {told}"))
-            .says("Web:   begun\n")
+            .says("\n    begun\n")
             .says("Other: OK");
         assert_copied(&rig);
     }
