@@ -234,5 +234,5 @@ fn a_run_that_is_stopped_before_its_first_host_leaves_nothing() {
     ran.exits(2).says("told to stop before the first host was begun");
     let left: Vec<_> =
         fs::read_dir(rig.join("run")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left, ["door.lock"], "the next run would warn of this");
+    assert_eq!(left, [".door.lock"], "the next run would warn of this");
 }
