@@ -14,6 +14,7 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
+use std::hash::{BuildHasher, RandomState};
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -553,6 +554,8 @@ impl Sshd {
             if sshd.logs("Server listening on") {
                 return sshd;
             }
+            // The one before it may still hold the port.
+            std::thread::sleep(Duration::from_millis(50));
         }
         panic!("sshd does not start");
     }
@@ -627,9 +630,16 @@ impl Drop for Sshd {
     }
 }
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago, and that stays free while its server is
+/// away: it is none of those that Linux gives to outgoing connections.
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    loop {
+        let random = RandomState::new().hash_one("port");
+        let port = u16::try_from(10_000 + random % 22_000).unwrap();
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A file of some size, not sparse, not compressible, the same every time.
