@@ -212,7 +212,9 @@ fn enough_room(place: &str, free: u64, total: u64, min_percent: u8) -> Result<()
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
-    match tokio::task::spawn_blocking(work).await {
+    // What is logged over there names its host as well.
+    let span = tracing::Span::current();
+    match tokio::task::spawn_blocking(move || span.in_scope(work)).await {
         Ok(result) => result,
         Err(error) => Err(StoreError::new(format!("the store's own work broke off: {error}"))),
     }
