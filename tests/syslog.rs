@@ -95,6 +95,19 @@ fn a_host_with_a_hostile_name_forges_no_line_in_syslog() {
 }
 
 #[test]
+fn what_the_store_warns_of_names_its_host() {
+    let mut rig = Rig::without_sshd();
+    rig.host("Good");
+    // Something else where the symlink to the newest good copy belongs.
+    rig.write("store/good/latest/file", "");
+    let daemon = Daemon::start(&rig);
+    let ran: Ran = finish(daemon.behind(&rig, rig.command(&["--quiet", "all"])).spawn().unwrap()).into();
+    ran.exits(0).says("warning: Good: cannot point `");
+    let texts = texts(&daemon.received());
+    assert!(texts.iter().all(|(_, text)| text.starts_with("Good: ")), "{texts:?}");
+}
+
+#[test]
 fn a_machine_without_syslog_is_backed_up_and_told_so_once() {
     let mut rig = Rig::without_sshd();
     rig.host("good");
