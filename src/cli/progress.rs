@@ -40,6 +40,7 @@ impl Bars {
         if self.shown {
             let bar = self.screen.add(ProgressBar::new(hosts as u64));
             bar.set_style(style("{pos} of {len} hosts done, {elapsed}"));
+            bar.enable_steady_tick(TICK);
             *lock(&self.total) = Some(bar);
         }
     }
@@ -74,6 +75,10 @@ impl Bars {
 
     /// Takes everything off the terminal.
     pub(super) fn clear(&self) {
+        // A host whose work broke off has not said that it is done.
+        for (_, line) in lock(&self.lines).drain() {
+            line.finish_and_clear();
+        }
         if let Some(total) = lock(&self.total).take() {
             total.finish_and_clear();
         }
