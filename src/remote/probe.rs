@@ -13,7 +13,10 @@ const LONGEST_EXCLUDES: usize = 1024 * 1024;
 
 /// An answer longer than this is no answer, in bytes: each mount of a host that
 /// runs thousands of containers takes up to 4 KiB.
-const MOST_OUTPUT: usize = 32 * 1024 * 1024;
+const LONGEST_ANSWER: usize = 32 * 1024 * 1024;
+/// A host with more mounts than this is none: they are compared with one
+/// another, on the thread that serves all hosts.
+const MOST_MOUNTS: usize = 20_000;
 
 /// What the probe looks for.
 #[derive(Debug, Clone, Copy)]
@@ -86,7 +89,7 @@ impl Remote {
         let asked = self
             .script(SCRIPT, "the probe".to_owned())
             .input(data)
-            .most_output(MOST_OUTPUT)
+            .most_output(LONGEST_ANSWER)
             .deadline(Duration::from_secs(60));
         let output = asked.output().await?;
         if !output.exit.is_success() {
@@ -134,6 +137,10 @@ fn parse(answer: &[u8], mark: &str) -> Result<Probe, RemoteError> {
             b"source" => probe.source = SourceState::Unusable(line()),
             b"path" => probe.real_source = real_path(body),
             b"rsync" => probe.rsync = Some(line()).filter(|version| !version.is_empty()),
+            b"mounts" if body.iter().filter(|&&b| b == b'\n').count() > MOST_MOUNTS => {
+                let why = format!("its list of mounts has more than {MOST_MOUNTS} lines");
+                return Err(RemoteError::Nonsense(why));
+            }
             b"mounts" => probe.mounts = body.to_vec(),
             b"excludes" if body.len() > LONGEST_EXCLUDES => {
                 probe.excludes_fault = Some("it is longer than 1 MiB");
@@ -261,6 +268,14 @@ mod tests {
     fn an_answer_that_breaks_off_is_no_answer() {
         assert!(parse(b"motd\n\nM user\n0\n\nM source\nok\n", "M").is_err());
         assert!(parse(b"motd\n\nM user\n0\n\nM source\nok\n\nM end\n", "M").is_ok());
+    }
+
+    #[test]
+    fn a_list_of_mounts_without_measure_is_no_answer() {
+        let answer =
+            |mounts| format!("M mounts\n{}\nM end\n", "1 1 9:1 / /m rw - ext4 /dev/sdb rw\n".repeat(mounts));
+        assert!(parse(format!("\n{}", answer(MOST_MOUNTS - 1)).as_bytes(), "M").is_ok());
+        assert!(parse(format!("\n{}", answer(MOST_MOUNTS + 1)).as_bytes(), "M").is_err());
     }
 
     #[test]
