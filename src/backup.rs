@@ -397,9 +397,7 @@ impl<S: Store> Story<'_, S> {
             match error {
                 TransferError::Cancelled => return Err(Outcome::Interrupted),
                 TransferError::ConnectionLost(why) if lost < settings.retries => {
-                    lost += 1;
-                    warn!("the connection was lost ({why}); trying again ({lost} of {})", settings.retries);
-                    self.reconnect(remote, lost).await?;
+                    lost = self.reconnect(remote, why, lost).await?;
                     workspace = self.prepare(survey).await?;
                 }
                 error => return Err(failed(Stage::Transfer, error)),
@@ -407,19 +405,36 @@ impl<S: Store> Story<'_, S> {
         }
     }
 
-    async fn reconnect(&self, remote: &mut Remote, lost: u32) -> Result<(), Outcome> {
-        tokio::select! {
-            () = tokio::time::sleep(FIRST_PAUSE * 2_u32.saturating_pow(lost - 1).min(60)) => {}
-            () = self.run.cancel.cancelled() => return Err(Outcome::Interrupted),
-        }
-        let fresh = self.connect().await.map_err(|outcome| match outcome {
-            Outcome::Failed { stage, why } => {
-                failed(stage, format!("the connection was lost and could not be made again: {why}"))
+    /// Makes a lost connection again and says how many tries have been used up.
+    /// What took it away may still be there: a try that does not get as far as
+    /// a connection is one of those that the operator wants, not the last.
+    async fn reconnect(
+        &mut self,
+        remote: &mut Remote,
+        mut why: String,
+        mut lost: u32,
+    ) -> Result<u32, Outcome> {
+        let retries = self.run.settings.transfer.retries;
+        loop {
+            lost += 1;
+            warn!("the connection was lost ({why}); trying again ({lost} of {retries})");
+            tokio::select! {
+                () = tokio::time::sleep(FIRST_PAUSE * 2_u32.saturating_pow(lost - 1).min(60)) => {}
+                () = self.run.cancel.cancelled() => return Err(Outcome::Interrupted),
             }
-            other => other,
-        })?;
-        std::mem::replace(remote, fresh).close().await;
-        Ok(())
+            why = match self.connect().await {
+                Ok(fresh) => {
+                    std::mem::replace(remote, fresh).close().await;
+                    return Ok(lost);
+                }
+                Err(Outcome::Failed { why, .. }) if lost < retries => why,
+                Err(Outcome::Failed { stage, why }) => {
+                    let why = format!("the connection was lost and could not be made again: {why}");
+                    return Err(failed(stage, why));
+                }
+                Err(other) => return Err(other),
+            };
+        }
     }
 
     /// Takes the snapshot with its verdict; rotates if the run was good.
