@@ -29,6 +29,9 @@ use tracing::{debug, info, warn};
 
 /// Pauses before a lost connection is tried again: this long, then twice, …
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
+/// What the store gets at least to keep a copy, and to remove old ones, of a
+/// host whose transfer took almost all of its time.
+const LAST_STORE_WORK: Duration = Duration::from_secs(15 * 60);
 
 /// What one run has for all its hosts.
 pub struct Run<S> {
@@ -178,8 +181,18 @@ impl<S: Store> Story<'_, S> {
 
     async fn prepare(&self, survey: &Survey) -> Result<Workspace, Outcome> {
         self.stop_if_told()?;
-        let prepared = self.run.store.prepare(&self.host.name, survey).await;
-        prepared.map_err(|error| failed(Stage::Store, error))
+        let prepared = self.in_time(self.run.store.prepare(&self.host.name, survey)).await;
+        prepared.and_then(|prepared| prepared).map_err(|error| failed(Stage::Store, error))
+    }
+
+    /// Gives the store's work an end: a disk that does not answer must not
+    /// hold the host, and with it the run, for ever.
+    async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, StoreError> {
+        let until = self.deadline.max(Instant::now() + LAST_STORE_WORK);
+        tokio::time::timeout_at(until, work).await.map_err(|_| {
+            StoreError::new("the store was not done when the host's `deadline` had passed")
+                .hint("does its disk hang, or is it too slow for so many files?")
+        })
     }
 
     async fn connect(&self) -> Result<Remote, Outcome> {
@@ -463,8 +476,8 @@ impl<S: Store> Story<'_, S> {
             duration: Some((self.run.clock.now() - self.started).num_seconds().unsigned_abs()),
             machine: probe.machine.clone(),
         };
-        let committed = self.run.store.commit(&self.host.name, name, &facts).await;
-        committed.map_err(|error| failed(Stage::Snapshot, error))?;
+        let committed = self.in_time(self.run.store.commit(&self.host.name, name, &facts)).await;
+        committed.and_then(|committed| committed).map_err(|error| failed(Stage::Snapshot, error))?;
         info!(
             "{name} is {verdict}: {} files, {}, {} changed",
             statistics.files,
@@ -549,7 +562,16 @@ impl<S: Store> Story<'_, S> {
         if names.is_empty() {
             return;
         }
-        match self.run.store.remove(&self.host.name, &names).await {
+        let removal = tokio::select! {
+            removal = self.in_time(self.run.store.remove(&self.host.name, &names)) => removal,
+            // The copy is kept and good, and is to be reported as such: what
+            // was not removed goes next time.
+            () = self.run.cancel.cancelled() => {
+                self.note(Severity::Ok, "old snapshots may be left: the run was told to stop");
+                return;
+            }
+        };
+        match removal.and_then(|removal| removal) {
             Ok(removal) => {
                 self.removed = removal.removed.len();
                 for name in &removal.removed {

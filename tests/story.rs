@@ -1,0 +1,136 @@
+//! The story of one host, with a store that does not do what it should.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use backup::backup::{Event, Watch};
+use backup::backup::{Run, Step, clock_behind, host};
+use backup::clock::Clock;
+use backup::config::{self, Environment};
+use backup::host::HostName;
+use backup::inventory;
+use backup::lock::Runtime;
+use backup::outcome::{HostReport, Outcome, Severity, Stage};
+use backup::snapshot::{Facts, SnapshotName, Verdict};
+use backup::store::{Directory, Removal, Store, StoreError, Survey, Workspace};
+use chrono::{DateTime, TimeDelta, Utc};
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// A directory store that never comes to the end of one of its tasks, as on a
+/// disk that does not answer.
+struct Stuck {
+    store: Directory,
+    at: Step,
+}
+
+impl Store for Stuck {
+    async fn survey(&self) -> Result<Survey, StoreError> {
+        self.store.survey().await
+    }
+    async fn prepare(&self, host: &HostName, survey: &Survey) -> Result<Workspace, StoreError> {
+        self.store.prepare(host, survey).await
+    }
+    async fn commit(&self, host: &HostName, name: SnapshotName, facts: &Facts) -> Result<(), StoreError> {
+        if self.at == Step::Snapshot {
+            std::future::pending::<()>().await;
+        }
+        self.store.commit(host, name, facts).await
+    }
+    async fn remove(&self, _: &HostName, _: &[String]) -> Result<Removal, StoreError> {
+        std::future::pending().await
+    }
+    fn browse(&self, host: &HostName, name: &str) -> PathBuf {
+        self.store.browse(host, name)
+    }
+    fn roots(&self) -> Vec<PathBuf> {
+        self.store.roots()
+    }
+}
+
+/// A run of this machine itself, whose source has one file.
+async fn run(dir: &Path, minute: i64, at: Step, cancel: &CancellationToken, watch: Watch) -> Run<Stuck> {
+    let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+    for name in ["source", "store"] {
+        std::fs::create_dir_all(dir.join(name)).unwrap();
+    }
+    std::fs::write(dir.join("source/file"), "text").unwrap();
+    let text = format!(
+        "server = \"b\"\nstate_dir = {:?}\nruntime_dir = {:?}\n[hosts.web]\ntransport = \"local\"\n\
+         source = {:?}\nhooks = false\n[store.directory]\npath = {:?}\nmin_free_percent = 0\n\
+         [retention]\ndaily = 1\n",
+        path("state"),
+        path("run"),
+        path("source"),
+        path("store")
+    );
+    std::fs::write(dir.join("config.toml"), text).unwrap();
+    let settings = config::load(&dir.join("config.toml"), &Environment::of_this_machine()).unwrap().settings;
+    let now = "2026-11-20T02:00:05Z".parse::<DateTime<Utc>>().unwrap() + TimeDelta::minutes(minute);
+    let store = Stuck { store: Directory::new(&dir.join("store"), 0).unwrap(), at };
+    let survey = store.survey().await;
+    Run {
+        runtime: Runtime::enter(&settings.runtime_dir).unwrap().0,
+        settings,
+        clock_behind: clock_behind(survey.as_ref().unwrap(), now),
+        store,
+        survey,
+        clock: Clock::starting_at(now),
+        id: "test".to_owned(),
+        configured: Vec::new(),
+        cancel: cancel.clone(),
+        accept_deletions: false,
+        watch,
+    }
+}
+
+/// Two runs within a day, of which the second has a snapshot to remove, and
+/// what each reports. `then` is called when a run comes to where it is stuck; from
+/// there on, time passes as fast as anybody waits for it.
+async fn reports(at: Step, then: fn(&CancellationToken)) -> Vec<HostReport> {
+    let dir = tempfile::Builder::new().prefix("story").tempdir().unwrap();
+    let mut reports = Vec::new();
+    for minute in [0, 1] {
+        let cancel = CancellationToken::new();
+        let theirs = cancel.clone();
+        let stuck = Rc::new(Cell::new(false));
+        let seen = stuck.clone();
+        let watch: Watch = Box::new(move |_, event| {
+            if event == Event::At(at) {
+                seen.set(true);
+                tokio::time::pause();
+                then(&theirs);
+            }
+        });
+        let run = run(dir.path(), minute, at, &cancel, watch).await;
+        let web = inventory::forced(&run.settings, "web".parse().unwrap());
+        let story = std::pin::pin!(host(&run, &web));
+        reports.push(tokio::time::timeout(Duration::from_secs(100 * 3600), story).await.unwrap());
+        if stuck.get() {
+            tokio::time::resume();
+        }
+    }
+    reports
+}
+
+#[tokio::test]
+async fn a_run_that_is_stopped_while_it_removes_reports_the_copy_that_it_has_kept() {
+    for report in reports(Step::Rotate, CancellationToken::cancel).await {
+        assert!(matches!(report.outcome, Outcome::Copied { verdict: Verdict::Good, .. }), "{report:?}");
+        assert_eq!(report.severity(), Severity::Ok);
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_answer_fails_the_host_and_not_the_run() {
+    for report in reports(Step::Snapshot, |_| ()).await {
+        let Outcome::Failed { stage: Stage::Snapshot, why } = &report.outcome else { panic!("{report:?}") };
+        assert!(why.contains("does its disk hang"), "{why}");
+    }
+    let reports = reports(Step::Rotate, |_| ()).await;
+    assert!(matches!(reports[1].outcome, Outcome::Copied { verdict: Verdict::Good, .. }), "{reports:?}");
+    assert_eq!(reports[1].severity(), Severity::Warning);
+    assert!(reports[1].summary().contains("old snapshots could not be removed: the store was not done"));
+}
