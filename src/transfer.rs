@@ -170,7 +170,10 @@ impl Job {
             arg.push(value);
             args.push(arg);
         };
-        // A dataset with snapdir=visible shows its snapshots in its root.
+        // In the root of a dataset this name is taken by its snapshots, shown
+        // (`snapdir=visible`) or not: whatever a host calls so is not to be
+        // written there, nor anything there to be removed.
+        valued("--filter=", "hide /.zfs".as_ref());
         valued("--filter=", "protect /.zfs".as_ref());
         valued("--filter=merge ", self.rules.as_os_str());
         for tree in &self.link_dest {
@@ -408,6 +411,17 @@ mod tests {
         assert_eq!((transfer.statistics.files, transfer.statistics.directories), (2, 1));
         assert_eq!((transfer.statistics.bytes, transfer.statistics.changed), (5, 1));
         assert_eq!(std::fs::read(place.path("copy/a")).unwrap(), b"12345");
+    }
+
+    #[tokio::test]
+    async fn what_a_host_calls_dot_zfs_never_meets_the_stores_own() {
+        let place = Place::new();
+        std::fs::write(place.path("source/a"), "").unwrap();
+        std::fs::write(place.path("source/.zfs"), "a file, which cannot replace a directory").unwrap();
+        std::fs::create_dir_all(place.path("copy/.zfs/snapshot/precious")).unwrap();
+        let transfer = run(place.job()).await.unwrap();
+        assert_eq!((transfer.ending, transfer.statistics.deleted), (Ending::Complete, 0));
+        assert!(place.path("copy/.zfs/snapshot/precious").is_dir());
     }
 
     #[tokio::test]
