@@ -160,7 +160,8 @@ impl Job {
             "--stats",
             "--no-h",
             "--info=progress2",
-            "--secluded-args",
+            // --secluded-args, which rsync before 3.2.4 calls --protect-args.
+            "-s",
             "--from0",
         ]
         .map(OsString::from)
