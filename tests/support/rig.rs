@@ -468,9 +468,8 @@ pub fn differences(source: &Path, copy: &Path) -> String {
     must("rsync", &["-naHAXSi", "--numeric-ids", "--checksum", "--delete", &source, &copy])
 }
 
-/// Throwaway keys, made once for all tests of a binary.
-pub struct Keys {
-    _dir: TempDir,
+/// Throwaway keys, made once for all tests.
+struct Keys {
     client: PathBuf,
     server: PathBuf,
     other_server: PathBuf,
@@ -479,14 +478,24 @@ pub struct Keys {
 fn keys() -> &'static Keys {
     static KEYS: OnceLock<Keys> = OnceLock::new();
     KEYS.get_or_init(|| {
-        let dir = tempfile::Builder::new().prefix("rigkeys").tempdir().unwrap();
-        let make = |name: &str| {
-            let path = dir.path().join(name);
-            must("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-C", name, "-f", path.to_str().unwrap()]);
-            path
-        };
-        let (client, server, other_server) = (make("client"), make("server"), make("other"));
-        Keys { _dir: dir, client, server, other_server }
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let kept = target.join("rig-keys");
+        if !kept.exists() {
+            let made = tempfile::Builder::new().prefix("rig-keys-").tempdir_in(target).unwrap();
+            for name in ["client", "server", "other"] {
+                let path = made.path().join(name);
+                must(
+                    "ssh-keygen",
+                    &["-q", "-t", "ed25519", "-N", "", "-C", name, "-f", path.to_str().unwrap()],
+                );
+            }
+            let made = made.keep();
+            // Another test binary may have been faster; its keys do as well.
+            if fs::rename(&made, &kept).is_err() {
+                fs::remove_dir_all(made).unwrap();
+            }
+        }
+        Keys { client: kept.join("client"), server: kept.join("server"), other_server: kept.join("other") }
     })
 }
 
@@ -525,7 +534,7 @@ impl Sshd {
             let port = port.unwrap_or_else(free_port);
             let config = dir.join("sshd_config");
             let text = format!(
-                "{}\nPort {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
+                "{}\nPort {port}\nListenAddress 127.0.0.1\nHostKey \"{}\"\nAuthorizedKeysFile {}\nPidFile none\n\
                  StrictModes no\nUsePAM no\nPermitRootLogin yes\nPasswordAuthentication no\nLogLevel VERBOSE\n",
                 setup.lines,
                 key.display(),
