@@ -161,7 +161,8 @@ async fn prepare(
     let (hosts, faults) = choose(arguments, &settings, clock, trouble).await?;
     let store = AnyStore::open(&settings.store)?;
     let survey = store.survey().await;
-    let clock_behind = survey.as_ref().ok().and_then(|survey| backup::clock_behind(survey, clock.start()));
+    // Not the run's start: another run may have taken snapshots since.
+    let clock_behind = survey.as_ref().ok().and_then(|survey| backup::clock_behind(survey, clock.now()));
     if let Some(newest) = clock_behind {
         let text = format!(
             "the clock stands before the newest snapshot, {}: nothing is removed anywhere (set the clock right)",
