@@ -6,29 +6,27 @@
 //! taken only after a transfer that ended in a documented way, and snapshots
 //! are removed only after a run that was good in all its parts.
 
+mod copy;
+mod keep;
+
 use crate::clock::Clock;
-use crate::filter::{self, Rule};
-use crate::guard::{Guard, Observed};
-use crate::host::{Filesystems, Host, HostName};
+use crate::filter::Rule;
+use crate::guard::Guard;
+use crate::host::{Host, HostName};
 use crate::lock::{HostLock, LockError, Runtime};
 use crate::outcome::{Figures, HostReport, Note, Outcome, Severity, Stage};
 use crate::remote::{Hook, HookEnd, HookLimits, Probe, Question, Remote, SourceState};
-use crate::retention;
 use crate::settings::Settings;
-use crate::snapshot::{Facts, Origin, Snapshot, SnapshotName, Verdict, newest_good};
+use crate::snapshot::{Verdict, newest_good};
 use crate::store::{Store, StoreError, Survey, Workspace};
-use crate::text::{human_bytes, human_duration, printable};
-use crate::transfer::{Ending, Job, Limits, Progress, Transfer, TransferError};
+use crate::text::{human_duration, printable};
+use crate::transfer::{Progress, TransferError};
 use chrono::{DateTime, Utc};
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-/// Pauses before a lost connection is tried again: this long, then twice, …
-const FIRST_PAUSE: Duration = Duration::from_secs(2);
 /// What the store gets at least to keep a copy, and to remove old ones, of a
 /// host whose transfer took almost all of its time.
 const LAST_STORE_WORK: Duration = Duration::from_secs(15 * 60);
@@ -302,291 +300,10 @@ impl<S: Store> Story<'_, S> {
         Ok(())
     }
 
-    /// The filter rules of this host, in rsync's order: the first that matches
-    /// decides.
-    fn rules(&mut self, probe: &Probe) -> Result<Vec<Rule>, Outcome> {
-        let mounts = filter::select(&probe.mounts, &probe.real_source, self.host.filesystems);
-        for warning in &mounts.warnings {
-            warn!("{warning}");
-        }
-        if mounts.own.is_none() {
-            let why =
-                "the host's list of mounts does not name the source's filesystem (is `/proc` mounted there?)";
-            return Err(failed(Stage::Probe, why));
-        }
-        for mount in &mounts.left_out {
-            if mount.reason.holds_data() {
-                info!("left out: {mount}");
-            } else {
-                debug!("left out: {mount}");
-            }
-        }
-        let mut configured = self.run.configured.clone();
-        for pattern in &self.host.exclude {
-            match Rule::parse(pattern.as_bytes()) {
-                Ok(rule) => configured.push(rule),
-                Err(error) => warn!("the configured exclude `{}` is not used: {error}", printable(pattern)),
-            }
-        }
-        if probe.is_this_machine {
-            // A copy of the store into the store would grow for ever.
-            let source = probe.real_source.as_bytes();
-            let roots = self.run.store.roots();
-            let own = roots.iter().filter_map(|root| filter::emptied(root.as_os_str().as_bytes(), source));
-            configured.splice(0..0, own);
-        }
-        let (client, warnings) =
-            filter::parse_lines(&probe.excludes, &self.run.settings.excludes.remote_file);
-        for warning in warnings {
-            warn!("{warning}");
-        }
-        Ok(filter::assemble(&filter::standard(&probe.real_source), &configured, &mounts, &client))
-    }
-
     fn guard(&self) -> Guard {
         Guard {
             max_delete_percent: self.run.settings.transfer.max_delete_percent,
             accept_deletions: self.run.accept_deletions,
-        }
-    }
-
-    /// How many files may be deleted in the copy. Where no good run says how
-    /// many there were, they are counted.
-    async fn max_delete(&self, workspace: &Workspace, survey: &Survey) -> Option<u64> {
-        if !workspace.in_place {
-            return None;
-        }
-        let facts = newest_good(survey.of(&self.host.name)).and_then(Snapshot::facts);
-        let baseline = match facts.and_then(|facts| facts.files) {
-            Some(files) => Some(files),
-            None => Some(count_entries(workspace.destination.clone()).await),
-        };
-        self.guard().delete_budget(baseline)
-    }
-
-    /// Copies; a lost connection is made again and the copy tried again, as
-    /// often as the operator wants.
-    async fn transfer(
-        &mut self,
-        remote: &mut Remote,
-        probe: &Probe,
-        mut workspace: Workspace,
-        survey: &Survey,
-        lock: &HostLock,
-    ) -> Result<Transfer, Outcome> {
-        let rules = self.rules(probe)?;
-        let rules_file = self.run.runtime.file_for(&self.host.name, "rules");
-        std::fs::write(&rules_file, filter::to_rsync(&rules)).map_err(|error| {
-            failed(Stage::Transfer, format!("cannot write `{}`: {error}", rules_file.display()))
-        })?;
-        let settings = &self.run.settings.transfer;
-        let mut lost = 0;
-        loop {
-            let max_delete = self.max_delete(&workspace, survey).await;
-            self.at(Step::Transfer);
-            let job = Job {
-                source: self.host.source.clone(),
-                destination: workspace.destination.clone(),
-                link_dest: workspace.link_dest.clone(),
-                rules: rules_file.clone(),
-                rsh: remote.rsh(),
-                rsync_path: remote.rsync_path(),
-                max_delete,
-                one_file_system: self.host.filesystems == Filesystems::Root,
-                compress: settings.compress,
-                bandwidth_limit: settings.bandwidth_limit.clone(),
-                lock: lock.share().map_err(|error| failed(Stage::Lock, error))?,
-            };
-            let limits = Limits {
-                stall_timeout: settings.stall_timeout,
-                deadline: self.deadline,
-                cancel: &self.run.cancel,
-            };
-            let tell = |progress| (self.run.watch)(&self.host.name, Event::Copied(progress));
-            let error = match job.run(limits, tell).await {
-                Ok(transfer) => return Ok(transfer),
-                Err(error) => error,
-            };
-            match error {
-                TransferError::Cancelled => return Err(Outcome::Interrupted),
-                TransferError::ConnectionLost(why) if lost < settings.retries => {
-                    lost = self.reconnect(remote, why, lost).await?;
-                    workspace = self.prepare(survey).await?;
-                }
-                error => return Err(failed(Stage::Transfer, error)),
-            }
-        }
-    }
-
-    /// Makes a lost connection again and says how many tries have been used up.
-    /// What took it away may still be there: a try that does not get as far as
-    /// a connection is one of those that the operator wants, not the last.
-    async fn reconnect(
-        &mut self,
-        remote: &mut Remote,
-        mut why: String,
-        mut lost: u32,
-    ) -> Result<u32, Outcome> {
-        let retries = self.run.settings.transfer.retries;
-        loop {
-            lost += 1;
-            warn!("the connection was lost ({why}); trying again ({lost} of {retries})");
-            tokio::select! {
-                () = tokio::time::sleep(FIRST_PAUSE * 2_u32.saturating_pow(lost - 1).min(60)) => {}
-                () = self.run.cancel.cancelled() => return Err(Outcome::Interrupted),
-            }
-            why = match self.connect().await {
-                Ok(fresh) => {
-                    std::mem::replace(remote, fresh).close().await;
-                    return Ok(lost);
-                }
-                Err(Outcome::Failed { why, .. }) if lost < retries => why,
-                Err(Outcome::Failed { stage, why }) => {
-                    let why = format!("the connection was lost and could not be made again: {why}");
-                    return Err(failed(stage, why));
-                }
-                Err(other) => return Err(other),
-            };
-        }
-    }
-
-    /// Takes the snapshot with its verdict; rotates if the run was good.
-    async fn keep(
-        &mut self,
-        transfer: &Transfer,
-        probe: &Probe,
-        survey: &Survey,
-    ) -> Result<Outcome, Outcome> {
-        let statistics = transfer.statistics;
-        self.figures = Some(Figures {
-            files: statistics.files,
-            bytes: statistics.bytes,
-            received: statistics.received,
-            changed: statistics.changed,
-            deleted: statistics.deleted,
-        });
-        let (verdict, why) = self.judge(transfer, probe, survey);
-        self.at(Step::Snapshot);
-        let name = self.snapshot_name(survey).await;
-        let facts = Facts {
-            run: self.run.id.clone(),
-            verdict,
-            files: Some(statistics.files),
-            bytes: Some(statistics.bytes),
-            duration: Some((self.run.clock.now() - self.started).num_seconds().unsigned_abs()),
-            machine: probe.machine.clone(),
-        };
-        let committed = self.in_time(self.run.store.commit(&self.host.name, name, &facts)).await;
-        committed.and_then(|committed| committed).map_err(|error| failed(Stage::Snapshot, error))?;
-        info!(
-            "{name} is {verdict}: {} files, {}, {} changed",
-            statistics.files,
-            human_bytes(statistics.bytes),
-            statistics.changed
-        );
-        let taken =
-            Snapshot { name: name.to_string(), time: name.time(), held: false, origin: Origin::Run(facts) };
-        let good = verdict == Verdict::Good && self.notes.iter().all(|note| note.severity == Severity::Ok);
-        if good {
-            self.rotate(taken, survey).await;
-        }
-        Ok(Outcome::Copied { verdict, why, snapshot: name })
-    }
-
-    /// What the copy is worth, and why if it is worth less than good.
-    fn judge(&mut self, transfer: &Transfer, probe: &Probe, survey: &Survey) -> (Verdict, String) {
-        let observed = Observed {
-            files: transfer.statistics.files,
-            directories: transfer.statistics.directories,
-            stopped_deleting: transfer.stopped_deleting,
-            machine: probe.machine.clone(),
-        };
-        let last_good = newest_good(survey.of(&self.host.name)).and_then(Snapshot::facts);
-        if let Some(why) = self.guard().judge(last_good, &observed) {
-            return (Verdict::Suspect, why);
-        }
-        if transfer.vanished > 0 {
-            let text = match transfer.vanished {
-                1 => "1 file vanished while it was copied".to_owned(),
-                count => format!("{count} files vanished while they were copied"),
-            };
-            self.note(Severity::Ok, text);
-        }
-        for complaint in &transfer.complaints {
-            info!("{complaint}");
-        }
-        match transfer.ending {
-            Ending::Complete | Ending::SourceChanged => (Verdict::Good, String::new()),
-            Ending::Incomplete | Ending::TooManyDeletions => {
-                let first = transfer.complaints.first().map_or("rsync gave no reason", String::as_str);
-                let more = match transfer.complaints.len().saturating_sub(1) + transfer.further_complaints {
-                    0 => String::new(),
-                    1 => " (and 1 more complaint)".to_owned(),
-                    count => format!(" (and {count} more complaints)"),
-                };
-                (Verdict::Partial, format!("some files could not be copied: {first}{more}"))
-            }
-        }
-    }
-
-    /// A name that no snapshot of the host has: two runs within one second get
-    /// two seconds.
-    async fn snapshot_name(&self, survey: &Survey) -> SnapshotName {
-        loop {
-            let name = SnapshotName::at(self.run.clock.now());
-            let text = name.to_string();
-            if survey.of(&self.host.name).iter().all(|snapshot| snapshot.name != text) {
-                return name;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    }
-
-    /// Removes what no tier claims any more. What goes wrong here costs space,
-    /// not copies: it is a note, not a failure.
-    async fn rotate(&mut self, taken: Snapshot, survey: &Survey) {
-        if let Some(newest) = self.run.clock_behind {
-            let newest = newest.format("%Y-%m-%d %H:%M:%S UTC");
-            let text = format!("nothing was removed: the clock stands before the newest snapshot, {newest}");
-            self.note(Severity::Warning, text);
-            return;
-        }
-        self.at(Step::Rotate);
-        let settings = &self.run.settings;
-        let snapshots: Vec<Snapshot> = survey.of(&self.host.name).iter().cloned().chain([taken]).collect();
-        let plan = retention::plan(&settings.retention, settings.timezone, self.run.clock.now(), &snapshots);
-        for decision in &plan.decisions {
-            debug!("{decision}");
-        }
-        let names = plan.removals();
-        if names.is_empty() {
-            return;
-        }
-        let removal = tokio::select! {
-            removal = self.in_time(self.run.store.remove(&self.host.name, &names)) => removal,
-            // The copy is kept and good, and is to be reported as such: what
-            // was not removed goes next time.
-            () = self.run.cancel.cancelled() => {
-                self.note(Severity::Ok, "old snapshots may be left: the run was told to stop");
-                return;
-            }
-        };
-        match removal.and_then(|removal| removal) {
-            Ok(removal) => {
-                self.removed = removal.removed.len();
-                for name in &removal.removed {
-                    info!("removed {}", printable(name));
-                }
-                for (name, why) in &removal.kept {
-                    self.note(
-                        Severity::Ok,
-                        format!("{} could not be removed: {}", printable(name), printable(why)),
-                    );
-                }
-            }
-            Err(error) => {
-                self.note(Severity::Warning, format!("old snapshots could not be removed: {error}"))
-            }
         }
     }
 
@@ -612,24 +329,4 @@ impl<S: Store> Story<'_, S> {
             last_good,
         }
     }
-}
-
-/// Counts the entries of a tree. One that cannot be read counts as empty, so
-/// that nothing may be deleted in it.
-async fn count_entries(root: PathBuf) -> u64 {
-    let count = move || {
-        let mut directories = vec![root];
-        let mut entries = 1;
-        while let Some(directory) = directories.pop() {
-            for entry in std::fs::read_dir(directory).ok()? {
-                let entry = entry.ok()?;
-                entries += 1;
-                if entry.file_type().ok()?.is_dir() {
-                    directories.push(entry.path());
-                }
-            }
-        }
-        Some(entries)
-    };
-    tokio::task::spawn_blocking(count).await.ok().flatten().unwrap_or(0)
 }

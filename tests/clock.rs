@@ -1,5 +1,7 @@
 //! Whether a run believes its clock.
 
+#![expect(clippy::disallowed_methods, reason = "the test has its own watch")]
+
 mod support;
 
 use chrono::Utc;

@@ -1,0 +1,183 @@
+//! The copy itself: what rsync is told, and what happens when the connection is
+//! lost.
+
+use super::{Event, Step, Story, failed};
+use crate::filter::{self, Rule};
+use crate::host::Filesystems;
+use crate::lock::HostLock;
+use crate::outcome::{Outcome, Stage};
+use crate::remote::{Probe, Remote};
+use crate::snapshot::{Snapshot, newest_good};
+use crate::store::{Store, Survey, Workspace};
+use crate::text::printable;
+use crate::transfer::{Job, Limits, Transfer, TransferError};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::time::Duration;
+use tracing::{debug, info, warn};
+
+/// Pauses before a lost connection is tried again: this long, then twice, …
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+
+impl<S: Store> Story<'_, S> {
+    /// The filter rules of this host, in rsync's order: the first that matches
+    /// decides.
+    fn rules(&mut self, probe: &Probe) -> Result<Vec<Rule>, Outcome> {
+        let mounts = filter::select(&probe.mounts, &probe.real_source, self.host.filesystems);
+        for warning in &mounts.warnings {
+            warn!("{warning}");
+        }
+        if mounts.own.is_none() {
+            let why =
+                "the host's list of mounts does not name the source's filesystem (is `/proc` mounted there?)";
+            return Err(failed(Stage::Probe, why));
+        }
+        for mount in &mounts.left_out {
+            if mount.reason.holds_data() {
+                info!("left out: {mount}");
+            } else {
+                debug!("left out: {mount}");
+            }
+        }
+        let mut configured = self.run.configured.clone();
+        for pattern in &self.host.exclude {
+            match Rule::parse(pattern.as_bytes()) {
+                Ok(rule) => configured.push(rule),
+                Err(error) => warn!("the configured exclude `{}` is not used: {error}", printable(pattern)),
+            }
+        }
+        if probe.is_this_machine {
+            // A copy of the store into the store would grow for ever.
+            let source = probe.real_source.as_bytes();
+            let roots = self.run.store.roots();
+            let own = roots.iter().filter_map(|root| filter::emptied(root.as_os_str().as_bytes(), source));
+            configured.splice(0..0, own);
+        }
+        let (client, warnings) =
+            filter::parse_lines(&probe.excludes, &self.run.settings.excludes.remote_file);
+        for warning in warnings {
+            warn!("{warning}");
+        }
+        Ok(filter::assemble(&filter::standard(&probe.real_source), &configured, &mounts, &client))
+    }
+
+    /// How many files may be deleted in the copy. Where no good run says how
+    /// many there were, they are counted.
+    async fn max_delete(&self, workspace: &Workspace, survey: &Survey) -> Option<u64> {
+        if !workspace.in_place {
+            return None;
+        }
+        let facts = newest_good(survey.of(&self.host.name)).and_then(Snapshot::facts);
+        let baseline = match facts.and_then(|facts| facts.files) {
+            Some(files) => Some(files),
+            None => Some(count_entries(workspace.destination.clone()).await),
+        };
+        self.guard().delete_budget(baseline)
+    }
+
+    /// Copies; a lost connection is made again and the copy tried again, as
+    /// often as the operator wants.
+    pub(super) async fn transfer(
+        &mut self,
+        remote: &mut Remote,
+        probe: &Probe,
+        mut workspace: Workspace,
+        survey: &Survey,
+        lock: &HostLock,
+    ) -> Result<Transfer, Outcome> {
+        let rules = self.rules(probe)?;
+        let rules_file = self.run.runtime.file_for(&self.host.name, "rules");
+        std::fs::write(&rules_file, filter::to_rsync(&rules)).map_err(|error| {
+            failed(Stage::Transfer, format!("cannot write `{}`: {error}", rules_file.display()))
+        })?;
+        let settings = &self.run.settings.transfer;
+        let mut lost = 0;
+        loop {
+            let max_delete = self.max_delete(&workspace, survey).await;
+            self.at(Step::Transfer);
+            let job = Job {
+                source: self.host.source.clone(),
+                destination: workspace.destination.clone(),
+                link_dest: workspace.link_dest.clone(),
+                rules: rules_file.clone(),
+                rsh: remote.rsh(),
+                rsync_path: remote.rsync_path(),
+                max_delete,
+                one_file_system: self.host.filesystems == Filesystems::Root,
+                compress: settings.compress,
+                bandwidth_limit: settings.bandwidth_limit.clone(),
+                lock: lock.share().map_err(|error| failed(Stage::Lock, error))?,
+            };
+            let limits = Limits {
+                stall_timeout: settings.stall_timeout,
+                deadline: self.deadline,
+                cancel: &self.run.cancel,
+            };
+            let tell = |progress| (self.run.watch)(&self.host.name, Event::Copied(progress));
+            let error = match job.run(limits, tell).await {
+                Ok(transfer) => return Ok(transfer),
+                Err(error) => error,
+            };
+            match error {
+                TransferError::Cancelled => return Err(Outcome::Interrupted),
+                TransferError::ConnectionLost(why) if lost < settings.retries => {
+                    lost = self.reconnect(remote, why, lost).await?;
+                    workspace = self.prepare(survey).await?;
+                }
+                error => return Err(failed(Stage::Transfer, error)),
+            }
+        }
+    }
+
+    /// Makes a lost connection again and says how many tries have been used up.
+    /// What took it away may still be there: a try that does not get as far as
+    /// a connection is one of those that the operator wants, not the last.
+    async fn reconnect(
+        &mut self,
+        remote: &mut Remote,
+        mut why: String,
+        mut lost: u32,
+    ) -> Result<u32, Outcome> {
+        let retries = self.run.settings.transfer.retries;
+        loop {
+            lost += 1;
+            warn!("the connection was lost ({why}); trying again ({lost} of {retries})");
+            tokio::select! {
+                () = tokio::time::sleep(FIRST_PAUSE * 2_u32.saturating_pow(lost - 1).min(60)) => {}
+                () = self.run.cancel.cancelled() => return Err(Outcome::Interrupted),
+            }
+            why = match self.connect().await {
+                Ok(fresh) => {
+                    std::mem::replace(remote, fresh).close().await;
+                    return Ok(lost);
+                }
+                Err(Outcome::Failed { why, .. }) if lost < retries => why,
+                Err(Outcome::Failed { stage, why }) => {
+                    let why = format!("the connection was lost and could not be made again: {why}");
+                    return Err(failed(stage, why));
+                }
+                Err(other) => return Err(other),
+            };
+        }
+    }
+}
+
+/// Counts the entries of a tree. One that cannot be read counts as empty, so
+/// that nothing may be deleted in it.
+async fn count_entries(root: PathBuf) -> u64 {
+    let count = move || {
+        let mut directories = vec![root];
+        let mut entries = 1;
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(directory).ok()? {
+                let entry = entry.ok()?;
+                entries += 1;
+                if entry.file_type().ok()?.is_dir() {
+                    directories.push(entry.path());
+                }
+            }
+        }
+        Some(entries)
+    };
+    tokio::task::spawn_blocking(count).await.ok().flatten().unwrap_or(0)
+}

@@ -1,0 +1,155 @@
+//! After the copy: what it is worth, its snapshot, and which old ones go.
+
+use super::{Step, Story, failed};
+use crate::guard::Observed;
+use crate::outcome::{Figures, Outcome, Severity, Stage};
+use crate::remote::Probe;
+use crate::retention;
+use crate::snapshot::{Facts, Origin, Snapshot, SnapshotName, Verdict, newest_good};
+use crate::store::{Store, Survey};
+use crate::text::{human_bytes, printable};
+use crate::transfer::{Ending, Transfer};
+use std::time::Duration;
+use tracing::{debug, info};
+
+impl<S: Store> Story<'_, S> {
+    /// Takes the snapshot with its verdict; rotates if the run was good.
+    pub(super) async fn keep(
+        &mut self,
+        transfer: &Transfer,
+        probe: &Probe,
+        survey: &Survey,
+    ) -> Result<Outcome, Outcome> {
+        let statistics = transfer.statistics;
+        self.figures = Some(Figures {
+            files: statistics.files,
+            bytes: statistics.bytes,
+            received: statistics.received,
+            changed: statistics.changed,
+            deleted: statistics.deleted,
+        });
+        let (verdict, why) = self.judge(transfer, probe, survey);
+        self.at(Step::Snapshot);
+        let name = self.snapshot_name(survey).await;
+        let facts = Facts {
+            run: self.run.id.clone(),
+            verdict,
+            files: Some(statistics.files),
+            bytes: Some(statistics.bytes),
+            duration: Some((self.run.clock.now() - self.started).num_seconds().unsigned_abs()),
+            machine: probe.machine.clone(),
+        };
+        let committed = self.in_time(self.run.store.commit(&self.host.name, name, &facts)).await;
+        committed.and_then(|committed| committed).map_err(|error| failed(Stage::Snapshot, error))?;
+        info!(
+            "{name} is {verdict}: {} files, {}, {} changed",
+            statistics.files,
+            human_bytes(statistics.bytes),
+            statistics.changed
+        );
+        let taken =
+            Snapshot { name: name.to_string(), time: name.time(), held: false, origin: Origin::Run(facts) };
+        let good = verdict == Verdict::Good && self.notes.iter().all(|note| note.severity == Severity::Ok);
+        if good {
+            self.rotate(taken, survey).await;
+        }
+        Ok(Outcome::Copied { verdict, why, snapshot: name })
+    }
+
+    /// What the copy is worth, and why if it is worth less than good.
+    fn judge(&mut self, transfer: &Transfer, probe: &Probe, survey: &Survey) -> (Verdict, String) {
+        let observed = Observed {
+            files: transfer.statistics.files,
+            directories: transfer.statistics.directories,
+            stopped_deleting: transfer.stopped_deleting,
+            machine: probe.machine.clone(),
+        };
+        let last_good = newest_good(survey.of(&self.host.name)).and_then(Snapshot::facts);
+        if let Some(why) = self.guard().judge(last_good, &observed) {
+            return (Verdict::Suspect, why);
+        }
+        if transfer.vanished > 0 {
+            let text = match transfer.vanished {
+                1 => "1 file vanished while it was copied".to_owned(),
+                count => format!("{count} files vanished while they were copied"),
+            };
+            self.note(Severity::Ok, text);
+        }
+        for complaint in &transfer.complaints {
+            info!("{complaint}");
+        }
+        match transfer.ending {
+            Ending::Complete | Ending::SourceChanged => (Verdict::Good, String::new()),
+            Ending::Incomplete | Ending::TooManyDeletions => {
+                let first = transfer.complaints.first().map_or("rsync gave no reason", String::as_str);
+                let more = match transfer.complaints.len().saturating_sub(1) + transfer.further_complaints {
+                    0 => String::new(),
+                    1 => " (and 1 more complaint)".to_owned(),
+                    count => format!(" (and {count} more complaints)"),
+                };
+                (Verdict::Partial, format!("some files could not be copied: {first}{more}"))
+            }
+        }
+    }
+
+    /// A name that no snapshot of the host has: two runs within one second get
+    /// two seconds.
+    async fn snapshot_name(&self, survey: &Survey) -> SnapshotName {
+        loop {
+            let name = SnapshotName::at(self.run.clock.now());
+            let text = name.to_string();
+            if survey.of(&self.host.name).iter().all(|snapshot| snapshot.name != text) {
+                return name;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Removes what no tier claims any more. What goes wrong here costs space,
+    /// not copies: it is a note, not a failure.
+    async fn rotate(&mut self, taken: Snapshot, survey: &Survey) {
+        if let Some(newest) = self.run.clock_behind {
+            let newest = newest.format("%Y-%m-%d %H:%M:%S UTC");
+            let text = format!("nothing was removed: the clock stands before the newest snapshot, {newest}");
+            self.note(Severity::Warning, text);
+            return;
+        }
+        self.at(Step::Rotate);
+        let settings = &self.run.settings;
+        let snapshots: Vec<Snapshot> = survey.of(&self.host.name).iter().cloned().chain([taken]).collect();
+        let plan = retention::plan(&settings.retention, settings.timezone, self.run.clock.now(), &snapshots);
+        for decision in &plan.decisions {
+            debug!("{decision}");
+        }
+        let names = plan.removals();
+        if names.is_empty() {
+            return;
+        }
+        let removal = tokio::select! {
+            removal = self.in_time(self.run.store.remove(&self.host.name, &names)) => removal,
+            // The copy is kept and good, and is to be reported as such: what
+            // was not removed goes next time.
+            () = self.run.cancel.cancelled() => {
+                self.note(Severity::Ok, "old snapshots may be left: the run was told to stop");
+                return;
+            }
+        };
+        match removal.and_then(|removal| removal) {
+            Ok(removal) => {
+                self.removed = removal.removed.len();
+                for name in &removal.removed {
+                    info!("removed {}", printable(name));
+                }
+                for (name, why) in &removal.kept {
+                    self.note(
+                        Severity::Ok,
+                        format!("{} could not be removed: {}", printable(name), printable(why)),
+                    );
+                }
+            }
+            Err(error) => {
+                self.note(Severity::Warning, format!("old snapshots could not be removed: {error}"))
+            }
+        }
+    }
+}
