@@ -103,7 +103,7 @@ pub enum TransferError {
     #[error("the connection was lost ({0})")]
     ConnectionLost(String),
     /// The store has no room.
-    #[error("the store is full: {0}")]
+    #[error("the store is full: {0} (remove snapshots or add disks)")]
     StoreFull(String),
     /// Nothing moved any more.
     #[error("nothing moved for {} (`stall_timeout`); does the host or one of its disks hang?", human_duration(*.0))]

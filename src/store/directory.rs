@@ -149,7 +149,20 @@ fn room(path: &Path, min_percent: u8) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// An error of the system, with what was being done to what.
+/// An error of the system, with what was being done to what, and what to try
+/// where that is known.
 fn failed<'a>(doing: &'a str, path: &'a Path) -> impl FnOnce(io::Error) -> StoreError + 'a {
-    move |error| StoreError::new(format!("cannot {doing} `{}`: {error}", shown(path)))
+    move |error| {
+        let refusal = StoreError::new(format!("cannot {doing} `{}`: {error}", shown(path)));
+        match error.kind() {
+            io::ErrorKind::ReadOnlyFilesystem => refusal.hint(
+                "mount it for writing; the kernel makes a filesystem read-only when its disk fails, see `dmesg`",
+            ),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                refusal.hint("remove snapshots or add disks")
+            }
+            io::ErrorKind::PermissionDenied => refusal.hint("run `backup` as root"),
+            _ => refusal,
+        }
+    }
 }
