@@ -100,6 +100,11 @@ pub trait Store {
     /// this name exists.
     async fn commit(&self, host: &HostName, name: SnapshotName, facts: &Facts) -> Result<(), StoreError>;
 
+    /// Gives up what was copied into the workspace of the last `prepare`,
+    /// because it leaves no room for other hosts. Where the workspace is the
+    /// former copy, nothing can be given up, and the next try goes on there.
+    async fn give_up(&self, host: &HostName) -> Result<(), StoreError>;
+
     /// Removes snapshots of a host by name. A held or busy one is kept, and
     /// the others still go; one that is gone already counts as removed; one
     /// that is not ours is kept, whatever the caller thinks.
@@ -157,6 +162,13 @@ impl Store for AnyStore {
         match self {
             AnyStore::Zfs(store) => store.commit(host, name, facts).await,
             AnyStore::Directory(store) => store.commit(host, name, facts).await,
+        }
+    }
+
+    async fn give_up(&self, host: &HostName) -> Result<(), StoreError> {
+        match self {
+            AnyStore::Zfs(store) => store.give_up(host).await,
+            AnyStore::Directory(store) => store.give_up(host).await,
         }
     }
 

@@ -234,6 +234,24 @@ async fn a_name_is_given_once<H: Harness>(world: H) {
     assert_eq!(fs::read_to_string(file).unwrap(), "first");
 }
 
+async fn what_is_given_up_costs_no_snapshot_and_no_later_try<H: Harness>(world: H) {
+    let store = world.store(0);
+    store.give_up(&vpn()).await.unwrap();
+    take(&store, &vpn(), day(1), Verdict::Good, "first").await;
+    let survey = store.survey().await.unwrap();
+    let workspace = store.prepare(&vpn(), &survey).await.unwrap();
+    fs::write(workspace.destination.join("much"), "too much").unwrap();
+    store.give_up(&vpn()).await.unwrap();
+    assert_eq!(workspace.destination.join("much").exists(), workspace.in_place, "it takes space");
+    assert_eq!(names(&store.survey().await.unwrap(), &vpn()), text_of(&[day(1)]));
+    let again = take(&store, &vpn(), day(2), Verdict::Good, "second").await;
+    assert_eq!(again.in_place, workspace.in_place);
+    for (number, text) in [(1, "first"), (2, "second")] {
+        let file = store.browse(&vpn(), &day(number).to_string()).join("file");
+        assert_eq!(fs::read_to_string(file).unwrap(), text);
+    }
+}
+
 async fn a_foreign_snapshot_is_listed_and_never_removed<H: Harness>(world: H) {
     let store = world.store(0);
     take(&store, &vpn(), day(1), Verdict::Good, "ours").await;
@@ -397,6 +415,7 @@ contract![
     prepare_makes_the_place_and_may_be_called_again,
     a_snapshot_is_listed_with_all_its_facts,
     a_name_is_given_once,
+    what_is_given_up_costs_no_snapshot_and_no_later_try,
     a_foreign_snapshot_is_listed_and_never_removed,
     what_is_held_stays_and_the_others_go,
     what_is_gone_already_counts_as_removed,

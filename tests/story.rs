@@ -39,6 +39,9 @@ impl Store for Stuck {
         }
         self.store.commit(host, name, facts).await
     }
+    async fn give_up(&self, host: &HostName) -> Result<(), StoreError> {
+        self.store.give_up(host).await
+    }
     async fn remove(&self, _: &HostName, _: &[String]) -> Result<Removal, StoreError> {
         std::future::pending().await
     }

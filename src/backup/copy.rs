@@ -124,6 +124,13 @@ impl<S: Store> Story<'_, S> {
                     lost = self.reconnect(remote, why, lost).await?;
                     workspace = self.prepare(survey).await?;
                 }
+                TransferError::StoreFull(_) => {
+                    // What was copied would leave no room for the other hosts.
+                    if let Err(refusal) = self.run.store.give_up(&self.host.name).await {
+                        warn!("{refusal}");
+                    }
+                    return Err(failed(Stage::Transfer, error));
+                }
                 error => return Err(failed(Stage::Transfer, error)),
             }
         }

@@ -70,8 +70,8 @@ impl Store for Directory {
         blocking(move || {
             // rsync may refuse a destination behind a symlink of another user.
             let path = canonical(&path)?;
-            let room = || room(&path, min_percent);
-            Place::new(&path, &host).prepare(&room, &listed, &flag)
+            let room = |min_percent| room(&path, min_percent);
+            Place::new(&path, &host).prepare(&room, min_percent, &listed, &flag)
         })
         .await
     }
@@ -81,6 +81,13 @@ impl Store for Directory {
         let stop = Stop::default();
         let flag = stop.flag();
         blocking(move || place.commit(name, &facts, &flag)).await
+    }
+
+    async fn give_up(&self, host: &HostName) -> Result<(), StoreError> {
+        let place = self.place(host);
+        let stop = Stop::default();
+        let flag = stop.flag();
+        blocking(move || place.give_up(&flag)).await
     }
 
     async fn remove(&self, host: &HostName, names: &[String]) -> Result<Removal, StoreError> {

@@ -299,6 +299,10 @@ impl Store for Zfs {
         })
     }
 
+    async fn give_up(&self, _host: &HostName) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn remove(&self, host: &HostName, names: &[String]) -> Result<Removal, StoreError> {
         let mut removal = Removal::default();
         let ours = self.recall(|seen| seen.ours.get(host.key()).cloned())?.unwrap_or_default();

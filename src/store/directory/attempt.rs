@@ -21,27 +21,26 @@ const MOST_ATTEMPTS: usize = 5;
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 impl Place {
-    /// Readies a fresh, empty tree. `room` says whether there is space,
-    /// `listed` are the host's snapshots.
+    /// Readies a fresh, empty tree. `room` says whether so many percent of the
+    /// space are free, `min_percent` how many must be, `listed` are the host's
+    /// snapshots.
     pub(super) fn prepare(
         &self,
-        room: &dyn Fn() -> Result<(), StoreError>,
+        room: &dyn Fn(u8) -> Result<(), StoreError>,
+        min_percent: u8,
         listed: &[Snapshot],
         stop: &AtomicBool,
     ) -> Result<Workspace, StoreError> {
         if exists(self.root()) {
             self.make()?;
         }
-        if let Err(refusal) = room() {
-            // Attempts that filled the disk must not stop all further ones.
-            if !exists(&self.incomplete()) && !exists(&self.interrupted()) {
-                return Err(refusal);
-            }
-            self.discard_attempts()
-                .and_then(|()| self.empty_trash(stop))
-                .map_err(failed("delete earlier attempts in", self.root()))?;
-            room()?;
+        // Attempts that filled the disk must not stop all further ones, also
+        // where nothing need be free.
+        let attempts = exists(&self.incomplete()) || exists(&self.interrupted());
+        if attempts && room(min_percent.max(1)).is_err() {
+            self.give_up(stop)?;
         }
+        room(min_percent)?;
         self.make()?;
         self.set_aside(boot().as_deref()).map_err(failed("set earlier attempts aside in", self.root()))?;
         self.drop_facts_without_tree().map_err(failed("read", &self.snapshots()))?;
@@ -53,6 +52,13 @@ impl Place {
         DirBuilder::new().mode(0o700).create(&destination).map_err(failed("create", &destination))?;
         let link_dest = self.link_dest(listed).map_err(failed("read", &self.interrupted()))?;
         Ok(Workspace { destination, link_dest, in_place: false })
+    }
+
+    /// Deletes all that unfinished attempts left.
+    pub(super) fn give_up(&self, stop: &AtomicBool) -> Result<(), StoreError> {
+        self.discard_attempts()
+            .and_then(|()| self.empty_trash(stop))
+            .map_err(failed("delete earlier attempts in", self.root()))
     }
 
     /// Moves an unfinished tree to the interrupted ones, and gives up those

@@ -360,7 +360,7 @@ mod tests {
         store.prepare(&host, &store.survey().await.unwrap()).await.unwrap();
         let stop = AtomicBool::new(true);
         place.commit(day(1), &facts(Verdict::Good), &stop).unwrap_err();
-        place.prepare(&|| Ok(()), &[], &stop).unwrap_err();
+        place.prepare(&|_| Ok(()), 0, &[], &stop).unwrap_err();
         assert!(store.survey().await.unwrap().of(&host).is_empty());
         assert!(!exists(&place.incomplete()));
     }
