@@ -163,6 +163,7 @@ fn a_file_that_vanishes_while_it_is_copied_is_a_note() {
         for number in 1..=5 {
             rig.write(source.join(format!("srv/z{number}")), "soon gone");
         }
+        set_times(&source.join("srv"), 1_000_000_000, 0);
         let child = rig.start(&["all"]);
         let arriving = || {
             let entries = fs::read_dir(rig.join("store/web/.incomplete/srv")).into_iter().flatten();
