@@ -25,9 +25,23 @@ pid=$!
 # would pass for the words of the hook.
 exec 2>/dev/null
 
+# The environments that have the mark. Some greps (of busybox, on Alpine) read
+# no further than the first NUL; for them, each is made lines first.
+if printf "x\000y" | grep -qF y; then
+    marked() { grep -lF "BACKUP_HOOK=$mark" /proc/[0-9]*/environ; }
+else
+    marked() {
+        for environment in /proc/[0-9]*/environ; do
+            if tr "\000" "\n" <"$environment" | grep -qF "BACKUP_HOOK=$mark"; then
+                printf "%s\n" "$environment"
+            fi
+        done
+    }
+fi
+
 everything() {
     kill -s "$1" -- "-$pid" 2>/dev/null
-    grep -lF "BACKUP_HOOK=$mark" /proc/[0-9]*/environ 2>/dev/null | while IFS=/ read -r _ _ process _; do
+    marked | while IFS=/ read -r _ _ process _; do
         kill -s "$1" "$process" 2>/dev/null
     done
 }
@@ -37,7 +51,7 @@ everything() {
     trap "" TERM
     everything TERM
     waited=0
-    while [ "$waited" -lt "$grace" ] && grep -qF "BACKUP_HOOK=$mark" /proc/[0-9]*/environ; do
+    while [ "$waited" -lt "$grace" ] && [ -n "$(marked)" ]; do
         sleep 1
         waited=$((waited + 1))
     done

@@ -1,0 +1,51 @@
+//! The scripts that run on hosts, with nothing but busybox there.
+
+mod support;
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Stdio;
+use support::rig::*;
+
+#[test]
+fn a_hook_that_is_ended_leaves_no_daemon_where_all_is_busybox() {
+    let rig = Rig::without_sshd();
+    let tools = rig.join("tools");
+    fs::create_dir(&tools).unwrap();
+    let busybox = ["/usr/bin/busybox", "/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
+    for tool in must(busybox.expect("busybox is missing"), &["--list"]).lines() {
+        symlink(busybox.unwrap(), tools.join(tool)).unwrap();
+    }
+    let text = format!(
+        "#!{}/sh\nsetsid sh -c 'echo $$ > {}; exec sleep 1000' & sleep 1000\n",
+        tools.display(),
+        rig.join("pid").display()
+    );
+    let hook = rig.write("hook", text);
+    fs::set_permissions(&hook, PermissionsExt::from_mode(0o755)).unwrap();
+    let mut script = program(tools.join("sh").to_str().unwrap())
+        .args(["-c", include_str!("../src/remote/hook.sh"), "sh"])
+        .env("PATH", &tools)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdin = script.stdin.take().unwrap();
+    write!(stdin, "{}\n1000\n2\nMARK-OF-BUSYBOX\n", hook.display()).unwrap();
+    let pid = || fs::read_to_string(rig.join("pid")).unwrap_or_default().trim().to_owned();
+    rig.wait_until("the daemon runs", || !pid().is_empty());
+    drop(stdin);
+    // Not its output to the end: a daemon that is left keeps that open.
+    script.wait().unwrap();
+    let gone = || match fs::read_to_string(format!("/proc/{}/stat", pid())) {
+        Err(_) => true,
+        Ok(stat) => stat.contains(") Z "),
+    };
+    let alive = !gone();
+    if alive {
+        must("kill", &["-KILL", &pid()]);
+    }
+    assert!(!alive, "the daemon is still there");
+}
