@@ -22,6 +22,7 @@ use crate::store::{Store, StoreError, Survey, Workspace};
 use crate::text::{human_duration, printable};
 use crate::transfer::{Progress, TransferError};
 use chrono::{DateTime, Utc};
+use std::fmt;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -52,7 +53,7 @@ pub struct Run<S> {
     /// The operator waves this run past the guard.
     pub accept_deletions: bool,
     /// The newest snapshot in the store, if the clock stands before it.
-    pub clock_behind: Option<DateTime<Utc>>,
+    pub clock_behind: Option<Newest>,
     /// Hears how hosts get on.
     pub watch: Watch,
 }
@@ -86,11 +87,26 @@ pub enum Step {
     Rotate,
 }
 
-/// When the newest snapshot of ours in the store was taken, if `now` stands
-/// before that.
-pub fn clock_behind(survey: &Survey, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    let ours = survey.hosts.values().flatten().filter(|snapshot| snapshot.is_ours());
-    ours.map(|snapshot| snapshot.time).max().filter(|newest| *newest > now)
+/// The newest snapshot of ours in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Newest {
+    host: String,
+    name: String,
+}
+
+impl fmt::Display for Newest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` of {}", printable(&self.name), self.host)
+    }
+}
+
+/// The newest snapshot of ours in the store, if `now` stands before it.
+pub fn clock_behind(survey: &Survey, now: DateTime<Utc>) -> Option<Newest> {
+    let hosts = survey.hosts.iter();
+    let all = hosts.flat_map(|(host, snapshots)| snapshots.iter().map(move |snapshot| (host, snapshot)));
+    let ours = all.filter(|(_, snapshot)| snapshot.is_ours());
+    let (host, newest) = ours.max_by_key(|(_, snapshot)| snapshot.time)?;
+    (newest.time > now).then(|| Newest { host: host.clone(), name: newest.name.clone() })
 }
 
 /// Backs one host up and says how it went.

@@ -108,9 +108,11 @@ impl<S: Store> Story<'_, S> {
     /// Removes what no tier claims any more. What goes wrong here costs space,
     /// not copies: it is a note, not a failure.
     async fn rotate(&mut self, taken: Snapshot, survey: &Survey) {
-        if let Some(newest) = self.run.clock_behind {
-            let newest = newest.format("%Y-%m-%d %H:%M:%S UTC");
-            let text = format!("nothing was removed: the clock stands before the newest snapshot, {newest}");
+        if let Some(newest) = &self.run.clock_behind {
+            let text = format!(
+                "nothing was removed: the clock stands before the newest snapshot, {newest} (set the clock right, \
+                 or remove that snapshot)"
+            );
             self.note(Severity::Warning, text);
             return;
         }

@@ -163,10 +163,10 @@ async fn prepare(
     let survey = store.survey().await;
     // Not the run's start: another run may have taken snapshots since.
     let clock_behind = survey.as_ref().ok().and_then(|survey| backup::clock_behind(survey, clock.now()));
-    if let Some(newest) = clock_behind {
+    if let Some(newest) = &clock_behind {
         let text = format!(
-            "the clock stands before the newest snapshot, {}: nothing is removed anywhere (set the clock right)",
-            newest.format("%Y-%m-%d %H:%M:%S UTC")
+            "the clock stands before the newest snapshot, {newest}: nothing is removed anywhere (set the clock \
+             right; if it is right, it was ahead when that snapshot was taken: remove the snapshot)"
         );
         warn!("{text}");
         trouble.push(text);
