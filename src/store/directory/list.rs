@@ -60,7 +60,11 @@ pub(super) fn snapshots(place: &Place) -> io::Result<Vec<Snapshot>> {
             Ok(Some(facts)) => (Origin::Run(facts), facts_file),
             Ok(None) => (Origin::Foreign, tree),
             Err(why) => {
-                tracing::warn!("`{}` is left alone: its facts cannot be read: {why}", shown(&tree));
+                tracing::warn!(
+                    "`{}` is left alone: its facts cannot be read: {why} (repair or remove `{}`)",
+                    shown(&tree),
+                    shown(&facts_file)
+                );
                 (Origin::Foreign, tree)
             }
         };
