@@ -115,7 +115,11 @@ impl Remote {
         match ended {
             Some(Some((status, left))) => HookEnd::Exited { status, left },
             Some(None) => {
-                // It may be there still: what looked like its end was none.
+                // It may be there still: what looked like its end was none. Then
+                // the far side ends it, as long as nobody ends that first.
+                running.close_input();
+                let rest = async { while let Ok(Some(_)) = running.next().await {} };
+                let _ = timeout(LAST_WORD, rest).await;
                 let ended = running.stop(Duration::ZERO).await;
                 HookEnd::Lost(format!("{}: {}", ended.exit, last_lines(&ended.stderr, 2).join(" / ")))
             }
@@ -232,11 +236,18 @@ mod tests {
     #[tokio::test]
     async fn a_hook_that_abuses_the_mark_neither_fills_the_memory_nor_holds_up_the_run() {
         for (script, why) in [
-            (r#"printf '\n%s ' "$BACKUP_HOOK"; yes | tr -d '\n'"#, "an end that does not end"),
-            (r#"printf '\n%s x\n' "$BACKUP_HOOK"; exec sleep 1000"#, "an end without a status"),
+            (
+                r#"echo $$ > pids; printf '\n%s ' "$BACKUP_HOOK"; yes | tr -d '\n'"#,
+                "an end that does not end",
+            ),
+            (
+                r#"echo $$ > pids; printf '\n%s x\n' "$BACKUP_HOOK"; exec sleep 1000"#,
+                "an end without a status",
+            ),
         ] {
-            let (run, _dir) = run(script, LONG, &CancellationToken::new()).await;
+            let (run, dir) = run(script, LONG, &CancellationToken::new()).await;
             assert!(matches!(run.end, HookEnd::Lost(_)), "{why}: {:?}", run.end);
+            pids(dir.path()).iter().for_each(|pid| assert_ends(pid));
             assert!(run.took < LONG / 2, "{why}: {:?}", run.took);
         }
     }
