@@ -248,8 +248,8 @@ impl Job {
     }
 }
 
-/// Watches that bytes move: files, pipes and the connection together, so that
-/// a long look at unchanged files is no stall.
+/// Watches that anything happens: files, pipes, the connection and the
+/// processor together, so that a long look at unchanged files is no stall.
 struct Watchdog {
     limit: Duration,
     last: u64,
@@ -260,13 +260,13 @@ struct Watchdog {
 impl Watchdog {
     fn new(running: &Running, limit: Duration) -> Self {
         let now = Instant::now();
-        Watchdog { limit, last: running.bytes_moved(), since: now, next_look: now + limit / 8 }
+        Watchdog { limit, last: running.activity(), since: now, next_look: now + limit / 8 }
     }
 
     /// Looks, and says whether nothing has moved for too long.
     fn barks(&mut self, running: &Running) -> bool {
         let now = Instant::now();
-        let moved = running.bytes_moved();
+        let moved = running.activity();
         if moved != self.last {
             (self.last, self.since) = (moved, now);
         }
@@ -293,8 +293,9 @@ fn judge(output: &Output, figures: &stats::Reader) -> Result<Transfer, TransferE
         Exit::Code(24) => Ending::SourceChanged,
         Exit::Code(23) => Ending::Incomplete,
         Exit::Code(25) => Ending::TooManyDeletions,
-        // Socket I/O, protocol stream, timeouts; ssh's own failure.
-        Exit::Code(10 | 12 | 30 | 35 | 255) if !figures.is_complete() => {
+        // Socket I/O, protocol stream, a far side that was told to end (as in a
+        // shutdown), timeouts; ssh's own failure.
+        Exit::Code(10 | 12 | 20 | 30 | 35 | 255) if !figures.is_complete() => {
             return Err(TransferError::ConnectionLost(said()));
         }
         Exit::Code(2) if stderr.contains("is your shell clean?") => return Err(TransferError::NoisyShell),
@@ -512,11 +513,11 @@ mod tests {
             assert_eq!(exit(code, "").unwrap().ending, ending, "exit {code}");
         }
         let none = stats::Reader::default();
-        for code in [10, 12, 30, 35, 255] {
+        for code in [10, 12, 20, 30, 35, 255] {
             let output = Output { exit: Exit::Code(code), stdout: Vec::new(), stderr: Vec::new() };
             assert!(matches!(judge(&output, &none), Err(TransferError::ConnectionLost(_))), "exit {code}");
         }
-        for code in [1, 2, 3, 11, 14, 20, 22] {
+        for code in [1, 2, 3, 11, 14, 22] {
             assert!(matches!(exit(code, ""), Err(TransferError::Failed { .. })), "exit {code}");
         }
         let full = "rsync: [receiver] mkstemp \"/x\" failed: No space left on device (28)";

@@ -16,8 +16,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tracing::{debug, info, warn};
 
-/// Pauses before a lost connection is tried again: this long, then twice, …
-const FIRST_PAUSE: Duration = Duration::from_secs(2);
+/// Pauses before a lost connection is tried again: this long, then four times
+/// as long, … A host that restarts takes a minute or two.
+const FIRST_PAUSE: Duration = Duration::from_secs(4);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 
 impl<S: Store> Story<'_, S> {
     /// The filter rules of this host, in rsync's order: the first that matches
@@ -70,7 +73,7 @@ impl<S: Store> Story<'_, S> {
         let facts = newest_good(survey.of(&self.host.name)).and_then(Snapshot::facts);
         let baseline = match facts.and_then(|facts| facts.files) {
             Some(files) => Some(files),
-            None => Some(count_entries(workspace.destination.clone()).await),
+            None => Some(self.in_time(count_entries(workspace.destination.clone())).await.unwrap_or(0)),
         };
         self.guard().delete_budget(baseline)
     }
@@ -150,7 +153,7 @@ impl<S: Store> Story<'_, S> {
             lost += 1;
             warn!("the connection was lost ({why}); trying again ({lost} of {retries})");
             tokio::select! {
-                () = tokio::time::sleep(FIRST_PAUSE * 2_u32.saturating_pow(lost - 1).min(60)) => {}
+                () = tokio::time::sleep(pause(lost)) => {}
                 () = self.run.cancel.cancelled() => return Err(Outcome::Interrupted),
             }
             why = match self.connect().await {
@@ -167,6 +170,11 @@ impl<S: Store> Story<'_, S> {
             };
         }
     }
+}
+
+/// How long to wait before the try of this number, from 1.
+fn pause(lost: u32) -> Duration {
+    FIRST_PAUSE.saturating_mul(4_u32.saturating_pow(lost.saturating_sub(1))).min(LONGEST_PAUSE)
 }
 
 /// Counts the entries of a tree. One that cannot be read counts as empty, so

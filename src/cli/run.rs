@@ -11,7 +11,7 @@ use crate::outcome::{self, HostReport, Outcome, Severity, Stage};
 use crate::report::{Reporter, icinga::Icinga, metrics, summary};
 use crate::settings::Settings;
 use crate::snapshot::{Facts, newest_good};
-use crate::store::{AnyStore, Store};
+use crate::store::{AnyStore, Store, StoreError, Survey};
 use crate::text::printable;
 use crate::{config, fleet, logging, process};
 use anyhow::{Context, anyhow, bail};
@@ -28,6 +28,8 @@ const LAST_REPORTS: Duration = Duration::from_secs(120);
 /// The same, when the run was told to stop.
 const LAST_REPORTS_STOPPED: Duration = Duration::from_secs(2);
 
+/// How long the store may take to say what it holds.
+const LONGEST_SURVEY: Duration = Duration::from_secs(15 * 60);
 /// How long a sync or a deletion that was given up may still take.
 const LAST_DISK_WORK: Duration = Duration::from_secs(1);
 
@@ -148,6 +150,11 @@ async fn prepare(
     }
     let configured = pattern_files(&settings.excludes.files)?;
     let icinga = settings.icinga.as_ref().map(|icinga| Icinga::new(icinga, &settings.server)).transpose()?;
+    if arguments.accept_deletions
+        && arguments.hosts.iter().any(|word| word.contains('*')) | arguments.means_all()
+    {
+        warn!("`--accept-deletions`: every host of this run is believed, whatever it lost");
+    }
     let (runtime, swept) = Runtime::enter(&settings.runtime_dir)
         .context("the runtime directory is not usable (is this root, and `runtime_dir` right?)")?;
     if swept > 0 {
@@ -160,7 +167,7 @@ async fn prepare(
     }
     let (hosts, faults) = choose(arguments, &settings, clock, trouble).await?;
     let store = AnyStore::open(&settings.store)?;
-    let survey = store.survey().await;
+    let survey = survey(&store).await;
     // Not the run's start: another run may have taken snapshots since.
     let clock_behind = survey.as_ref().ok().and_then(|survey| backup::clock_behind(survey, clock.now()));
     if let Some(newest) = &clock_behind {
@@ -194,6 +201,15 @@ async fn prepare(
         settings,
     };
     Ok(Ready { run, hosts, faults, icinga })
+}
+
+/// What the store holds. One that does not answer is every host's failure, and
+/// is reported as such, rather than the run's silence.
+async fn survey(store: &AnyStore) -> Result<Survey, StoreError> {
+    tokio::time::timeout(LONGEST_SURVEY, store.survey()).await.unwrap_or_else(|_| {
+        Err(StoreError::new("the store did not say within 15 minutes what it holds")
+            .hint("does its disk hang, or the network filesystem that it is on?"))
+    })
 }
 
 /// The hosts to back up, and those that should be and cannot be.

@@ -105,26 +105,35 @@ impl Running {
         self.left()
     }
 
-    /// How many bytes the program and its children have read and written so
-    /// far, files, pipes and network together, as the kernel counts them
-    /// (`/proc/PID/io`). It grows as long as anything moves.
-    pub fn bytes_moved(&self) -> u64 {
+    /// A number that changes as long as the program or its children do
+    /// anything: bytes that they have read and written (`/proc/PID/io`) and
+    /// processor time that they have used (`/proc/PID/stat`), added up. The
+    /// time is for work that moves no bytes, such as deleting a million files.
+    pub fn activity(&self) -> u64 {
         fn tree(pid: u32, depth: u8) -> u64 {
-            let io = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
-            let own: u64 = io
+            let read =
+                |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+            let bytes: u64 = read("io")
                 .lines()
                 .filter_map(|line| line.strip_prefix("rchar: ").or_else(|| line.strip_prefix("wchar: ")))
                 .filter_map(|count| count.parse::<u64>().ok())
                 .sum();
-            let children =
-                std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-            let below: u64 = children
+            // utime and stime are the 12th and 13th after the name, proc(5).
+            let ticks: u64 = read("stat")
+                .rsplit_once(')')
+                .map_or("", |(_, rest)| rest)
+                .split_ascii_whitespace()
+                .skip(11)
+                .take(2)
+                .filter_map(|ticks| ticks.parse::<u64>().ok())
+                .sum();
+            let below: u64 = read(&format!("task/{pid}/children"))
                 .split_ascii_whitespace()
                 .filter_map(|child| child.parse().ok())
                 .filter(|_| depth > 0)
                 .map(|child| tree(child, depth - 1))
                 .sum();
-            own + below
+            bytes + ticks + below
         }
         self.group.map_or(0, |pid| tree(pid, 4))
     }

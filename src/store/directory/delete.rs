@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How deep a walk goes. What lies deeper is moved up and deleted from there,
 /// so that neither descriptors nor the stack run out.
-const DEEPEST: usize = 100;
+const DEEPEST: usize = 30;
 /// How many names of a directory are held in memory at once.
 const BATCH: usize = 1024;
 
