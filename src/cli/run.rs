@@ -150,11 +150,6 @@ async fn prepare(
     }
     let configured = pattern_files(&settings.excludes.files)?;
     let icinga = settings.icinga.as_ref().map(|icinga| Icinga::new(icinga, &settings.server)).transpose()?;
-    if arguments.accept_deletions
-        && arguments.hosts.iter().any(|word| word.contains('*')) | arguments.means_all()
-    {
-        warn!("`--accept-deletions`: every host of this run is believed, whatever it lost");
-    }
     let (runtime, swept) = Runtime::enter(&settings.runtime_dir)
         .context("the runtime directory is not usable (is this root, and `runtime_dir` right?)")?;
     if swept > 0 {
@@ -166,6 +161,9 @@ async fn prepare(
         );
     }
     let (hosts, faults) = choose(arguments, &settings, clock, trouble).await?;
+    if arguments.accept_deletions && hosts.len() > 1 {
+        warn!("`--accept-deletions`: all {} hosts are believed, whatever they lost", hosts.len());
+    }
     let store = AnyStore::open(&settings.store)?;
     let survey = survey(&store).await;
     // Not the run's start: another run may have taken snapshots since.
