@@ -58,7 +58,9 @@ impl Remote {
             Transport::Ssh => Some(ssh::Connection::open(host, settings, dir).await?),
             Transport::Local => None,
         };
-        Ok(Remote { connection, sudo: host.sudo })
+        // This machine's rsync runs as whoever runs us; so does the rest.
+        let sudo = host.sudo && connection.is_some();
+        Ok(Remote { connection, sudo })
     }
 
     /// Ends the connection.
@@ -75,7 +77,7 @@ impl Remote {
 
     /// rsync's `--rsync-path`, if it is not simply `rsync`.
     pub fn rsync_path(&self) -> Option<&'static str> {
-        (self.sudo && self.connection.is_some()).then_some("sudo -n rsync")
+        self.sudo.then_some("sudo -n rsync")
     }
 
     /// A program that runs a fixed shell script on the host.
@@ -85,7 +87,6 @@ impl Remote {
                 let sudo = if self.sudo { "sudo -n " } else { "" };
                 connection.command(&format!("exec {sudo}sh -c '{script}' sh"))
             }
-            None if self.sudo => Program::new("sudo").args(["-n", "sh", "-c", script, "sh"]),
             None => Program::new("sh").args(["-c", script, "sh"]),
         }
         .called(label)
