@@ -63,7 +63,7 @@ pub struct Probe {
     pub source: SourceState,
     /// The source with every symlink on the way resolved, as mounts know it.
     pub real_source: String,
-    /// The first line of its `rsync --version`, if it has rsync.
+    /// Where its rsync is, if it has one.
     pub rsync: Option<String>,
     /// Its `/proc/self/mountinfo`.
     pub mounts: Vec<u8>,
@@ -136,7 +136,7 @@ fn parse(answer: &[u8], mark: &str) -> Result<Probe, RemoteError> {
             b"source" if line() == "ok" => probe.source = SourceState::Ok,
             b"source" => probe.source = SourceState::Unusable(line()),
             b"path" => probe.real_source = real_path(body),
-            b"rsync" => probe.rsync = Some(line()).filter(|version| !version.is_empty()),
+            b"rsync" => probe.rsync = Some(line()).filter(|path| !path.is_empty()),
             b"mounts" if body.iter().filter(|&&b| b == b'\n').count() > MOST_MOUNTS => {
                 let why = format!("its list of mounts has more than {MOST_MOUNTS} lines");
                 return Err(RemoteError::Nonsense(why));
@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(probe.excludes, patterns);
         assert_eq!(probe.hooks.run, ["10-a", "20-b"]);
         assert_eq!(probe.hooks.odd, ["mysql.sh", "new?line"]);
-        assert!(probe.rsync.unwrap().starts_with("rsync"));
+        assert!(probe.rsync.unwrap().ends_with("/rsync"));
         assert!(String::from_utf8(probe.mounts).unwrap().contains(" / / "));
         assert_eq!(probe.is_root, rustix::process::geteuid().is_root());
     }

@@ -112,21 +112,26 @@ impl Connection {
         Program::new("ssh").args(self.options()).args(["--", STAND_IN, line])
     }
 
-    /// Ends the connection in order.
-    pub(super) async fn close(self) {
+    /// Ends the connection in order. Only a master that does not take its leave
+    /// is looked for among all processes.
+    pub(super) async fn close(mut self) {
         let exit = Program::new("ssh")
             .args(self.options())
             .args(["-O", "exit", "--", STAND_IN])
             .deadline(Duration::from_secs(3));
-        if let Err(error) = exit.run().await {
-            tracing::debug!("the ssh master was gone: {error}");
+        match exit.run().await {
+            Ok(_) => {
+                let _ = std::fs::remove_dir_all(std::mem::take(&mut self.dir));
+            }
+            Err(error) => tracing::debug!("the ssh master was gone: {error}"),
         }
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        drop(Cleaner(Some(std::mem::take(&mut self.dir))));
+        let dir = std::mem::take(&mut self.dir);
+        drop(Cleaner((!dir.as_os_str().is_empty()).then_some(dir)));
     }
 }
 

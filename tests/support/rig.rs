@@ -543,7 +543,9 @@ impl Sshd {
             fs::write(&config, text).unwrap();
             let mut start = program("unshare");
             start.args(["--pid", "--fork", "--kill-child", "--mount-proc", "--", "sh", "-ec"]);
-            start.arg("config=$1; shift; while [ $# -gt 0 ]; do mount --bind \"$1\" \"$2\"; shift 2; done; exec /usr/sbin/sshd -D -e -f \"$config\"");
+            // Without the start-up files of this machine's root, which some
+            // machines' shells take long to read, and which may print.
+            start.arg("config=$1; shift; mount -t tmpfs none /root; while [ $# -gt 0 ]; do mount --bind \"$1\" \"$2\"; shift 2; done; exec /usr/sbin/sshd -D -e -f \"$config\"");
             start.arg("sh").arg(&config);
             for (seen, place) in setup.mounts {
                 start.arg(seen).arg(place);
