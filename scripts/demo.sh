@@ -113,6 +113,7 @@ read -r -t 30 url <&"$netbox_url" || fail 'the stand-in for NetBox did not start
 for key in login host; do ssh-keygen -q -t ed25519 -N '' -C demo -f "$private/$key"; done
 # sshd's own folder, which its package makes only when the service starts.
 mkdir -p /run/sshd
+# Another HOME, because what root's ~/.bashrc prints would spoil a copy.
 # Without PAM sshd lets nobody in whose password is locked with a "!".
 pam=no
 [[ $(getent shadow root || :) == root:!* ]] && pam=yes
@@ -130,6 +131,7 @@ PermitUserRC no
 StrictModes no
 UsePAM $pam
 PidFile none
+SetEnv HOME=$private
 CONFIG
     exec {sshd_log}< <(exec /usr/sbin/sshd -D -e -f "$private/sshd_config" 2>&1)
     sshd_pid=$!
