@@ -147,9 +147,7 @@ impl<S: Store> Story<'_, S> {
         let survey = self.run.survey.as_ref().map_err(|error| failed(Stage::Store, error))?;
         let workspace = self.prepare(survey).await?;
         let mut remote = self.connect().await?;
-        let outcome = self.with_connection(&mut remote, workspace, survey, &lock).await;
-        remote.close().await;
-        outcome
+        self.with_connection(&mut remote, workspace, survey, &lock).await
     }
 
     /// Everything that needs the host. `remote` is replaced when a lost

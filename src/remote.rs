@@ -42,7 +42,7 @@ pub enum RemoteError {
     Nonsense(String),
 }
 
-/// A host that can be worked with.
+/// A host that can be worked with. Dropping it ends its connection.
 #[derive(Debug)]
 pub struct Remote {
     connection: Option<ssh::Connection>,
@@ -61,13 +61,6 @@ impl Remote {
         // This machine's rsync runs as whoever runs us; so does the rest.
         let sudo = host.sudo && connection.is_some();
         Ok(Remote { connection, sudo })
-    }
-
-    /// Ends the connection.
-    pub async fn close(self) {
-        if let Some(connection) = self.connection {
-            connection.close().await;
-        }
     }
 
     /// rsync's `--rsh`, for a host that is not this machine.

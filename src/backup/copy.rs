@@ -158,7 +158,7 @@ impl<S: Store> Story<'_, S> {
             }
             why = match self.connect().await {
                 Ok(fresh) => {
-                    std::mem::replace(remote, fresh).close().await;
+                    *remote = fresh;
                     return Ok(lost);
                 }
                 Err(Outcome::Failed { why, .. }) if lost < retries => why,

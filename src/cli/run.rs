@@ -90,6 +90,7 @@ pub(super) fn execute(arguments: Arguments, clock: Clock) -> u8 {
         printer: Box::new(move |text| printer.suspended(|| logging::print(text))),
     });
     process::raise_file_limit();
+    process::adopt_orphans();
     // One thread: the kernel ends our children with the thread that started
     // them, and a run does nothing but wait for others.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

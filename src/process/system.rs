@@ -1,10 +1,11 @@
 //! Where programs are, what ties their lives to ours, and what the system lets
 //! us have.
 
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Where system programs are, for a caller whose `PATH` lacks them.
 pub(super) const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -66,24 +67,56 @@ pub(super) fn guardian(path: &OsStr) -> Option<&'static PathBuf> {
     SETPRIV.get_or_init(|| find(OsStr::new("setpriv"), path)).as_ref()
 }
 
+/// Makes this process the parent of what its children leave behind: an ssh
+/// master makes itself a daemon, and is then found among our few children
+/// rather than among all processes.
+pub fn adopt_orphans() {
+    // Refused, they are looked for everywhere.
+    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+}
+
 /// Ends every `ssh` process whose command line names a path below `dir`, and
 /// says how many there were. An ssh master that outlived its run, or that was
 /// still connecting when its caller gave up, is known by its control socket's
 /// path and by nothing else.
 pub fn end_ssh_below(dir: &Path) -> usize {
+    let Ok(processes) = std::fs::read_dir("/proc") else { return 0 };
+    let all = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    end_ssh_among(all, dir).len()
+}
+
+/// [`end_ssh_below`] for what this run started: looks among its children first
+/// (see [`adopt_orphans`]), and takes leave of those that it ended.
+pub fn end_own_ssh_below(dir: &Path) -> usize {
+    /// What was ended and not yet collected.
+    static ENDED: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+    let children: Vec<i32> = std::fs::read_dir("/proc/self/task")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok())
+        .flat_map(|pids| pids.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+        .collect();
+    let ended = end_ssh_among(children.into_iter(), dir);
+    let count = if ended.is_empty() { end_ssh_below(dir) } else { ended.len() };
+    let mut dying = ENDED.lock().unwrap_or_else(PoisonError::into_inner);
+    dying.extend(ended);
+    dying.retain(|pid| matches!(waitpid(Some(*pid), WaitOptions::NOHANG), Ok(None)));
+    count
+}
+
+fn end_ssh_among(pids: impl Iterator<Item = i32>, dir: &Path) -> Vec<Pid> {
     let mut below = dir.as_os_str().as_bytes().to_vec();
     below.push(b'/');
-    let Ok(processes) = std::fs::read_dir("/proc") else { return 0 };
     let ssh_of_ours = |pid: &i32| {
         std::fs::read(format!("/proc/{pid}/comm")).is_ok_and(|name| name == b"ssh\n")
             && std::fs::read(format!("/proc/{pid}/cmdline"))
                 .is_ok_and(|line| line.windows(below.len()).any(|part| part == below))
     };
-    processes
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
-        .filter(ssh_of_ours)
-        .filter_map(rustix::process::Pid::from_raw)
-        .filter(|pid| rustix::process::kill_process(*pid, rustix::process::Signal::TERM).is_ok())
-        .count()
+    pids.filter(ssh_of_ours)
+        .filter_map(Pid::from_raw)
+        // Not SIGTERM: one that comes just before ssh's poll(2) is heard only at
+        // the next keepalive. Nothing is under way that could be cut short.
+        .filter(|pid| kill_process(*pid, Signal::KILL).is_ok())
+        .collect()
 }

@@ -14,7 +14,6 @@ use openssh::{ControlPersist, KnownHosts, SessionBuilder};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tempfile::TempDir;
 use tokio::time::timeout;
 
 /// How often ssh asks a silent server whether it is there; three silences end
@@ -30,19 +29,18 @@ const STAND_IN: &str = "client";
 #[derive(Debug)]
 pub(super) struct Connection {
     socket: PathBuf,
-    dir: PathBuf,
-    _sockets: TempDir,
+    _dir: Dir,
 }
 
-/// Ends what is left in a connection's directory.
-struct Cleaner(Option<PathBuf>);
+/// A connection's directory. When it is dropped, what was started with a
+/// control socket in it ends: a master, or an ssh that is still connecting.
+#[derive(Debug)]
+struct Dir(PathBuf);
 
-impl Drop for Cleaner {
+impl Drop for Dir {
     fn drop(&mut self) {
-        if let Some(dir) = &self.0 {
-            process::end_ssh_below(dir);
-            let _ = std::fs::remove_dir_all(dir);
-        }
+        process::end_own_ssh_below(&self.0);
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -71,7 +69,7 @@ impl Connection {
         // ssh's own timeout covers the handshake, not the login: a server
         // that falls silent there would hold us for ever.
         let whole = settings.connect_timeout * 2 + Duration::from_secs(5);
-        let mut cleaner = Cleaner(Some(dir.clone()));
+        let dir = Dir(dir);
         let sockets = match timeout(whole, builder.launch_master(&host.address)).await {
             Ok(Ok(sockets)) => sockets,
             Ok(Err(error)) => return Err(explain(host, settings, &error)),
@@ -82,8 +80,8 @@ impl Connection {
                 });
             }
         };
-        cleaner.0 = None;
-        Ok(Connection { socket: sockets.path().join("master"), dir, _sockets: sockets })
+        // The directory goes as a whole.
+        Ok(Connection { socket: sockets.keep().join("master"), _dir: dir })
     }
 
     /// What a client of the master is started with. Without its master it
@@ -110,28 +108,6 @@ impl Connection {
     /// A program that runs one command line of the far side's shell.
     pub(super) fn command(&self, line: &str) -> Program {
         Program::new("ssh").args(self.options()).args(["--", STAND_IN, line])
-    }
-
-    /// Ends the connection in order. Only a master that does not take its leave
-    /// is looked for among all processes.
-    pub(super) async fn close(mut self) {
-        let exit = Program::new("ssh")
-            .args(self.options())
-            .args(["-O", "exit", "--", STAND_IN])
-            .deadline(Duration::from_secs(3));
-        match exit.run().await {
-            Ok(_) => {
-                let _ = std::fs::remove_dir_all(std::mem::take(&mut self.dir));
-            }
-            Err(error) => tracing::debug!("the ssh master was gone: {error}"),
-        }
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        let dir = std::mem::take(&mut self.dir);
-        drop(Cleaner((!dir.as_os_str().is_empty()).then_some(dir)));
     }
 }
 
