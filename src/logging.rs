@@ -43,7 +43,7 @@ pub struct Options {
     pub verbose: bool,
     /// Whether warnings are yellow and errors red; see [`wants_colour`].
     pub colour: bool,
-    /// What prints; [`print`], or with progress bars on the terminal
+    /// What prints; [`print()`], or with progress bars on the terminal
     /// `move |text| bars.suspend(|| print(text))`.
     pub printer: Printer,
 }

@@ -36,7 +36,7 @@ impl Running {
         &self.command
     }
 
-    /// Writes to a stdin opened with [`Program::input_pipe`]. A program that
+    /// Writes to a stdin opened with [`super::Program::input_pipe`]. A program that
     /// closed it is no error here: its exit will tell.
     pub async fn write(&mut self, bytes: &[u8]) {
         if let Some(stdin) = &mut self.stdin {
