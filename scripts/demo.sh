@@ -205,17 +205,22 @@ yearly = 5
 CONFIG
 
 # ------------------------------------------------------------------- runs ---
-# Runs `backup all`, and expects what the failing hook makes of its exit code.
+# The names of a host's snapshots, oldest first.
+snapshots() { find "demo/store/$1/snapshots" -mindepth 1 -maxdepth 1 -type d -printf '%f\n' | LC_ALL=C sort; }
+# Runs `backup all`. It must leave so many snapshots of each host, and the exit
+# code that the failing hook makes.
 run() {
-    local code=0
+    local code=0 host count
     say "\$ backup all" ''
     # To stdout, so that a pipe keeps everything in its order.
     "$backup" --config demo/config.toml all 2>&1 || code=$?
     say '' "Exit code $code."
-    ((code == 1)) || fail "1 was to be expected, because one hook fails."
+    ((code == 1)) || fail 'the exit code was to be 1, because one hook fails.'
+    for host in web files db; do
+        count=$(snapshots "$host" 2>/dev/null | wc -l)
+        ((count == $1)) || fail "$host has $count snapshots, not $1. What went wrong stands above."
+    done
 }
-# The names of a host's snapshots, oldest first.
-snapshots() { find "demo/store/$1/snapshots" -mindepth 1 -maxdepth 1 -type d -printf '%f\n' | LC_ALL=C sort; }
 
 title 'Three hosts, in a NetBox'
 say "NetBox (a stand-in, at $url) lists three hosts with the tag \"Backup\":" \
@@ -224,7 +229,7 @@ say "NetBox (a stand-in, at $url) lists three hosts with the tag \"Backup\":" \
     '  db      has a hook, a script that runs before each copy; and its hook fails'
 
 title 'The first run'
-run
+run 1
 say 'It is 1 and not 0 because the hook of db failed. The copy of db was still made and kept,' \
     'but somebody has to look: cron would mail this, and Icinga would show db as CRITICAL.'
 
@@ -244,14 +249,12 @@ say "\$ echo 'Welcome to web. Maintenance on Friday.' >demo/hosts/web/etc/motd"
 echo 'Welcome to web. Maintenance on Friday.' >"$hosts/web/etc/motd"
 
 title 'The second run'
-run
+run 2
 
 title 'What there is now'
 for host in web files db; do
-    mapfile -t names < <(snapshots "$host")
-    ((${#names[@]} == 2)) || fail "$host has ${#names[@]} snapshots, not 2."
     say "demo/store/$host/snapshots/"
-    printf '    %s\n' "${names[@]}"
+    snapshots "$host" | sed 's/^/    /'
 done
 mapfile -t names < <(snapshots web)
 say '' "The changed file, before and after:" ''
