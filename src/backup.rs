@@ -222,7 +222,7 @@ impl<S: Store> Story<'_, S> {
     async fn probe(&mut self, remote: &Remote) -> Result<Probe, Outcome> {
         let settings = &self.run.settings;
         let question = Question {
-            source: &self.host.source,
+            source: &self.host.settings.source,
             exclude_file: &settings.excludes.remote_file,
             hook_directory: &settings.hooks.directory,
             witness: self.run.runtime.witness(),
@@ -234,7 +234,7 @@ impl<S: Store> Story<'_, S> {
         if let SourceState::Unusable(state) = &probe.source {
             let why = format!(
                 "the source `{}` is {} there (is `source` right, and its disk mounted?)",
-                printable(&self.host.source),
+                printable(&self.host.settings.source),
                 printable(state)
             );
             return Err(failed(Stage::Probe, why));
@@ -243,7 +243,7 @@ impl<S: Store> Story<'_, S> {
             return Err(failed(Stage::Probe, TransferError::NoRemoteRsync));
         }
         if !probe.is_root {
-            let user = &self.host.user;
+            let user = &self.host.settings.user;
             self.note(
                 Severity::Warning,
                 format!("`{user}` is not root there: what it may not read is missing (set `sudo = true`)"),
@@ -253,7 +253,7 @@ impl<S: Store> Story<'_, S> {
             let file = printable(&settings.excludes.remote_file);
             self.note(Severity::Warning, format!("the host's `{file}` is not used: {fault}"));
         }
-        if self.host.hooks {
+        if self.host.settings.hooks {
             for name in &probe.hooks.odd {
                 warn!(
                     "hook {name} is not run: only letters, digits, `-` and `_` may be in its name (rename it)"
@@ -266,7 +266,7 @@ impl<S: Store> Story<'_, S> {
     /// Runs the host's hooks one after the other. One that fails does not stop
     /// the others, nor the copy.
     async fn hooks(&mut self, remote: &Remote, probe: &Probe) -> Result<(), Outcome> {
-        if !self.host.hooks || probe.hooks.run.is_empty() {
+        if !self.host.settings.hooks || probe.hooks.run.is_empty() {
             return Ok(());
         }
         self.at(Step::Hooks);

@@ -142,15 +142,13 @@ pub fn bare_report_of(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::{Filesystems, Transport};
+    use crate::host::{Filesystems, HostSettings, Transport};
     use std::cell::{Cell, RefCell};
     use std::rc::Rc;
     use tokio::task::LocalSet;
 
     fn host(name: &str) -> Host {
-        Host {
-            name: name.parse().unwrap(),
-            address: name.to_owned(),
+        let settings = HostSettings {
             transport: Transport::Local,
             user: "root".into(),
             port: 22,
@@ -159,7 +157,8 @@ mod tests {
             filesystems: Filesystems::Local,
             exclude: Vec::new(),
             hooks: true,
-        }
+        };
+        Host { name: name.parse().unwrap(), address: name.to_owned(), settings }
     }
 
     fn hosts(count: usize) -> Vec<Host> {

@@ -122,13 +122,10 @@ pub enum Filesystems {
     Root,
 }
 
-/// One machine to back up, with every setting resolved.
+/// The settings that every host has: `[host_defaults]`, and what `[hosts.NAME]`
+/// replaces of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Host {
-    /// Its name in the inventory.
-    pub name: HostName,
-    /// What ssh connects to: a name or an IP address, without a user or port.
-    pub address: String,
+pub struct HostSettings {
     /// How it is reached.
     pub transport: Transport,
     /// The user to log in as.
@@ -141,10 +138,21 @@ pub struct Host {
     pub source: String,
     /// Which filesystems below the source are copied.
     pub filesystems: Filesystems,
-    /// Its own exclude patterns, from the configuration.
+    /// rsync patterns, after the standard ones.
     pub exclude: Vec<String>,
     /// Whether its hooks are run.
     pub hooks: bool,
+}
+
+/// One machine to back up, with every setting resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// Its name in the inventory.
+    pub name: HostName,
+    /// What ssh connects to: a name or an IP address, without a user or port.
+    pub address: String,
+    /// Its settings.
+    pub settings: HostSettings,
 }
 
 #[cfg(test)]

@@ -54,12 +54,12 @@ impl Remote {
     /// connection. `dir` is a directory for its control socket, which is
     /// removed with it.
     pub async fn connect(host: &Host, settings: &settings::Ssh, dir: PathBuf) -> Result<Self, RemoteError> {
-        let connection = match host.transport {
+        let connection = match host.settings.transport {
             Transport::Ssh => Some(ssh::Connection::open(host, settings, dir).await?),
             Transport::Local => None,
         };
         // This machine's rsync runs as whoever runs us; so does the rest.
-        let sudo = host.sudo && connection.is_some();
+        let sudo = host.settings.sudo && connection.is_some();
         Ok(Remote { connection, sudo })
     }
 

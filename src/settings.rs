@@ -3,7 +3,7 @@
 //! Pure data, so that every edge may read its part of it; [`crate::config`]
 //! makes it from TOML.
 
-use crate::host::{Filesystems, HostName, Transport};
+use crate::host::{Filesystems, HostName, HostSettings, Transport};
 use chrono_tz::Tz;
 use secrecy::SecretString;
 use std::collections::BTreeMap;
@@ -80,27 +80,6 @@ pub enum AddressFrom {
     Name,
     /// Its primary IP address.
     PrimaryIp,
-}
-
-/// `[host_defaults]`: the settings that every host has.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostSettings {
-    /// How it is reached.
-    pub transport: Transport,
-    /// The user to log in as.
-    pub user: String,
-    /// Its sshd's TCP port.
-    pub port: u16,
-    /// Whether the far side's programs run through `sudo -n`.
-    pub sudo: bool,
-    /// The directory to copy, absolute.
-    pub source: String,
-    /// Which filesystems below the source are copied.
-    pub filesystems: Filesystems,
-    /// rsync patterns, after the standard ones.
-    pub exclude: Vec<String>,
-    /// Whether hooks are run.
-    pub hooks: bool,
 }
 
 /// `[hosts.NAME]`: what one host says of its own; `None` takes the default.

@@ -5,11 +5,10 @@
 
 mod support;
 
-use backup::host::{Filesystems, Transport};
+use backup::host::{Filesystems, HostSettings, Transport};
 use backup::inventory::{self, Inventory, InventoryError};
 use backup::settings::{
-    AddressFrom, Excludes, Hooks, HostOverride, HostSettings, NetBox, Retention, Settings, Ssh, Store,
-    Transfer,
+    AddressFrom, Excludes, Hooks, HostOverride, NetBox, Retention, Settings, Ssh, Store, Transfer,
 };
 use chrono::{DateTime, Utc};
 use std::collections::{BTreeMap, BTreeSet};

@@ -26,7 +26,7 @@ impl<S: Store> Story<'_, S> {
     /// The filter rules of this host, in rsync's order: the first that matches
     /// decides.
     fn rules(&mut self, probe: &Probe) -> Result<Vec<Rule>, Outcome> {
-        let mounts = filter::select(&probe.mounts, &probe.real_source, self.host.filesystems);
+        let mounts = filter::select(&probe.mounts, &probe.real_source, self.host.settings.filesystems);
         for warning in &mounts.warnings {
             warn!("{warning}");
         }
@@ -43,7 +43,7 @@ impl<S: Store> Story<'_, S> {
             }
         }
         let mut configured = self.run.configured.clone();
-        for pattern in &self.host.exclude {
+        for pattern in &self.host.settings.exclude {
             match Rule::parse(pattern.as_bytes()) {
                 Ok(rule) => configured.push(rule),
                 Err(error) => warn!("the configured exclude `{}` is not used: {error}", printable(pattern)),
@@ -99,14 +99,14 @@ impl<S: Store> Story<'_, S> {
             let max_delete = self.max_delete(&workspace, survey).await;
             self.at(Step::Transfer);
             let job = Job {
-                source: self.host.source.clone(),
+                source: self.host.settings.source.clone(),
                 destination: workspace.destination.clone(),
                 link_dest: workspace.link_dest.clone(),
                 rules: rules_file.clone(),
                 rsh: remote.rsh(),
                 rsync_path: remote.rsync_path(),
                 max_delete,
-                one_file_system: self.host.filesystems == Filesystems::Root,
+                one_file_system: self.host.settings.filesystems == Filesystems::Root,
                 compress: settings.compress,
                 bandwidth_limit: settings.bandwidth_limit.clone(),
                 lock: lock.share().map_err(|error| failed(Stage::Lock, error))?,

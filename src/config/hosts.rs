@@ -2,8 +2,8 @@
 
 use super::section::Section;
 use super::values::{self, ADDRESS, PATH_ON_HOST, PATTERN, USER};
-use crate::host::{Filesystems, HostName, Transport};
-use crate::settings::{HostOverride, HostSettings};
+use crate::host::{Filesystems, HostName, HostSettings, Transport};
+use crate::settings::HostOverride;
 use std::collections::BTreeMap;
 
 /// What both kinds of sections can say of a host.

@@ -3,7 +3,7 @@
 
 use super::Fault;
 use super::netbox::Listed;
-use crate::host::{Host, HostName, Transport};
+use crate::host::{Host, HostName, HostSettings, Transport};
 use crate::settings::{AddressFrom, HostOverride, Settings};
 use crate::text::printable;
 use std::collections::{BTreeMap, BTreeSet};
@@ -130,9 +130,7 @@ fn by_name(settings: &Settings, name: &HostName) -> String {
 
 fn host(settings: &Settings, name: HostName, own: Option<&HostOverride>, address: String) -> Host {
     let defaults = &settings.host_defaults;
-    Host {
-        name,
-        address,
+    let settings = HostSettings {
         transport: own.and_then(|own| own.transport).unwrap_or(defaults.transport),
         user: own.and_then(|own| own.user.as_ref()).unwrap_or(&defaults.user).clone(),
         port: own.and_then(|own| own.port).unwrap_or(defaults.port),
@@ -141,5 +139,6 @@ fn host(settings: &Settings, name: HostName, own: Option<&HostOverride>, address
         filesystems: own.and_then(|own| own.filesystems).unwrap_or(defaults.filesystems),
         exclude: own.and_then(|own| own.exclude.as_ref()).unwrap_or(&defaults.exclude).clone(),
         hooks: own.and_then(|own| own.hooks).unwrap_or(defaults.hooks),
-    }
+    };
+    Host { name, address, settings }
 }

@@ -4,10 +4,8 @@
 use super::netbox::Kind;
 use super::resolve::{Resolved, resolve};
 use super::*;
-use crate::host::{Filesystems, Transport};
-use crate::settings::{
-    AddressFrom, Excludes, Hooks, HostOverride, HostSettings, Retention, Ssh, Store, Transfer,
-};
+use crate::host::{Filesystems, HostSettings, Transport};
+use crate::settings::{AddressFrom, Excludes, Hooks, HostOverride, Retention, Ssh, Store, Transfer};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -188,17 +186,17 @@ fn a_host_s_own_settings_win_and_the_defaults_fill_in() {
     let resolved = resolve(&settings, vms(&["VPN", "db"]));
     let [db, fixed, vpn] = resolved.hosts.as_slice() else { panic!("{resolved:?}") };
     assert_eq!(
-        (db.address.as_str(), db.user.as_str(), db.port, db.sudo),
+        (db.address.as_str(), db.settings.user.as_str(), db.settings.port, db.settings.sudo),
         ("db.example.org", "root", 22, false)
     );
     assert_eq!(vpn.name.spelled(), "VPN", "NetBox's spelling wins");
     assert_eq!(
-        (vpn.address.as_str(), vpn.user.as_str(), vpn.port, vpn.sudo),
+        (vpn.address.as_str(), vpn.settings.user.as_str(), vpn.settings.port, vpn.settings.sudo),
         ("10.0.0.7", "backup", 2222, true)
     );
-    assert!(vpn.exclude.is_empty() && vpn.hooks && db.exclude == ["/tmp/"]);
+    assert!(vpn.settings.exclude.is_empty() && vpn.settings.hooks && db.settings.exclude == ["/tmp/"]);
     assert_eq!((fixed.name.spelled(), fixed.address.as_str()), ("Static", "Static.example.org"));
-    assert_eq!(fixed.source, "/srv");
+    assert_eq!(fixed.settings.source, "/srv");
     assert_eq!(resolved.unused, ["typo"]);
 }
 
@@ -215,9 +213,12 @@ fn force_needs_no_inventory() {
     let vpn = HostOverride { address: Some("10.0.0.7".to_owned()), port: Some(2222), ..own("VPN", false) };
     let settings = settings(Some(netbox(AddressFrom::PrimaryIp, "example.org")), &[vpn]);
     let host = forced(&settings, "vpn".parse().unwrap());
-    assert_eq!((host.name.spelled(), host.address.as_str(), host.port), ("VPN", "10.0.0.7", 2222));
+    assert_eq!((host.name.spelled(), host.address.as_str(), host.settings.port), ("VPN", "10.0.0.7", 2222));
     let host = forced(&settings, "new".parse().unwrap());
-    assert_eq!((host.name.spelled(), host.address.as_str(), host.port), ("new", "new.example.org", 22));
+    assert_eq!(
+        (host.name.spelled(), host.address.as_str(), host.settings.port),
+        ("new", "new.example.org", 22)
+    );
 }
 
 fn saved(names: &[&str]) -> Option<Saved> {

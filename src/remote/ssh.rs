@@ -54,8 +54,8 @@ impl Connection {
         let mut builder = SessionBuilder::default();
         builder
             .known_hosts_check(KnownHosts::Strict)
-            .user(host.user.clone())
-            .port(host.port)
+            .user(host.settings.user.clone())
+            .port(host.settings.port)
             .connect_timeout(settings.connect_timeout)
             .server_alive_interval(ALIVE_INTERVAL)
             .control_persist(ControlPersist::IdleFor(PERSIST))
@@ -76,7 +76,10 @@ impl Connection {
             Err(_) => {
                 return Err(RemoteError::Connect {
                     why: format!("`{}` accepted the connection and then said nothing", host.address),
-                    hint: Some(format!("try `ssh -v -p {} {}@{}`", host.port, host.user, host.address)),
+                    hint: Some(format!(
+                        "try `ssh -v -p {} {}@{}`",
+                        host.settings.port, host.settings.user, host.address
+                    )),
                 });
             }
         };
@@ -118,10 +121,14 @@ fn explain(host: &Host, settings: &settings::Ssh, error: &openssh::Error) -> Rem
         Some(source) => source.to_string(),
         None => error.to_string(),
     };
-    let (address, user) = (&host.address, &host.user);
+    let (address, user) = (&host.address, &host.settings.user);
     let file = settings.known_hosts_file.as_deref().unwrap_or(Path::new("/root/.ssh/known_hosts")).display();
-    let port = if host.port == 22 { String::new() } else { format!("-p {} ", host.port) };
-    let entry = if host.port == 22 { address.clone() } else { format!("[{address}]:{}", host.port) };
+    let port = if host.settings.port == 22 { String::new() } else { format!("-p {} ", host.settings.port) };
+    let entry = if host.settings.port == 22 {
+        address.clone()
+    } else {
+        format!("[{address}]:{}", host.settings.port)
+    };
     let (why, hint) = if said.contains("REMOTE HOST IDENTIFICATION HAS CHANGED") {
         (
             format!("the host key of `{address}` is not the one in `{file}`"),
@@ -142,7 +149,7 @@ fn explain(host: &Host, settings: &settings::Ssh, error: &openssh::Error) -> Rem
         )
     } else if said.contains("Connection refused") {
         (
-            format!("`{address}` refuses connections to port {}", host.port),
+            format!("`{address}` refuses connections to port {}", host.settings.port),
             Some("is sshd running there?".to_owned()),
         )
     } else if said.contains("Connection timed out")
