@@ -249,7 +249,7 @@ fn the_standard_rules_leave_the_directories_that_programs_expect() {
         "var/cache/apt/archives/lock",
         "var/cache/apt/archives/partial/x.deb",
         "var/cache/apt/pkgcache.bin",
-        "var/lib/apt/lists/deb.debian.org_debian_dists_trixie_InRelease",
+        "var/lib/apt/lists/deb.example.org_debian_dists_trixie_InRelease",
         "var/lib/apt/lists/lock",
         "home/me/.cache/x/y",
         "home/me/.config/x",
