@@ -194,16 +194,16 @@ impl<S: Store> Story<'_, S> {
     async fn prepare(&self, survey: &Survey) -> Result<Workspace, Outcome> {
         self.stop_if_told()?;
         let prepared = self.in_time(self.run.store.prepare(&self.host.name, survey)).await;
-        prepared.and_then(|prepared| prepared).map_err(|error| failed(Stage::Store, error))
+        prepared.map_err(|error| failed(Stage::Store, error))
     }
 
     /// Gives the store's work an end: a disk that does not answer must not
     /// hold the host, and with it the run, for ever.
-    async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, StoreError> {
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         let until = self.deadline.max(Instant::now() + LAST_STORE_WORK);
-        tokio::time::timeout_at(until, work).await.map_err(|_| {
-            StoreError::new("the store was not done when the host's `deadline` had passed")
-                .hint("does its disk hang, or is it too slow for so many files?")
+        tokio::time::timeout_at(until, work).await.unwrap_or_else(|_| {
+            Err(StoreError::new("the store was not done when the host's `deadline` had passed")
+                .hint("does its disk hang, or is it too slow for so many files?"))
         })
     }
 

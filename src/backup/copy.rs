@@ -73,7 +73,10 @@ impl<S: Store> Story<'_, S> {
         let facts = newest_good(survey.of(&self.host.name)).and_then(Snapshot::facts);
         let baseline = match facts.and_then(|facts| facts.files) {
             Some(files) => Some(files),
-            None => Some(self.in_time(count_entries(workspace.destination.clone())).await.unwrap_or(0)),
+            None => {
+                let counted = async { Ok(count_entries(workspace.destination.clone()).await) };
+                Some(self.in_time(counted).await.unwrap_or(0))
+            }
         };
         self.guard().delete_budget(baseline)
     }
@@ -129,7 +132,7 @@ impl<S: Store> Story<'_, S> {
                 }
                 TransferError::StoreFull(_) => {
                     // What was copied would leave no room for the other hosts.
-                    if let Err(refusal) = self.run.store.give_up(&self.host.name).await {
+                    if let Err(refusal) = self.in_time(self.run.store.give_up(&self.host.name)).await {
                         warn!("{refusal}");
                     }
                     return Err(failed(Stage::Transfer, error));

@@ -40,7 +40,7 @@ impl<S: Store> Story<'_, S> {
             machine: probe.machine.clone(),
         };
         let committed = self.in_time(self.run.store.commit(&self.host.name, name, &facts)).await;
-        committed.and_then(|committed| committed).map_err(|error| failed(Stage::Snapshot, error))?;
+        committed.map_err(|error| failed(Stage::Snapshot, error))?;
         info!(
             "{name} is {verdict}: {} files, {}, {} changed",
             statistics.files,
@@ -136,7 +136,7 @@ impl<S: Store> Story<'_, S> {
                 return;
             }
         };
-        match removal.and_then(|removal| removal) {
+        match removal {
             Ok(removal) => {
                 self.removed = removal.removed.len();
                 for name in &removal.removed {
