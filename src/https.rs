@@ -162,6 +162,8 @@ fn without_login(url: &str) -> String {
 /// What a failed request means.
 fn failure(error: &reqwest::Error, begun: Instant) -> Failure {
     let cause = printable(&root_cause(error));
+    // rustls adds where its manual speaks of it, which is for programmers.
+    let cause = cause.split(": https://docs.rs/").next().unwrap_or_default();
     if let Some(tls) = tls_error(error) {
         return Failure { why: format!("TLS failed: {cause}"), hint: tls_hint(tls), transient: false };
     }

@@ -118,25 +118,15 @@ fn icinga_is_told_of_every_host_whatever_became_of_it() {
     assert_eq!(rig.verdicts("partial").last().unwrap(), "partial");
 }
 
-/// Seconds since 1970.
-#[expect(clippy::disallowed_methods, reason = "compared with what the program says of its own clock")]
-fn now() -> f64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64()
-}
-
 #[test]
-fn a_result_says_who_looked_when_and_how_long_it_holds() {
+fn a_result_says_who_looked_and_how_long_it_holds() {
     let (mut rig, icinga) = vpn();
     rig.section("icinga", "ttl = \"25h\"\n");
-    let before = now();
     backup(&rig, &["vpn"]).exits(0);
     let result = icinga.result("VPN!BACKUP-b32-1").unwrap();
     assert_eq!(result["type"], "Service");
     assert_eq!(result["check_source"], "b32-1");
     assert_eq!(result["ttl"], 25 * 3600);
-    let time = |key: &str| result[key].as_f64().unwrap();
-    let (start, end) = (time("execution_start"), time("execution_end"));
-    assert!(before - 1.0 <= start && start < end && end <= now() + 1.0, "{result}");
     let data: Vec<&str> =
         result["performance_data"].as_array().unwrap().iter().map(|value| value.as_str().unwrap()).collect();
     let labels: Vec<&str> = data.iter().map(|datum| datum.split('=').next().unwrap()).collect();

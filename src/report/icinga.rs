@@ -12,7 +12,6 @@ use crate::https::{self, ClientError};
 use crate::outcome::{HostReport, Outcome};
 use crate::settings;
 use crate::text::{printable, printable_bytes, shortened};
-use chrono::{DateTime, Utc};
 use reqwest::Client;
 use reqwest::header::ACCEPT;
 use secrecy::{ExposeSecret, SecretString};
@@ -36,6 +35,9 @@ const LONGEST_DETAIL: usize = 500;
 const LONGEST_OUTPUT: usize = 8 * 1024;
 /// How much of what Icinga says is passed on, in characters.
 const LONGEST_QUOTE: usize = 200;
+
+/// What Icinga says of an object that is not there, or not for this API user.
+const NO_OBJECTS: &str = "No objects found.";
 
 /// A result that Icinga did not take. The text does not name the host, so that
 /// it is the same for all hosts that fare alike.
@@ -134,8 +136,10 @@ impl Icinga {
                 verdict(answer.status.as_u16(), &answer.body, &object(host, &self.check.service), &self.check)
             }
             Err(failure) => {
-                let hint =
-                    failure.hint.unwrap_or("is Icinga 2 running there, and may this machine reach it?");
+                let hint = failure.hint.unwrap_or(match self.endpoint.scheme() {
+                    "http" => "Icinga 2 itself speaks https alone: is `icinga.url` right?",
+                    _ => "is Icinga 2 running there, and may this machine reach it?",
+                });
                 let why = format!("`{}`: {} ({hint})", https::shown(&self.endpoint), failure.why);
                 Err(if failure.transient { ReportError::Unavailable(why) } else { ReportError::Refused(why) })
             }
@@ -149,6 +153,13 @@ fn object(host: &str, service: &str) -> String {
 }
 
 /// What is sent for a host.
+///
+/// Not when its run began and ended: Icinga drops a result that began before
+/// the one that it has (`Checkable::ProcessCheckResult`), and up to 2.13 it
+/// answers 200 all the same. A run may begin hours before Icinga itself calls
+/// its host stale, or before another run finds the host busy and says so; a
+/// clock may be wrong. Without the times Icinga dates a result by its arrival,
+/// and the newest one counts. How long the run took is in the figures.
 fn check_result(report: &HostReport, check: &Check) -> Result<Value, ReportError> {
     if report.host.is_empty() || report.host.contains(|c: char| c == '!' || c.is_control()) {
         return Err(ReportError::UnfitName);
@@ -160,15 +171,8 @@ fn check_result(report: &HostReport, check: &Check) -> Result<Value, ReportError
         "plugin_output": plugin_output(report),
         "performance_data": performance_data(report),
         "check_source": check.server,
-        "execution_start": timestamp(report.started),
-        "execution_end": timestamp(report.finished),
         "ttl": check.ttl.as_secs(),
     }))
-}
-
-/// Seconds since 1970, to the millisecond.
-fn timestamp(time: DateTime<Utc>) -> f64 {
-    time.timestamp_millis() as f64 / 1000.0
 }
 
 /// One line that says it, and the details below; bounded, since the output of
@@ -237,10 +241,13 @@ fn verdict(http: u16, body: &[u8], object: &str, check: &Check) -> Result<(), Re
         let said = said.trim().replace(object, &format!("HOST!{}", check.service));
         shortened(&printable(&said), LONGEST_QUOTE)
     };
+    // Of a service that the permission's filter leaves out Icinga says the same
+    // as of one that is not there; of a missing permission too, up to 2.14.8,
+    // 2.15.3 and 2.16.1.
     let no_such_service = || {
         format!(
             "it knows no service `{}` on a host of exactly that name ({http}): create the service there, with passive checks; \
-             versions before 2.16.2 answer the same to an API user without the permission `actions/process-check-result`",
+             if it is there, its `ApiUser` lacks the permission `actions/process-check-result`, or has it with a `filter` that leaves this service out",
             check.service,
         )
     };
@@ -272,7 +279,11 @@ fn verdict(http: u16, body: &[u8], object: &str, check: &Check) -> Result<(), Re
             "its API user may not do this (403): give that `ApiUser` the permission `actions/process-check-result`"
                 .to_owned(),
         ),
-        (404, None) if is_json => refused(no_such_service()),
+        (404, None) if status.as_deref() == Some(NO_OBJECTS) => refused(no_such_service()),
+        (404, None) if is_json => refused(format!(
+            "it answered 404: {}; is `icinga.url` the root of Icinga 2's API, as in `https://icinga.example.org:5665/`?",
+            quote(&status.unwrap_or_default())
+        )),
         (500..=599, None) => Err(ReportError::Unavailable(format!(
             "it answered {http}: {}",
             quote(&status.unwrap_or_else(|| printable_bytes(body)))
@@ -292,7 +303,7 @@ mod tests {
     use super::*;
     use crate::outcome::{Figures, Note, Severity, Stage};
     use crate::snapshot::{SnapshotName, Verdict};
-    use chrono::{TimeDelta, TimeZone};
+    use chrono::{TimeDelta, TimeZone, Utc};
 
     fn check() -> Check {
         Check { server: "b32-1".into(), service: "BACKUP-b32-1".into(), ttl: Duration::from_secs(36 * 3600) }
@@ -329,8 +340,6 @@ mod tests {
                     "duration=12.2s;;;0", "bytes=4096B;;;0", "files=10;;;0", "received=100B;;;0", "snapshots=7;;;0",
                 ],
                 "check_source": "b32-1",
-                "execution_start": 1_795_140_005.5,
-                "execution_end": 1_795_140_017.7,
                 "ttl": 129_600,
             })
         );
@@ -341,12 +350,11 @@ mod tests {
         let recorded: Value =
             serde_json::from_str(include_str!("../../tests/recorded/icinga/accepted-by-name.json")).unwrap();
         let sent = check_result(&good(), &check()).unwrap();
-        let kinds = |value: &Value| {
-            let members = value.as_object().unwrap().iter();
-            let kind = |value: &Value| (value.is_string(), value.is_array(), value.is_number());
-            members.map(|(key, value)| (key.clone(), kind(value))).collect::<Vec<_>>()
-        };
-        assert_eq!(kinds(&sent), kinds(&recorded["request"]));
+        let kind = |value: &Value| (value.is_string(), value.is_array(), value.is_number());
+        for (member, value) in sent.as_object().unwrap() {
+            assert_eq!(kind(value), kind(&recorded["request"][member]), "{member}");
+        }
+        assert!(sent.get("execution_start").is_none(), "Icinga would drop what began before its last check");
     }
 
     #[test]
@@ -468,6 +476,17 @@ mod tests {
     }
 
     #[test]
+    fn a_url_with_a_path_too_many_is_not_taken_for_a_missing_service() {
+        let body = r#"{"error":404,"status":"The requested path 'v1/v1/actions/process-check-result' could not be found or the request method is not valid for this path."}"#;
+        let said = judged(404, body).unwrap_err().to_string();
+        assert!(
+            said.contains("The requested path 'v1/v1/actions") && said.contains("`icinga.url`"),
+            "{said}"
+        );
+        assert!(!said.contains("no service"), "{said}");
+    }
+
+    #[test]
     fn only_the_servers_own_trouble_is_worth_another_try() {
         for (http, body, again, why) in [
             (503, "<html>\u{1b}[2J</html>", true, "a proxy whose Icinga restarts"),
@@ -492,6 +511,7 @@ mod tests {
                 false,
                 "late",
             ),
+            (404, r#"{"error":404,"status":"No objects found."}"#, false, "no such service"),
             (404, "<html>no such page</html>", false, "not Icinga"),
         ] {
             let judged = judged(http, body);

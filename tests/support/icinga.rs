@@ -13,7 +13,7 @@ use super::tls::{Authority, TlsListener};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Response};
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, VecDeque};
@@ -38,9 +38,14 @@ pub enum Fault {
     None,
     /// Requests get 503 and an HTML page, as a proxy before Icinga sends it.
     Unavailable,
-    /// The API user lacks the permission; from 2.16.2 on Icinga says so.
+    /// The API user lacks the permission; from 2.14.9, 2.15.4 and 2.16.2 on
+    /// Icinga says so.
     NoPermission,
-    /// 500 with empty results.
+    /// The same in older versions.
+    NoPermissionUnsaid,
+    /// The filter of the API user's permission leaves the service out.
+    FilteredOut,
+    /// 500 with empty results, as to a filter without a match.
     EmptyResults,
     /// 200, and the result is dropped: the host's parent is unreachable.
     Ignoring,
@@ -170,7 +175,13 @@ impl Shared {
     }
 }
 
-async fn answer(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+async fn answer(
+    State(shared): State<Arc<Shared>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let fault = {
         let mut inner = shared.lock();
         inner.requests += 1;
@@ -192,9 +203,12 @@ async fn answer(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap,
     if headers.get(header::AUTHORIZATION).is_none_or(|sent| sent != AUTHORIZATION) {
         return recorded(include_str!("../recorded/icinga/bad-password.json"));
     }
-    if uri.path() != "/v1/actions/process-check-result" {
-        let body = json!({"error": 404, "status": format!("The requested path '{}' could not be found or the request method is not valid for this path.", uri.path())});
-        return json_answer(404, &body);
+    let path = uri.path().trim_start_matches('/');
+    if path != "v1/actions/process-check-result" || method != Method::POST {
+        let status = format!(
+            "The requested path '{path}' could not be found or the request method is not valid for this path."
+        );
+        return json_answer(404, &json!({"error": 404, "status": status}));
     }
     if fault == Fault::NoPermission {
         let body = json!({"error": 403, "status": "Missing permission: actions/process-check-result"});
@@ -204,11 +218,13 @@ async fn answer(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap,
         return recorded(include_str!("../recorded/icinga/no-such-host.json"));
     }
     let Ok(result) = serde_json::from_slice::<Value>(&body) else {
-        return json_answer(400, &json!({"error": 400, "status": "Invalid request body"}));
+        let status = "Invalid request body: Error: it is no JSON\n";
+        return json_answer(400, &json!({"error": 400, "status": status}));
     };
     let service = result["service"].as_str().unwrap_or_default().to_owned();
     let mut inner = shared.lock();
-    if result["type"] != "Service" || !inner.services.contains(&service) {
+    let hidden = matches!(fault, Fault::NoPermissionUnsaid | Fault::FilteredOut);
+    if hidden || !inner.services.contains(&service) {
         return recorded(include_str!("../recorded/icinga/no-such-service-by-name.json"));
     }
     let (code, status) = match fault {
