@@ -1,7 +1,9 @@
 //! Who hears how each host fared, beside the log.
 //!
 //! A [`Reporter`] tells Icinga of hosts as they finish, a few at a time and
-//! apart from the run itself: a slow Icinga holds no host up. [`metrics`]
+//! apart from the run itself: a slow Icinga holds no host up. What could not be
+//! delivered is tried once more at the run's end, which mostly outlasts a
+//! restart of Icinga. [`metrics`]
 //! writes the textfile for Prometheus, [`summary`] the table that ends a run.
 //! Whether an undelivered report matters is the caller's business.
 
@@ -11,7 +13,7 @@ pub mod summary;
 
 use crate::outcome::HostReport;
 use crate::text::{printable, shortened};
-use icinga::Icinga;
+use icinga::{Icinga, ReportError};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,8 +38,8 @@ pub struct Reporter {
 /// What was handed in, in order, and the tasks that deliver it.
 #[derive(Debug, Default)]
 struct Deliveries {
-    hosts: Vec<String>,
-    tasks: JoinSet<(usize, Result<(), icinga::ReportError>)>,
+    reports: Vec<Arc<HostReport>>,
+    tasks: JoinSet<(usize, Result<(), ReportError>)>,
 }
 
 impl Reporter {
@@ -56,8 +58,9 @@ impl Reporter {
         let Some(icinga) = self.icinga.clone() else { return };
         let gate = self.gate.clone();
         let mut deliveries = self.deliveries();
-        let index = deliveries.hosts.len();
-        deliveries.hosts.push(report.host.clone());
+        let index = deliveries.reports.len();
+        let report = Arc::new(report);
+        deliveries.reports.push(report.clone());
         deliveries.tasks.spawn(async move {
             // Nobody closes the gate: the permit always comes.
             let _permit = gate.acquire().await;
@@ -69,8 +72,8 @@ impl Reporter {
     /// Returns one line for each reason for which hosts went unreported,
     /// fit to be shown; none if all were told of.
     pub async fn finish(self, enough: impl Future<Output = ()>) -> Vec<String> {
-        let Deliveries { hosts, mut tasks } = std::mem::take(&mut *self.deliveries());
-        let mut fates: Vec<Option<Result<(), icinga::ReportError>>> = vec![None; hosts.len()];
+        let Deliveries { reports, mut tasks } = std::mem::take(&mut *self.deliveries());
+        let mut fates: Vec<Option<Result<(), ReportError>>> = vec![None; reports.len()];
         // Past that, and after a panic, what has no fate is undelivered.
         let deliver = async {
             while let Some(done) = tasks.join_next().await {
@@ -78,20 +81,40 @@ impl Reporter {
                     fates[index] = Some(fate);
                 }
             }
+            if let Some(icinga) = &self.icinga {
+                catch_up(icinga, &reports, &mut fates).await;
+            }
         };
         tokio::select! {
             () = deliver => {}
             () = enough => {}
         }
-        problems(hosts.iter().zip(fates).filter_map(|(host, fate)| match fate {
+        problems(reports.iter().zip(fates).filter_map(|(report, fate)| match fate {
             Some(Ok(())) => None,
-            Some(Err(error)) => Some((host.as_str(), error.to_string())),
-            None => Some((host.as_str(), "the run ended before the result was delivered".to_owned())),
+            Some(Err(error)) => Some((report.host.as_str(), error.to_string())),
+            None => Some((report.host.as_str(), "the run ended before the result was delivered".to_owned())),
         }))
     }
 
     fn deliveries(&self) -> MutexGuard<'_, Deliveries> {
         self.deliveries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Delivers what Icinga was not there for, until it is away again.
+async fn catch_up(
+    icinga: &Icinga,
+    reports: &[Arc<HostReport>],
+    fates: &mut [Option<Result<(), ReportError>>],
+) {
+    for (report, fate) in reports.iter().zip(fates) {
+        if matches!(fate, Some(Err(ReportError::Unavailable(_)))) {
+            let late = icinga.send_late(report).await;
+            if matches!(late, Err(ReportError::Unavailable(_))) {
+                break;
+            }
+            *fate = Some(late);
+        }
     }
 }
 

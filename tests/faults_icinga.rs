@@ -219,7 +219,8 @@ fn an_icinga_that_is_down_is_one_warning_for_all_hosts() {
     }
 }
 
-/// Its three tries of ten seconds are what a run waits for at the end.
+/// Its three tries of ten seconds, and a last one, are what a run waits for at
+/// the end.
 #[test]
 fn an_icinga_that_hangs_delays_a_run_and_does_not_hold_it() {
     let (mut rig, icinga) = vpn();

@@ -149,6 +149,33 @@ async fn an_icinga_that_is_down_gets_one_try_a_host_until_it_is_back() {
 }
 
 #[tokio::test]
+async fn what_icinga_was_away_for_is_sent_once_more_in_the_end_with_its_time() {
+    let stand_in = StandIn::start(&["vpn!BACKUP-b32-1", "web!BACKUP-b32-1"]);
+    let reporter = Reporter::start(Some(icinga(&stand_in)));
+    // Three tries of each host.
+    stand_in.next_faults(&[Fault::Unavailable; 6]);
+    reporter.submit(report("vpn"));
+    reporter.submit(report("web"));
+    let problems = reporter.finish(tokio::time::sleep(GRACE)).await;
+    assert!(problems.is_empty(), "{problems:?}");
+    assert_eq!((stand_in.requests(), stand_in.results().len()), (8, 2));
+    for result in stand_in.results() {
+        assert_eq!(result["execution_start"], 1_795_140_008.5, "when the host was done");
+        assert_eq!(result["execution_end"], 1_795_140_008.5);
+    }
+}
+
+#[tokio::test]
+async fn a_late_result_gives_way_to_a_newer_one() {
+    let stand_in = knows_vpn();
+    stand_in.set_fault(Fault::Newer);
+    let icinga = icinga(&stand_in);
+    icinga.send_late(&report("vpn")).await.unwrap();
+    let error = icinga.send(&report("vpn")).await.unwrap_err();
+    assert!(error.to_string().contains("did not take the result (409): Newer check result"), "{error}");
+}
+
+#[tokio::test]
 async fn a_whole_fleet_is_told_and_each_problem_once() {
     let names: Vec<String> = (0..40).map(|n| format!("web{n:02}")).collect();
     let services: Vec<String> = names.iter().map(|name| format!("{name}!BACKUP-b32-1")).collect();

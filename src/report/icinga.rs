@@ -12,6 +12,7 @@ use crate::https::{self, ClientError};
 use crate::outcome::{HostReport, Outcome};
 use crate::settings;
 use crate::text::{printable, printable_bytes, shortened};
+use chrono::{DateTime, Utc};
 use reqwest::Client;
 use reqwest::header::ACCEPT;
 use secrecy::{ExposeSecret, SecretString};
@@ -52,6 +53,9 @@ pub enum ReportError {
     /// It could not be asked, or had trouble of its own; worth another try.
     #[error("{0}")]
     Unavailable(String),
+    /// It has a result that is newer.
+    #[error("{0}")]
+    Outdated(String),
     /// It said no, or cannot be trusted to be it; another try would not help.
     #[error("{0}")]
     Refused(String),
@@ -107,9 +111,26 @@ impl Icinga {
     /// Tells of one host. Three tries at most, a few seconds apart.
     pub async fn send(&self, report: &HostReport) -> Result<(), ReportError> {
         let result = check_result(report, &self.check)?;
+        self.deliver(&report.host, &result).await
+    }
+
+    /// [`Icinga::send`] some time after the host was done. A later run may have
+    /// told of it meanwhile: then that result stays, and this one is done with.
+    pub async fn send_late(&self, report: &HostReport) -> Result<(), ReportError> {
+        let mut result = check_result(report, &self.check)?;
+        for time in ["execution_start", "execution_end"] {
+            result[time] = json!(timestamp(report.finished));
+        }
+        match self.deliver(&report.host, &result).await {
+            Err(ReportError::Outdated(_)) => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    async fn deliver(&self, host: &str, result: &Value) -> Result<(), ReportError> {
         let mut pauses = PAUSES.iter();
         loop {
-            let outcome = self.try_once(&report.host, &result).await;
+            let outcome = self.try_once(host, result).await;
             if !matches!(outcome, Err(ReportError::Unavailable(_))) {
                 self.down.store(false, Ordering::Relaxed);
                 return outcome;
@@ -173,6 +194,11 @@ fn check_result(report: &HostReport, check: &Check) -> Result<Value, ReportError
         "check_source": check.server,
         "ttl": check.ttl.as_secs(),
     }))
+}
+
+/// Seconds since 1970, to the millisecond.
+fn timestamp(time: DateTime<Utc>) -> f64 {
+    time.timestamp_millis() as f64 / 1000.0
 }
 
 /// One line that says it, and the details below; bounded, since the output of
@@ -266,7 +292,12 @@ fn verdict(http: u16, body: &[u8], object: &str, check: &Check) -> Result<(), Re
                     quote(&entry.status)
                 ))),
                 Some(entry) => {
-                    refused(format!("it did not take the result ({}): {}", entry.code, quote(&entry.status)))
+                    let why = format!("it did not take the result ({}): {}", entry.code, quote(&entry.status));
+                    Err(if entry.code == 409.0 {
+                        ReportError::Outdated(why)
+                    } else {
+                        ReportError::Refused(why)
+                    })
                 }
                 None => match entries().find(|entry| entry.status.starts_with("Ignoring")) {
                     Some(entry) => refused(format!("it dropped the result: {}", quote(&entry.status))),
@@ -303,7 +334,7 @@ mod tests {
     use super::*;
     use crate::outcome::{Figures, Note, Severity, Stage};
     use crate::snapshot::{SnapshotName, Verdict};
-    use chrono::{TimeDelta, TimeZone, Utc};
+    use chrono::{TimeDelta, TimeZone};
 
     fn check() -> Check {
         Check { server: "b32-1".into(), service: "BACKUP-b32-1".into(), ttl: Duration::from_secs(36 * 3600) }

@@ -51,6 +51,8 @@ pub enum Fault {
     Ignoring,
     /// The service takes no passive results.
     PassiveDisabled,
+    /// 409, from 2.14 on: there is a newer result.
+    Newer,
     /// Requests are never answered.
     Silence,
     /// 200 and a page for people.
@@ -232,6 +234,9 @@ async fn answer(
             (200, format!("Ignoring passive check result for unreachable object '{service}'."))
         }
         Fault::PassiveDisabled => (403, format!("Passive checks are disabled for object '{service}'.")),
+        Fault::Newer => {
+            (409, format!("Newer check result already present. Check result for '{service}' was discarded."))
+        }
         _ if !result["exit_status"].is_number() => {
             return recorded(include_str!("../recorded/icinga/missing-exit-status.json"));
         }
