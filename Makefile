@@ -33,7 +33,7 @@ build: ## Build the program, optimized
 # sudo, so that what is built stays the user's.
 .PHONY: test
 test: ## Run every test there is (as root, or with sudo)
-	scripts/need rsync openssh-server=sshd openssh-client=ssh util-linux=unshare mount procps=kill busybox
+	scripts/need rsync openssh-server=sshd openssh-client=ssh util-linux=unshare mount procps=kill busybox icinga2-bin=icinga2
 	if ((EUID != 0)); then \
 	    sudo true || { echo 'The tests need root: run this as root, or install sudo.' >&2; exit 1; }; \
 	    triple=$$(rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_); \

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 pub mod icinga;
+pub mod icinga_daemon;
 pub mod netbox;
 pub mod rig;
 pub mod syslog;
