@@ -26,7 +26,7 @@ impl StandIn {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("bin")).unwrap();
         for name in ["zfs", "zpool"] {
-            symlink(program(), dir.path().join("bin").join(name)).unwrap();
+            symlink(example("zfs_standin"), dir.path().join("bin").join(name)).unwrap();
         }
         StandIn { dir }
     }
@@ -96,16 +96,17 @@ impl StandIn {
     }
 }
 
-/// `cargo test` builds examples, and `cargo test --test …` does not.
-fn program() -> PathBuf {
+/// The program of an example. `cargo test` builds examples, and
+/// `cargo test --test …` does not.
+pub fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    let program = test.parent().and_then(Path::parent).unwrap().join("examples/zfs_standin");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/zfs_standin.rs");
+    let program = test.parent().and_then(Path::parent).unwrap().join("examples").join(name);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("examples/{name}.rs"));
     let built = program.metadata().and_then(|meta| meta.modified());
     let written = source.metadata().and_then(|meta| meta.modified());
     assert!(
         built.is_ok_and(|built| written.is_ok_and(|written| built >= written)),
-        "{} is missing or old: run `cargo build --example zfs_standin`",
+        "{} is missing or old: run `cargo build --example {name}`",
         program.display()
     );
     program
