@@ -181,14 +181,20 @@ fn pause(lost: u32) -> Duration {
 }
 
 /// Counts the entries of a tree. One that cannot be read counts as empty, so
-/// that nothing may be deleted in it.
+/// that nothing may be deleted in it. A dataset may show its snapshots in
+/// `.zfs` (`snapdir=visible`), every former state of the tree: they are not
+/// rsync's to delete, and to look at one mounts it.
 async fn count_entries(root: PathBuf) -> u64 {
     let count = move || {
+        let snapshots = root.join(".zfs");
         let mut directories = vec![root];
         let mut entries = 1;
         while let Some(directory) = directories.pop() {
             for entry in std::fs::read_dir(directory).ok()? {
                 let entry = entry.ok()?;
+                if entry.path() == snapshots {
+                    continue;
+                }
                 entries += 1;
                 if entry.file_type().ok()?.is_dir() {
                     directories.push(entry.path());
@@ -198,4 +204,30 @@ async fn count_entries(root: PathBuf) -> u64 {
         Some(entries)
     };
     tokio::task::spawn_blocking(count).await.ok().flatten().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[tokio::test]
+    async fn the_snapshots_that_a_dataset_shows_are_not_counted_as_its_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path| dir.path().join(path);
+        for folder in ["etc", "srv/.zfs", ".zfs/snapshot/backup-daily-2024-07-14/etc"] {
+            fs::create_dir_all(at(folder)).unwrap();
+        }
+        for file in ["etc/fstab", "srv/.zfs/file", ".zfs/snapshot/backup-daily-2024-07-14/etc/fstab"] {
+            fs::write(at(file), "").unwrap();
+        }
+        // The tree itself, etc, fstab, srv, and what only has that name.
+        assert_eq!(count_entries(dir.path().to_owned()).await, 6);
+    }
+
+    #[tokio::test]
+    async fn a_tree_that_cannot_be_read_counts_as_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(count_entries(dir.path().join("gone")).await, 0);
+    }
 }
