@@ -81,6 +81,8 @@ pub struct Transfer {
     pub complaints: Vec<String>,
     /// How many more there were.
     pub further_complaints: usize,
+    /// What helps, where our side's filesystem is not made for what it got.
+    pub advice: Option<&'static str>,
 }
 
 /// How a copy ended that is worth a snapshot.
@@ -308,6 +310,7 @@ fn judge(output: &Output, figures: &stats::Reader) -> Result<Transfer, TransferE
     }
     let vanished = |line: &&str| VANISHED.iter().any(|prefix| line.starts_with(prefix));
     let mut complaints = stderr.lines().filter(|line| line.starts_with("rsync: "));
+    let advice = stderr.lines().find_map(advice);
     Ok(Transfer {
         ending,
         statistics,
@@ -316,6 +319,7 @@ fn judge(output: &Output, figures: &stats::Reader) -> Result<Transfer, TransferE
         vanished: stderr.lines().filter(vanished).count(),
         complaints: complaints.by_ref().take(COMPLAINTS).map(printable).collect(),
         further_complaints: complaints.count(),
+        advice,
     })
 }
 
@@ -331,10 +335,28 @@ fn is_missing_rsync(line: &str) -> bool {
 /// be called what they like. An attribute that does not fit (ext4 has one block
 /// for all of a file's) is no full store, though the kernel says so.
 fn is_full_store(line: &str) -> bool {
-    let ours = ["rsync: [receiver] ", "rsync: [generator] ", "rsync: [Receiver] "];
-    let Some(what) = ours.iter().find_map(|prefix| line.strip_prefix(prefix)) else { return false };
+    let Some(what) = said_here(line) else { return false };
     !what.starts_with("rsync_xal_set: ")
         && (line.ends_with("No space left on device (28)") || line.ends_with("Disk quota exceeded (122)"))
+}
+
+/// What helps against a line of our side that its filesystem has no place for
+/// what a file has. ZFS on Linux keeps no ACLs unless told to.
+fn advice(line: &str) -> Option<&'static str> {
+    let what = said_here(line).filter(|_| line.ends_with("Operation not supported (95)"))?;
+    if what.starts_with("set_acl: ") {
+        Some("where the copies live, ACLs cannot be kept: for a dataset, `zfs set acltype=posixacl`")
+    } else if what.starts_with("rsync_xal_set: ") {
+        Some("where the copies live, extended attributes cannot be kept: for a dataset, `zfs set xattr=sa`")
+    } else {
+        None
+    }
+}
+
+/// What a line says that comes from our side, not from the sender.
+fn said_here(line: &str) -> Option<&str> {
+    let ours = ["rsync: [receiver] ", "rsync: [generator] ", "rsync: [Receiver] "];
+    ours.iter().find_map(|prefix| line.strip_prefix(prefix))
 }
 
 fn without_wildcards(path: &str) -> String {
@@ -530,10 +552,53 @@ mod tests {
         let both =
             "Deletions stopped due to --max-delete limit (7 skipped)\nrsync: [sender] send_files failed";
         assert!(exit(23, both).unwrap().stopped_deleting, "23 must not hide 25");
+        assert_eq!(exit(23, theirs).unwrap().advice, None);
         let noise =
             "protocol version mismatch -- is your shell clean?\nrsync error: protocol incompatibility";
         assert!(matches!(exit(2, noise), Err(TransferError::NoisyShell)));
         let killed = Output { exit: Exit::Signal(9), stdout: Vec::new(), stderr: Vec::new() };
         assert!(matches!(judge(&killed, &whole), Err(TransferError::Failed { .. })));
+    }
+
+    #[test]
+    fn a_filesystem_that_keeps_no_acls_or_attributes_is_named_with_what_mends_it() {
+        let mut whole = stats::Reader::default();
+        whole.take(stats::SAMPLE.as_bytes());
+        let unreadable = "rsync: [sender] send_files failed to open \"/x\": Permission denied (13)\n";
+        for (line, setting, why) in [
+            (
+                "rsync: [generator] set_acl: xacl_set(dd, ACL_TYPE_DEFAULT): Operation not supported (95)",
+                Some("acltype=posixacl"),
+                "rsync 3.5, a directory",
+            ),
+            (
+                "rsync: [receiver] set_acl: sys_acl_set_file(.a.RUX5TJ, ACL_TYPE_ACCESS): Operation not supported (95)",
+                Some("acltype=posixacl"),
+                "rsync 3.2, a file",
+            ),
+            (
+                "rsync: [receiver] rsync_xal_set: fsetxattr(\"/data/vpn/.x.0kynDY\",\"user.x\") failed: Operation not supported (95)",
+                Some("xattr=sa"),
+                "an extended attribute",
+            ),
+            (
+                "rsync: [receiver] set_acl: sys_acl_set_file(x, ACL_TYPE_ACCESS): Invalid argument (22)",
+                None,
+                "one odd ACL",
+            ),
+            (
+                "rsync: [sender] set_acl: Operation not supported (95)",
+                None,
+                "the host's filesystem is not ours to set",
+            ),
+        ] {
+            // Behind more complaints than are told.
+            let stderr = unreadable.repeat(COMPLAINTS + 1) + line;
+            let output = Output { exit: Exit::Code(23), stdout: Vec::new(), stderr: stderr.into() };
+            let transfer = judge(&output, &whole).unwrap();
+            assert_eq!(transfer.ending, Ending::Incomplete, "{why}");
+            let advised = transfer.advice.and_then(|advice| advice.split('`').nth(1));
+            assert_eq!(advised, setting.map(|setting| format!("zfs set {setting}")).as_deref(), "{why}");
+        }
     }
 }

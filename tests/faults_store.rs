@@ -411,3 +411,20 @@ fn a_clock_a_year_ahead_loses_no_history_and_is_told_once_it_is_right_again() {
     rig.backup(&["all"]).exits(0).says("Web: OK");
     assert_eq!(rig.snapshot("web", &latest(&rig, "web")), rig.newest("web"));
 }
+
+#[test]
+fn a_store_that_keeps_no_acls_says_what_makes_it_keep_them() {
+    let mut rig = Rig::new();
+    // As a dataset with ZFS's own defaults is in this, ramfs knows no ACLs.
+    let _store = Mount::of("ramfs", &rig.join("store"), "mode=0700");
+    let source = rig.host("Web");
+    rig.backup(&["all"]).exits(0);
+    rig.write(source.join("listed"), "text");
+    xattr(&source.join("listed"), "system.posix_acl_access", &some_acl());
+    rig.backup(&["all"])
+        .exits(1)
+        .says("Web: WARNING: partial copy: some files could not be copied: ")
+        .says("; where the copies live, ACLs cannot be kept: for a dataset, `zfs set acltype=posixacl`");
+    assert_eq!(rig.verdicts("web"), ["good", "partial"]);
+    assert_eq!(fs::read_to_string(rig.newest("web").join("listed")).unwrap(), "text");
+}

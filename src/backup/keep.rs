@@ -87,7 +87,8 @@ impl<S: Store> Story<'_, S> {
                     1 => " (and 1 more complaint)".to_owned(),
                     count => format!(" (and {count} more complaints)"),
                 };
-                (Verdict::Partial, format!("some files could not be copied: {first}{more}"))
+                let advice = transfer.advice.map_or_else(String::new, |advice| format!("; {advice}"));
+                (Verdict::Partial, format!("some files could not be copied: {first}{more}{advice}"))
             }
         }
     }
