@@ -35,6 +35,9 @@ impl<S: Store> Story<'_, S> {
                 "the host's list of mounts does not name the source's filesystem (is `/proc` mounted there?)";
             return Err(failed(Stage::Probe, why));
         }
+        for filesystem in &mounts.included {
+            debug!("copied as well: {filesystem}");
+        }
         for mount in &mounts.left_out {
             if mount.reason.holds_data() {
                 info!("left out: {mount}");
