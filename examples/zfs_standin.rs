@@ -264,6 +264,9 @@ impl World {
             "name" => Ok(name.to_owned()),
             "canmount" => own("on"),
             "keystatus" => own("-"),
+            "encryptionroot" => {
+                Ok(self.inherited(name, "keystatus").map_or("-", |(root, _)| root).to_owned())
+            }
             "readonly" => Ok(self.inherited(name, column).map_or("off", |(_, value)| value).to_owned()),
             "compression" => Ok(self.inherited(name, column).map_or("off", |(_, value)| value).to_owned()),
             "used" => Ok(space.next().unwrap_or("1000000").to_owned()),

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// What the store asks; each answer is good for its question alone.
 const HEALTH: &str = "list -Hp -o health data";
 const DATASETS: &str = "list -Hp -t filesystem -d 1 -o \
-                        name,canmount,readonly,keystatus,compression,used,available,mountpoint data";
+                        name,canmount,readonly,keystatus,encryptionroot,compression,used,available,mountpoint data";
 const SNAPSHOTS: &str = "get -Hp -t snapshot -d 2 -o name,property,value,source \
                          creation,userrefs,backup:run,backup:verdict,backup:files,backup:bytes,\
                          backup:duration,backup:machine data";
@@ -40,9 +40,9 @@ pub fn record<I: IntoIterator<Item = Recorded>>(
     answer(dir, "zpool-list", HEALTH)?.write_all(b"ONLINE\n")?;
     let mut datasets = answer(dir, "zfs-list", DATASETS)?;
     let mut snapshots = answer(dir, "zfs-get", SNAPSHOTS)?;
-    writeln!(datasets, "data\ton\toff\t-\tlz4\t1099511627776\t3298534883328\t/data")?;
+    writeln!(datasets, "data\ton\toff\t-\t-\tlz4\t1099511627776\t3298534883328\t/data")?;
     for (host, list) in hosts {
-        writeln!(datasets, "data/{host}\ton\toff\t-\tlz4\t5497558138\t3298534883328\t/data/{host}")?;
+        writeln!(datasets, "data/{host}\ton\toff\t-\t-\tlz4\t5497558138\t3298534883328\t/data/{host}")?;
         for snapshot in list {
             let name = format!("data/{host}@{}", snapshot.name);
             writeln!(snapshots, "{name}\tcreation\t{}\t-\n{name}\tuserrefs\t0\t-", snapshot.creation)?;

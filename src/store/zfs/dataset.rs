@@ -77,8 +77,8 @@ pub(super) fn child(parent: &Filesystem, host: &HostName) -> Filesystem {
 pub(super) fn usable(filesystem: &Filesystem) -> Result<PathBuf, StoreError> {
     let name = &filesystem.name;
     let refuse = |why: &str, hint: String| Err(StoreError::new(format!("`{name}` {why}")).hint(hint));
-    if filesystem.locked {
-        return refuse("is encrypted, and its key is not loaded", format!("zfs load-key {name}"));
+    if let Some(root) = &filesystem.locked {
+        return refuse("is encrypted, and its key is not loaded", format!("zfs load-key {root}"));
     }
     if filesystem.readonly {
         return refuse("is read-only", format!("zfs set readonly=off {name}"));
@@ -112,7 +112,7 @@ mod tests {
             name: "data".to_owned(),
             canmount: "on".to_owned(),
             readonly: false,
-            locked: false,
+            locked: None,
             compression: "off".to_owned(),
             used: 10,
             available: 90,
@@ -181,7 +181,7 @@ mod tests {
         let base = parent();
         assert_eq!(usable(&base).unwrap(), PathBuf::from("/data"));
         for (filesystem, hint) in [
-            (Filesystem { locked: true, ..base.clone() }, "zfs load-key data"),
+            (Filesystem { locked: Some("tank".to_owned()), ..base.clone() }, "zfs load-key tank"),
             (Filesystem { readonly: true, ..base.clone() }, "zfs set readonly=off data"),
             (Filesystem { mountpoint: "none".to_owned(), ..base.clone() }, "zfs set mountpoint=/data data"),
             (Filesystem { mountpoint: "legacy".to_owned(), ..base }, "zfs set mountpoint=/data data"),

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 /// What is asked of filesystems. A mount point may hold any byte, so it comes
 /// last.
 pub(super) const FILESYSTEM_COLUMNS: &str =
-    "name,canmount,readonly,keystatus,compression,used,available,mountpoint";
+    "name,canmount,readonly,keystatus,encryptionroot,compression,used,available,mountpoint";
 /// What is asked of snapshots.
 pub(super) const PROPERTIES: &str = "creation,userrefs,backup:run,backup:verdict,backup:files,backup:bytes,\
                                      backup:duration,backup:machine";
@@ -37,8 +37,9 @@ pub(super) struct Filesystem {
     /// `on`, `off` or `noauto`.
     pub(super) canmount: String,
     pub(super) readonly: bool,
-    /// It is encrypted, and its key is not there.
-    pub(super) locked: bool,
+    /// It is encrypted, and its key is not there: the dataset that the key is
+    /// of, itself or one above.
+    pub(super) locked: Option<String>,
     pub(super) compression: String,
     /// Bytes, those of its snapshots and children too.
     pub(super) used: u64,
@@ -54,8 +55,10 @@ pub(super) fn filesystems(text: &str) -> Result<Vec<Filesystem>, Unparsable> {
 }
 
 fn filesystem(line: &str) -> Result<Filesystem, Unparsable> {
-    let fields: Vec<&str> = line.splitn(8, '\t').collect();
-    let [name, canmount, readonly, keystatus, compression, used, available, mountpoint] = fields[..] else {
+    let fields: Vec<&str> = line.splitn(9, '\t').collect();
+    let [name, canmount, readonly, keystatus, encryption_root, compression, used, available, mountpoint] =
+        fields[..]
+    else {
         return unparsable(line, "has not the columns of a filesystem");
     };
     let (Ok(used), Ok(available)) = (used.parse(), available.parse()) else {
@@ -65,7 +68,7 @@ fn filesystem(line: &str) -> Result<Filesystem, Unparsable> {
         name: name.to_owned(),
         canmount: canmount.to_owned(),
         readonly: readonly == "on",
-        locked: keystatus == "unavailable",
+        locked: (keystatus == "unavailable").then(|| encryption_root.to_owned()),
         compression: compression.to_owned(),
         used,
         available,
@@ -389,18 +392,16 @@ mod tests {
 
     #[test]
     fn filesystems_are_read_and_what_is_not_one_is_shown() {
-        let text = "data\ton\toff\t-\toff\t10\t90\t/data\n\
-                    data/vpn\tnoauto\ton\tunavailable\tzstd\t1\t90\t/mnt/a\tb\n";
+        let text = "data\ton\toff\t-\t-\toff\t10\t90\t/data\n\
+                    data/vpn\tnoauto\ton\tunavailable\tdata\tzstd\t1\t90\t/mnt/a\tb\n";
         let list = filesystems(text).unwrap();
         assert_eq!(list.len(), 2);
-        assert_eq!(
-            (list[0].used, list[0].available, list[0].readonly, list[0].locked),
-            (10, 90, false, false)
-        );
+        assert_eq!((list[0].used, list[0].available, list[0].readonly), (10, 90, false));
+        assert_eq!((list[0].locked.as_deref(), list[1].locked.as_deref()), (None, Some("data")));
         assert_eq!(list[1].mountpoint, "/mnt/a\tb");
-        assert!(list[1].readonly && list[1].locked);
+        assert!(list[1].readonly);
         assert_eq!(list[1].canmount, "noauto");
-        for bad in ["data\ton\n", "data\ton\toff\t-\toff\t10G\t90\t/data\n", "\n"] {
+        for bad in ["data\ton\n", "data\ton\toff\t-\t-\toff\t10G\t90\t/data\n", "\n"] {
             assert!(filesystems(bad).is_err(), "{bad:?}");
         }
     }
