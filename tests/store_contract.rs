@@ -1,14 +1,15 @@
 //! What every store promises, whichever it is.
 //!
 //! Each promise is one function over a [`Harness`]; the macro at the end runs
-//! all of them against each store. With `BACKUP_TEST_DATASET` set to a dataset
-//! of a real pool and `--ignored` they run there as well.
+//! all of them against each store. Those that need a real pool are ignored
+//! unless `make vm` runs them.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "support/standin.rs"]
 #[allow(dead_code, reason = "each test uses its part of it")]
 mod standin;
+mod support;
 
 use backup::host::HostName;
 use backup::process::Program;
@@ -18,7 +19,7 @@ use backup::store::{Directory, Store, Survey, Workspace, Zfs};
 use standin::StandIn;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
+use support::pool::Dataset;
 
 /// A world with one store in it.
 trait Harness {
@@ -69,24 +70,19 @@ impl Harness for DirectoryHarness {
 struct ZfsHarness {
     system: System,
     dataset: String,
-    /// Its files go with it.
-    _standin: Option<StandIn>,
+    /// They go with it.
+    _world: (Option<StandIn>, Option<Dataset>),
 }
 
 impl ZfsHarness {
     async fn new() -> Self {
         let standin = StandIn::new().await;
-        ZfsHarness { system: standin.system(), dataset: "data".to_owned(), _standin: Some(standin) }
+        ZfsHarness { system: standin.system(), dataset: "data".to_owned(), _world: (Some(standin), None) }
     }
 
-    /// A dataset of its own below the one that may be used; both stay behind.
-    async fn real(below: &str) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let dataset = format!("{below}/contract-{}-{number}", std::process::id());
-        let harness = ZfsHarness { system: System::default(), dataset, _standin: None };
-        harness.zfs(&["create", &harness.dataset]).await;
-        harness
+    fn real() -> Self {
+        let dataset = Dataset::new();
+        ZfsHarness { system: System::default(), dataset: dataset.name.clone(), _world: (None, Some(dataset)) }
     }
 
     async fn zfs(&self, args: &[&str]) {
@@ -401,11 +397,12 @@ macro_rules! contract {
             })*
         }
 
-        #[tokio::test]
-        #[ignore = "needs BACKUP_TEST_DATASET, a dataset of a real pool, and root"]
-        async fn a_real_pool_keeps_every_promise() {
-            let below = std::env::var("BACKUP_TEST_DATASET").expect("BACKUP_TEST_DATASET is not set");
-            $($promise(ZfsHarness::real(&below).await).await;)*
+        mod pool {
+            $(#[tokio::test]
+            #[ignore = "needs a pool: `make vm`"]
+            async fn $promise() {
+                super::$promise(super::ZfsHarness::real()).await;
+            })*
         }
     };
 }

@@ -6,7 +6,32 @@
 pub mod icinga;
 pub mod icinga_daemon;
 pub mod netbox;
+pub mod pool;
 pub mod rig;
 pub mod syslog;
 pub mod tls;
 pub mod trees;
+
+#[allow(unused_macros, reason = "each test binary uses its own part of this")]
+/// Makes a test of each function that takes a rig: one with a directory for
+/// its store, and one with a dataset of a real pool, which `make vm` runs.
+macro_rules! on_every_store {
+    ($($name:ident),* $(,)?) => {
+        mod directory {
+            $(#[test]
+            fn $name() {
+                super::$name(crate::support::rig::Rig::new());
+            })*
+        }
+
+        mod pool {
+            $(#[test]
+            #[ignore = "needs a pool: `make vm`"]
+            fn $name() {
+                super::$name(crate::support::rig::Rig::on_zfs());
+            })*
+        }
+    };
+}
+#[allow(unused_imports, reason = "each test binary uses its own part of this")]
+pub(crate) use on_every_store;

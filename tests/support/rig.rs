@@ -12,6 +12,7 @@
     reason = "a support of tests fails by panicking"
 )]
 
+use super::pool::{self, Dataset};
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
@@ -30,6 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub struct Rig {
     dir: TempDir,
     sshd: Option<Sshd>,
+    /// Where copies live, if not in the rig's folder.
+    pub dataset: Option<Dataset>,
     /// More lines for the configuration's top, before any section.
     pub top: String,
     /// More sections for the configuration, or more lines for `[transfer]`
@@ -91,6 +94,13 @@ impl Rig {
         rig
     }
 
+    /// [`Rig::new`] with a dataset of a real pool for its store.
+    pub fn on_zfs() -> Self {
+        let mut rig = Rig::new();
+        rig.dataset = Some(Dataset::new());
+        rig
+    }
+
     /// A rig whose hosts are this machine itself, or are not there.
     pub fn without_sshd() -> Self {
         assert!(
@@ -98,7 +108,7 @@ impl Rig {
             "these tests keep owners and start sshd: run them as root"
         );
         let dir = tempfile::Builder::new().prefix("rig").tempdir().unwrap();
-        let rig = Rig { dir, sshd: None, top: String::new(), sections: Vec::new() };
+        let rig = Rig { dir, sshd: None, dataset: None, top: String::new(), sections: Vec::new() };
         for folder in ["hosts", "store", "hooks"] {
             fs::create_dir(rig.path().join(folder)).unwrap();
         }
@@ -233,7 +243,15 @@ impl Rig {
             ),
             ("hooks".to_owned(), format!("directory = {:?}\n", path("hooks"))),
             ("excludes".to_owned(), format!("remote_file = {:?}\n", path("backup-exclude.conf"))),
-            ("store.directory".to_owned(), format!("path = {:?}\nmin_free_percent = 0\n", path("store"))),
+            match &self.dataset {
+                None => (
+                    "store.directory".to_owned(),
+                    format!("path = {:?}\nmin_free_percent = 0\n", path("store")),
+                ),
+                Some(dataset) => {
+                    ("store.zfs".to_owned(), format!("dataset = {:?}\nmin_free_percent = 0\n", dataset.name))
+                }
+            },
             ("retention".to_owned(), "daily = 7\nweekly = 4\nmonthly = 24\nyearly = 5\n".to_owned()),
         ];
         for (name, lines) in &self.sections {
@@ -279,6 +297,9 @@ impl Rig {
 
     /// The names of a host's snapshots, oldest first.
     pub fn snapshots(&self, host: &str) -> Vec<String> {
+        if let Some(dataset) = &self.dataset {
+            return pool::snapshots(&dataset.child(host));
+        }
         let Ok(entries) = fs::read_dir(self.join("store").join(host).join("snapshots")) else {
             return Vec::new();
         };
@@ -293,7 +314,10 @@ impl Rig {
 
     /// Where one of a host's snapshots is.
     pub fn snapshot(&self, host: &str, name: &str) -> PathBuf {
-        self.join("store").join(host).join("snapshots").join(name)
+        match &self.dataset {
+            Some(dataset) => pool::mountpoint(&dataset.child(host)).join(".zfs/snapshot").join(name),
+            None => self.join("store").join(host).join("snapshots").join(name),
+        }
     }
 
     /// The newest snapshot of a host.
@@ -305,6 +329,9 @@ impl Rig {
 
     /// The facts of one of a host's snapshots.
     pub fn facts(&self, host: &str, name: &str) -> serde_json::Value {
+        if let Some(dataset) = &self.dataset {
+            return pool::facts(&format!("{}@{name}", dataset.child(host)));
+        }
         let path = self.join("store").join(host).join("snapshots").join(format!("{name}.json"));
         serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
     }
@@ -318,18 +345,26 @@ impl Rig {
     /// Waits until `condition` holds, looking again and again.
     #[track_caller]
     pub fn wait_until(&self, what: &str, condition: impl Fn() -> bool) {
-        let begin = Instant::now();
-        while !condition() {
-            assert!(begin.elapsed() < PATIENCE, "waited in vain for this: {what}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        until(what, condition);
     }
 
     /// Command lines of processes, of ours or of anybody's, that name the
     /// rig's runtime directory or store: what `backup` must not leave.
     pub fn left_behind(&self) -> Vec<String> {
-        let marks = [self.join("run"), self.join("store")].map(|path| path.to_str().unwrap().to_owned());
+        let mut marks = vec![self.join("run"), self.join("store")];
+        marks.extend(self.dataset.iter().map(Dataset::mountpoint));
+        let marks: Vec<&str> = marks.iter().map(|path| path.to_str().unwrap()).collect();
         command_lines().into_iter().filter(|line| marks.iter().any(|mark| line.contains(mark))).collect()
+    }
+}
+
+/// Waits until `condition` holds, looking again and again.
+#[track_caller]
+pub fn until(what: &str, condition: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !condition() {
+        assert!(begin.elapsed() < PATIENCE, "waited in vain for this: {what}");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
