@@ -21,7 +21,7 @@ use crate::snapshot::{Verdict, newest_good};
 use crate::store::{Store, StoreError, Survey, Workspace};
 use crate::text::{human_duration, printable};
 use crate::transfer::{Progress, TransferError};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use std::fmt;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -31,6 +31,10 @@ use tracing::{debug, info, warn};
 /// What the store gets at least to keep a copy, and to remove old ones, of a
 /// host whose transfer took almost all of its time.
 const LAST_STORE_WORK: Duration = Duration::from_secs(15 * 60);
+
+/// How far a host's clock may be from ours before one of them must be wrong:
+/// more than any time zone, should somebody have set one to local time.
+const CLOCKS_APART: TimeDelta = TimeDelta::hours(26);
 
 /// What one run has for all its hosts.
 pub struct Run<S> {
@@ -249,6 +253,7 @@ impl<S: Store> Story<'_, S> {
                 format!("`{user}` is not root there: what it may not read is missing (set `sudo = true`)"),
             );
         }
+        self.compare_clocks(&probe);
         if let Some(fault) = probe.excludes_fault {
             let file = printable(&settings.excludes.remote_file);
             self.note(Severity::Warning, format!("the host's `{file}` is not used: {fault}"));
@@ -261,6 +266,29 @@ impl<S: Store> Story<'_, S> {
             }
         }
         Ok(probe)
+    }
+
+    /// Two clocks that agree are what rotation relies on: ours alone may be a
+    /// year ahead, and would age every snapshot by that year.
+    fn compare_clocks(&mut self, probe: &Probe) {
+        // One reason not to remove anything will do.
+        let Some(theirs) = probe.time.filter(|_| self.run.clock_behind.is_none()) else { return };
+        let ahead = self.run.clock.now() - theirs;
+        if ahead.abs() < CLOCKS_APART {
+            return;
+        }
+        let days = ahead.num_days().abs();
+        let (days, where_to) = (
+            if days == 1 { "a day".to_owned() } else { format!("{days} days") },
+            if ahead > TimeDelta::zero() { "ahead of" } else { "behind" },
+        );
+        self.note(
+            Severity::Warning,
+            format!(
+                "nothing was removed: this server's clock is {days} {where_to} the host's (set the one that \
+                 is wrong; `date` shows it)"
+            ),
+        );
     }
 
     /// Runs the host's hooks one after the other. One that fails does not stop

@@ -4,6 +4,7 @@
 use super::{Remote, RemoteError, random_mark};
 use crate::process::Failure;
 use crate::text::{last_lines, printable_bytes};
+use chrono::{DateTime, Utc};
 use std::path::Path;
 use std::time::Duration;
 
@@ -59,6 +60,8 @@ pub struct Probe {
     pub is_this_machine: bool,
     /// Its `/etc/machine-id`.
     pub machine: Option<String>,
+    /// What its clock shows.
+    pub time: Option<DateTime<Utc>>,
     /// The state of its source.
     pub source: SourceState,
     /// The source with every symlink on the way resolved, as mounts know it.
@@ -115,6 +118,7 @@ fn parse(answer: &[u8], mark: &str) -> Result<Probe, RemoteError> {
         is_root: false,
         is_this_machine: false,
         machine: None,
+        time: None,
         source: SourceState::Unusable("not told".to_owned()),
         real_source: String::new(),
         rsync: None,
@@ -133,6 +137,9 @@ fn parse(answer: &[u8], mark: &str) -> Result<Probe, RemoteError> {
             b"user" => probe.is_root = line() == "0",
             b"witness" => probe.is_this_machine = line() == "here",
             b"machine" => probe.machine = Some(line()).filter(|id| is_machine_id(id)),
+            b"time" => {
+                probe.time = line().parse().ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+            }
             b"source" if line() == "ok" => probe.source = SourceState::Ok,
             b"source" => probe.source = SourceState::Unusable(line()),
             b"path" => probe.real_source = real_path(body),
@@ -235,6 +242,7 @@ mod tests {
         };
         let probe = local().probe(question).await.unwrap();
         assert!(probe.is_this_machine);
+        assert!(probe.time.is_some_and(|time| time.timestamp() > 1_700_000_000));
         assert_eq!(probe.source, SourceState::Ok);
         assert_eq!(probe.excludes, patterns);
         assert_eq!(probe.hooks.run, ["10-a", "20-b"]);

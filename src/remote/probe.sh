@@ -28,6 +28,9 @@ if [ -r /etc/machine-id ]; then
     printf "%s\n" "$machine"
 fi
 
+section time
+date +%s
+
 section source
 if [ ! -e "$source" ]; then
     echo missing
