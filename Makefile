@@ -31,15 +31,24 @@ build: ## Build the program, optimized
 # The tests keep owners, start sshd and mount small filesystems, all of which
 # is root's. Of an ordinary user's run only the tests themselves go through
 # sudo, so that what is built stays the user's.
+define tests_as_root
+if ((EUID != 0)); then \
+    sudo true || { echo 'The tests need root: run this as root, or install sudo.' >&2; exit 1; }; \
+    triple=$$(rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_); \
+    export "CARGO_TARGET_$${triple}_RUNNER=sudo -E"; \
+fi
+endef
+
 .PHONY: test
 test: ## Run every test there is (as root, or with sudo)
-	scripts/need rsync openssh-server=sshd openssh-client=ssh util-linux=unshare mount procps=kill busybox icinga2-bin=icinga2
-	if ((EUID != 0)); then \
-	    sudo true || { echo 'The tests need root: run this as root, or install sudo.' >&2; exit 1; }; \
-	    triple=$$(rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_); \
-	    export "CARGO_TARGET_$${triple}_RUNNER=sudo -E"; \
-	fi; \
-	$(CARGO) test --locked
+	scripts/need rsync openssh-server=sshd openssh-client=ssh util-linux=unshare mount procps=kill \
+	    busybox sudo faketime icinga2-bin=icinga2
+	$(tests_as_root); $(CARGO) test --locked
+	$(MAKE) vm
+
+.PHONY: vm
+vm: ## Run the tests that need ZFS, in a virtual machine, or on the pool $BACKUP_TEST_POOL
+	$(tests_as_root); CARGO='$(CARGO)' scripts/vm
 
 # The scripts under src/remote/ run on clients, under whatever sh they have.
 .PHONY: lint

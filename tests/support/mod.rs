@@ -8,6 +8,7 @@ pub mod icinga_daemon;
 pub mod netbox;
 pub mod pool;
 pub mod rig;
+pub mod snare;
 pub mod syslog;
 pub mod tls;
 pub mod trees;

@@ -16,6 +16,15 @@ pub fn try_zfs(arguments: &[&str]) -> Output {
     super::rig::program("zfs").args(arguments).output().unwrap()
 }
 
+/// Fails the test unless this machine is there for nothing but these tests.
+#[track_caller]
+pub fn must_be_disposable() {
+    assert!(
+        std::env::var_os("BACKUP_TEST_DISPOSABLE").is_some(),
+        "this test sets the machine's clock or cuts its power off: `make vm` has a machine for it"
+    );
+}
+
 fn name() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
@@ -25,6 +34,8 @@ fn name() -> String {
 pub struct Dataset {
     /// Its name, as `zfs list` has it.
     pub name: String,
+    /// Whether it outlives the test.
+    lasting: bool,
 }
 
 impl Dataset {
@@ -33,9 +44,18 @@ impl Dataset {
     pub fn new() -> Self {
         let pool = std::env::var("BACKUP_TEST_POOL")
             .expect("BACKUP_TEST_POOL names no pool: `make vm` has one, in a virtual machine");
-        let dataset = Dataset { name: format!("{pool}/{}", name()) };
+        let dataset = Dataset { name: format!("{pool}/{}", name()), lasting: false };
         zfs(&["create", &dataset.name]);
         dataset
+    }
+
+    /// One that stays, made if it is not there.
+    #[track_caller]
+    pub fn lasting(name: &str) -> Self {
+        if !try_zfs(&["list", name]).status.success() {
+            zfs(&["create", name]);
+        }
+        Dataset { name: name.to_owned(), lasting: true }
     }
 
     /// The name of one below it.
@@ -51,6 +71,9 @@ impl Dataset {
 
 impl Drop for Dataset {
     fn drop(&mut self) {
+        if self.lasting {
+            return;
+        }
         release(&self.name);
         // A panic here would hide why the test failed.
         let _ = try_zfs(&["destroy", "-R", "-f", &self.name]);

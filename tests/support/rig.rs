@@ -360,7 +360,7 @@ impl Rig {
 
 /// Waits until `condition` holds, looking again and again.
 #[track_caller]
-pub fn until(what: &str, condition: impl Fn() -> bool) {
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !condition() {
         assert!(begin.elapsed() < PATIENCE, "waited in vain for this: {what}");

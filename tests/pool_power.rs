@@ -1,0 +1,152 @@
+//! Runs on a real pool whose machine loses its power, and what the next boot
+//! finds. `make vm` runs one of these a boot, in their order.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Child;
+use support::pool::{Dataset, must_be_disposable, snapshots, zfs};
+use support::rig::*;
+use support::snare::{Snare, When};
+use support::trees::{name_at, set_times};
+
+/// What lasts over all boots; the pool is imported by whoever boots.
+const STORE: &str = "cut/hosts";
+const DATASET: &str = "cut/hosts/web";
+
+/// What this boot begins with: the host in the state of a round.
+fn boot(round: u32) -> (Rig, PathBuf) {
+    must_be_disposable();
+    let mut rig = Rig::new();
+    rig.dataset = Some(Dataset::lasting(STORE));
+    rig.section("retention", "daily = 30\n");
+    let source = rig.host("Web");
+    fill(&rig, &source, round);
+    (rig, source)
+}
+
+/// The state of the host in a round, the same in every boot.
+fn fill(rig: &Rig, source: &std::path::Path, round: u32) {
+    fs::remove_dir_all(source).unwrap();
+    for number in 0..20 {
+        rig.write(source.join(format!("srv/{number}")), format!("file {number} in round {round}\n"));
+    }
+    big_file(&source.join("srv/zz-big"), 1 + round as usize % 2);
+    let all = ["srv", "srv/zz-big", ""].map(str::to_owned);
+    for name in (0..20).map(|number| format!("srv/{number}")).chain(all) {
+        set_times(&source.join(name), 1_600_000_000 + i64::from(round), 0);
+    }
+}
+
+/// What a snapshot has to be.
+#[track_caller]
+fn assert_is(rig: &Rig, snapshot: &str, round: u32) {
+    let expected = rig.join(format!("round-{round}"));
+    fs::create_dir_all(&expected).unwrap();
+    fill(rig, &expected, round);
+    assert_eq!(differences(&expected, &rig.snapshot("web", snapshot)), "", "{snapshot} in round {round}");
+    assert_eq!(rig.facts("web", snapshot)["verdict"], "good");
+}
+
+/// Gives the newest snapshot the name of an earlier day.
+fn date_back(days: u32) -> String {
+    let newest = snapshots(DATASET).pop().unwrap();
+    let earlier = name_at(&format!("{days} days ago"));
+    zfs(&["rename", &format!("{DATASET}@{newest}"), &format!("{DATASET}@{earlier}")]);
+    earlier
+}
+
+/// No flush, no unmount, no goodbye.
+fn cut_the_power(_run: Child, when: &str) -> ! {
+    must("sh", &["-c", "echo \"@cut $1\" >/dev/ttyS1", "sh", when]);
+    fs::write("/proc/sysrq-trigger", "b").unwrap();
+    loop {
+        std::thread::park();
+    }
+}
+
+#[test]
+#[ignore = "needs a pool: `make vm`"]
+fn power_1_goes_in_mid_transfer() {
+    let (mut rig, source) = boot(1);
+    rig.backup(&["all"]).exits(0);
+    date_back(20);
+    fill(&rig, &source, 2);
+    rig.section("transfer", "bandwidth_limit = \"300k\"");
+    let run = rig.start(&["all"]);
+    rig.wait_until("the big file is under way", || {
+        let entries = fs::read_dir("/cut/hosts/web/srv").unwrap().flatten();
+        entries.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with(".zz-big."))
+    });
+    // Half of the round is on the disks.
+    must("zpool", &["sync", "cut"]);
+    cut_the_power(run, "in mid-transfer");
+}
+
+#[test]
+#[ignore = "needs a pool: `make vm`"]
+fn power_2_goes_between_snapshot_and_rotation() {
+    let (rig, source) = boot(2);
+    let there = snapshots(DATASET);
+    assert_eq!(there.len(), 1, "half a copy became a snapshot: {there:?}");
+    assert_is(&rig, &there[0], 1);
+    rig.backup(&["all"]).exits(0).says("Web: OK: ");
+    assert_eq!(differences(&source, &rig.newest("web")), "");
+    date_back(10);
+    assert_is(&rig, &there[0], 1);
+
+    for day in [400, 410] {
+        let name = format!("{DATASET}@{}", name_at(&format!("{day} days ago")));
+        zfs(&["snapshot", "-o", "backup:run=r1", "-o", "backup:verdict=partial", &name]);
+    }
+    must("zpool", &["sync", "cut"]);
+    fill(&rig, &source, 3);
+    let snare = Snare::new(&rig);
+    let run = snare.start(&rig, &["all"], When::Before, 0, "zfs destroy*");
+    cut_the_power(run, "between snapshot and rotation");
+}
+
+#[test]
+#[ignore = "needs a pool: `make vm`"]
+fn power_3_goes_while_a_snapshot_is_taken() {
+    let (rig, source) = boot(3);
+    let there = snapshots(DATASET);
+    assert_eq!(there.len(), 5, "{there:?}");
+    for (name, round) in [(&there[0], 1), (&there[1], 2), (&there[4], 3)] {
+        assert_is(&rig, name, round);
+    }
+    // What was about to be rotated goes now.
+    rig.wait_until("the next second", || there.iter().all(|name| *name != name_at("now")));
+    date_back(5);
+    rig.backup(&["all"]).exits(0).says("Web: OK: ");
+    let there = snapshots(DATASET);
+    assert_eq!(there.len(), 4, "{there:?}");
+    date_back(4);
+
+    fill(&rig, &source, 4);
+    let snare = Snare::new(&rig);
+    let run = snare.start(&rig, &["all"], When::Before, 0, "zfs snapshot*");
+    snare.go();
+    cut_the_power(run, "while a snapshot is taken");
+}
+
+#[test]
+#[ignore = "needs a pool: `make vm`"]
+fn power_4_is_back() {
+    let (rig, source) = boot(4);
+    let there = snapshots(DATASET);
+    println!("the snapshot that was being taken is {}", if there.len() == 5 { "there" } else { "not there" });
+    assert!([4, 5].contains(&there.len()), "{there:?}");
+    for (name, round) in there.iter().zip([1, 2, 3, 3, 4]) {
+        assert_is(&rig, name, round);
+    }
+    rig.wait_until("the next second", || there.iter().all(|name| *name != name_at("now")));
+    rig.backup(&["all"]).exits(0).says("Web: OK: ");
+    assert_eq!(differences(&source, &rig.newest("web")), "");
+    for (name, round) in there.iter().zip([1, 2, 3, 3]) {
+        assert_is(&rig, name, round);
+    }
+}

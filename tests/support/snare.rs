@@ -1,0 +1,85 @@
+//! Stops a run at an exact step, so that a test can do something to it there:
+//! programs in a folder of the rig's that stand before the real ones in `PATH`.
+
+use super::rig::{Rig, until};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Child;
+
+/// When the run stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// The program has not started yet.
+    Before,
+    /// The program has ended, and its caller does not know yet.
+    After,
+}
+
+/// The programs that the product starts, each watched.
+pub struct Snare {
+    dir: PathBuf,
+}
+
+/// `$0` is the program's name, and the folder has `set`: when to stop, how many
+/// fitting calls to let pass, and the pattern of a call.
+const WATCHED: &str = r#"#!/bin/sh
+dir=${0%/*}/.. name=${0##*/}
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+reach() {
+    mv "$dir/set" "$dir/reached"
+    until [ -e "$dir/go" ]; do sleep 0.02; done
+}
+if [ -e "$dir/set" ]; then
+    { read -r when; read -r skip; read -r pattern; } <"$dir/set"
+    case "$name $*" in
+    $pattern)
+        if [ "$skip" -gt 0 ]; then
+            printf '%s\n%s\n%s\n' "$when" $((skip - 1)) "$pattern" >"$dir/set"
+        elif [ "$when" = Before ]; then
+            reach
+        else
+            "$name" "$@"
+            status=$?
+            reach
+            exit $status
+        fi
+        ;;
+    esac
+fi
+exec "$name" "$@"
+"#;
+
+impl Snare {
+    /// Watches what the rig's runs start from now on.
+    pub fn new(rig: &Rig) -> Self {
+        let dir = rig.join("snare");
+        for name in ["zfs", "zpool", "rsync", "ssh"] {
+            let path = rig.write(dir.join("bin").join(name), WATCHED);
+            fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+        }
+        Snare { dir }
+    }
+
+    /// Starts a run that stops at a call like `pattern` of sh, the first after
+    /// `skip` such calls, and waits until it is there.
+    #[track_caller]
+    pub fn start(&self, rig: &Rig, arguments: &[&str], when: When, skip: usize, pattern: &str) -> Child {
+        let _ = fs::remove_file(self.dir.join("go"));
+        let _ = fs::remove_file(self.dir.join("reached"));
+        fs::write(self.dir.join("set"), format!("{when:?}\n{skip}\n{pattern}\n")).unwrap();
+        let path = format!("{}:/usr/bin:/bin", self.dir.join("bin").display());
+        let mut child = rig.command(arguments).env("PATH", path).spawn().unwrap();
+        until(&format!("{when:?} {pattern}"), || {
+            let ended = child.try_wait().unwrap();
+            assert!(ended.is_none(), "the run has ended before it came to {when:?} {pattern}");
+            self.dir.join("reached").exists()
+        });
+        child
+    }
+
+    /// Lets the run go on.
+    pub fn go(&self) {
+        fs::write(self.dir.join("go"), "").unwrap();
+    }
+}
