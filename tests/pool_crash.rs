@@ -260,7 +260,8 @@ fn backup_killed_while_it_reports() {
     scene.rig.section("icinga", &section);
     scene.change();
     let child = scene.rig.start(&["all"]);
-    drop(icinga.accept().unwrap());
+    icinga.set_nonblocking(true).unwrap();
+    scene.rig.wait_until("the run reports", || icinga.accept().is_ok());
     scene.kill(child);
     assert_eq!(scene.taken.len(), 2, "the copy was kept before it was reported");
     drop(icinga);
