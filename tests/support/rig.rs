@@ -156,6 +156,13 @@ impl Rig {
         source
     }
 
+    /// [`Rig::host_with`], where the connection plays no part: on ZFS the host
+    /// is this machine itself, for in a virtual machine a login takes seconds.
+    pub fn near_host(&mut self, name: &str, lines: &str) -> PathBuf {
+        let transport = if self.dataset.is_some() { "transport = \"local\"\n" } else { "" };
+        self.host_with(name, &format!("{transport}{lines}"))
+    }
+
     /// The folder that stands for a host's root, made with a few files.
     pub fn source(&self, name: &str) -> PathBuf {
         let source = self.join("hosts").join(name.to_lowercase());
@@ -577,7 +584,10 @@ impl Sshd {
             );
             fs::write(&config, text).unwrap();
             let mut start = program("unshare");
-            start.args(["--pid", "--fork", "--kill-child", "--mount-proc", "--", "sh", "-ec"]);
+            start.args(["--pid", "--fork", "--kill-child", "--mount-proc"]);
+            // What is unmounted outside is unmounted there too: else it would
+            // keep the snapshots that other tests look at.
+            start.args(["--propagation", "slave", "--", "sh", "-ec"]);
             // Without the start-up files of this machine's root, which some
             // machines' shells take long to read, and which may print.
             start.arg("config=$1; shift; mount -t tmpfs none /root; while [ $# -gt 0 ]; do mount --bind \"$1\" \"$2\"; shift 2; done; exec /usr/sbin/sshd -D -e -f \"$config\"");

@@ -1,6 +1,7 @@
 //! Trees of files for tests: with everything in them that a file system can
 //! hold, remembered, compared, and put into a store as former snapshots.
 
+use super::pool;
 use super::rig::{Rig, must, program};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, XattrFlags};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -357,31 +358,84 @@ pub fn name_at(time: &str) -> String {
     must("date", &["--utc", "--date", time, "+backup-%Y-%m-%dT%H%M%SZ"]).trim().to_owned()
 }
 
+/// Whether a run changes the former copy itself, as on ZFS. In the directory
+/// store it fills a fresh tree, beside the former one.
+pub fn in_place(rig: &Rig) -> bool {
+    rig.dataset.is_some()
+}
+
+/// Where a run of the host puts its files until the snapshot.
+pub fn being_written(rig: &Rig, host: &str) -> PathBuf {
+    match &rig.dataset {
+        Some(dataset) => dataset.mountpoint().join(host),
+        None => rig.join("store").join(host).join(".incomplete"),
+    }
+}
+
 /// Gives the newest snapshot of a host another time, say `yesterday`, and its
 /// new name.
 pub fn date_back(rig: &Rig, host: &str, time: &str) -> String {
-    let from = rig.newest(host);
-    let old = from.file_name().unwrap().to_str().unwrap().to_owned();
+    let old = rig.snapshots(host).pop().expect("the host has no snapshot");
     let new = name_at(time);
-    fs::rename(&from, rig.snapshot(host, &new)).unwrap();
-    fs::rename(rig.snapshot(host, &format!("{old}.json")), rig.snapshot(host, &format!("{new}.json")))
-        .unwrap();
-    let latest = rig.join("store").join(host).join("latest");
-    if fs::read_link(&latest).is_ok_and(|target| target.ends_with(&old)) {
-        fs::remove_file(&latest).unwrap();
-        symlink(Path::new("snapshots").join(&new), latest).unwrap();
-    }
+    rename(rig, host, &old, &new);
     new
 }
 
-/// Puts a made-up snapshot of one file into the store.
+/// Gives a host's snapshot another name.
+pub fn rename(rig: &Rig, host: &str, old: &str, new: &str) {
+    if let Some(dataset) = &rig.dataset {
+        let [old, new] = [old, new].map(|name| format!("{}@{name}", dataset.child(host)));
+        pool::zfs(&["rename", &old, &new]);
+        return;
+    }
+    for end in ["", ".json"] {
+        let [from, to] = [old, new].map(|name| rig.snapshot(host, &format!("{name}{end}")));
+        fs::rename(from, to).unwrap();
+    }
+    let latest = rig.join("store").join(host).join("latest");
+    if fs::read_link(&latest).is_ok_and(|target| target.ends_with(old)) {
+        fs::remove_file(&latest).unwrap();
+        symlink(Path::new("snapshots").join(new), latest).unwrap();
+    }
+}
+
+/// Puts a made-up snapshot into the store: of one file, or on ZFS of what the
+/// host's dataset holds.
 pub fn made_up(rig: &Rig, host: &str, name: &str, verdict: &str) {
+    if let Some(dataset) = &rig.dataset {
+        let (verdict, name) =
+            (format!("backup:verdict={verdict}"), format!("{}@{name}", dataset.child(host)));
+        pool::zfs(&["snapshot", "-o", "backup:run=made-up", "-o", &verdict, &name]);
+        return;
+    }
     let facts = format!("{{\"run\":\"made-up\",\"verdict\":\"{verdict}\",\"duration\":1}}\n");
     rig.write(rig.snapshot(host, name).join("file"), name);
     rig.write(rig.snapshot(host, &format!("{name}.json")), facts);
 }
 
-/// Where a host's `latest` points to.
+/// Destroys a host's snapshot.
+pub fn destroy(rig: &Rig, host: &str, name: &str) {
+    if let Some(dataset) = &rig.dataset {
+        pool::zfs(&["destroy", &format!("{}@{name}", dataset.child(host))]);
+        return;
+    }
+    fs::remove_dir_all(rig.snapshot(host, name)).unwrap();
+    fs::remove_file(rig.snapshot(host, &format!("{name}.json"))).unwrap();
+}
+
+/// The [`listing`]s of all of a host's snapshots, each below the snapshot's
+/// name, where its facts are as well.
+pub fn listings(rig: &Rig, host: &str) -> BTreeMap<PathBuf, String> {
+    let mut all = BTreeMap::new();
+    for name in rig.snapshots(host) {
+        let files = listing(&rig.snapshot(host, &name));
+        all.extend(files.into_iter().map(|(file, line)| (Path::new(&name).join("files").join(file), line)));
+        all.insert(Path::new(&name).join("facts"), rig.facts(host, &name).to_string());
+    }
+    all
+}
+
+/// Where a host's `latest` points to, which only the directory store has.
 pub fn latest(rig: &Rig, host: &str) -> String {
     let target = fs::read_link(rig.join("store").join(host).join("latest")).expect("there is no `latest`");
     assert!(target.starts_with("snapshots") && target.components().count() == 2, "{}", target.display());
