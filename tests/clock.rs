@@ -1,18 +1,23 @@
 //! Whether a run believes its clock.
 
 #![expect(clippy::disallowed_methods, reason = "the test has its own watch")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
 use chrono::Utc;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File};
+use support::on_every_store;
 use support::rig::*;
+use support::trees::*;
 
-#[test]
-fn a_snapshot_that_another_run_took_while_this_one_began_is_not_from_the_future() {
-    let mut rig = Rig::without_sshd();
-    rig.host("web");
+on_every_store! {
+    a_snapshot_that_another_run_took_while_this_one_began_is_not_from_the_future,
+}
+
+fn a_snapshot_that_another_run_took_while_this_one_began_is_not_from_the_future(mut rig: Rig) {
+    rig.host_with("web", "transport = \"local\"");
     rig.backup(&["web"]).exits(0);
     let old = rig.snapshots("web").remove(0);
     // Keeps the next run waiting, its clock already read.
@@ -28,10 +33,7 @@ fn a_snapshot_that_another_run_took_while_this_one_began_is_not_from_the_future(
     let at_the_door = Utc::now().timestamp().max(begun);
     rig.wait_until("two seconds have gone by", || Utc::now().timestamp() > at_the_door + 1);
     let taken = Utc::now().format("backup-%Y-%m-%dT%H%M%SZ").to_string();
-    for end in ["", ".json"] {
-        let path = |name: &str| rig.join(format!("store/web/snapshots/{name}{end}"));
-        fs::rename(path(&old), path(&taken)).unwrap();
-    }
+    rename(&rig, "web", &old, &taken);
     drop(door);
     let ran: Ran = finish(child).into();
     ran.exits(0).does_not_say("the clock stands before");
