@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Child;
+use support::icinga::Icinga;
 use support::pool::zfs;
 use support::rig::*;
 use support::snare::{Snare, When};
@@ -182,6 +183,7 @@ fn backup_killed_when_it_makes_keeps_or_removes_something() {
     let new = scene.dataset().replace("/web", "/new");
     scene.rig.host("New");
     for when in [Before, After] {
+        println!("killed {when:?} zfs create");
         let child = scene.snare.start(&scene.rig, &["new"], when, 0, "zfs create*");
         scene.kill(child);
         scene.rig.backup(&["new"]).exits(0).says("New: OK: ");
@@ -201,18 +203,16 @@ fn backup_killed_when_it_makes_keeps_or_removes_something() {
         for name in [&old, &older] {
             zfs(&["snapshot", "-o", "backup:run=r1", "-o", "backup:verdict=partial", name]);
         }
-        let child = scene.snare.start(&scene.rig, &["web"], when, 0, pattern);
+        println!("killed {when:?} {pattern}");
         let known = scene.taken.len();
-        // They are not of any state that is remembered.
+        let mut child = scene.snare.start(&scene.rig, &["web"], when, 0, pattern);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        scene.snare.go();
         let there = scene.rig.snapshots("web");
         let rotated = !there.iter().any(|name| old.ends_with(name.as_str()));
         assert_eq!(rotated, (when, pattern) == (After, "zfs destroy*"), "{when:?} {pattern}: {there:?}");
-        scene.snare.go();
-        let mut child = child;
-        child.kill().unwrap();
-        child.wait().unwrap();
-        // A killed run's `zfs` may still do what it was told to.
-        scene.rig.wait_until("nothing of the run lives", || scene.rig.left_behind().is_empty());
+        // They are of no state that is remembered.
         for name in [&old, &older] {
             let _ = support::pool::try_zfs(&["destroy", name]);
         }
@@ -250,18 +250,25 @@ fn backup_killed_while_files_arrive_or_a_hook_runs() {
 #[ignore = "needs a pool: `make vm`"]
 fn backup_killed_while_it_reports() {
     let mut scene = Scene::new();
-    // An Icinga that accepts and says nothing.
+    // An Icinga that accepts and says nothing, with the papers of one that
+    // would.
+    let papers = Icinga::start(&[]);
     let icinga = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("https://{}/", icinga.local_addr().unwrap());
-    scene.rig.write("password", "secret");
-    let password = scene.rig.join("password");
-    fs::set_permissions(&password, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    let section = format!("url = {url:?}\nuser = \"backup\"\npassword_file = {password:?}\n");
+    let section = format!(
+        "url = \"https://{}/\"\nuser = {:?}\npassword_file = {:?}\nca_file = {:?}\n",
+        icinga.local_addr().unwrap(),
+        support::icinga::USER,
+        papers.password_file(),
+        papers.ca_file()
+    );
     scene.rig.section("icinga", &section);
     scene.change();
-    let child = scene.rig.start(&["all"]);
+    let mut child = scene.rig.start(&["all"]);
     icinga.set_nonblocking(true).unwrap();
-    scene.rig.wait_until("the run reports", || icinga.accept().is_ok());
+    scene.rig.wait_until("the run reports", || {
+        assert_eq!(child.try_wait().unwrap(), None, "the run has ended");
+        icinga.accept().is_ok()
+    });
     scene.kill(child);
     assert_eq!(scene.taken.len(), 2, "the copy was kept before it was reported");
     drop(icinga);

@@ -351,7 +351,7 @@ impl Rig {
 
     /// Waits until `condition` holds, looking again and again.
     #[track_caller]
-    pub fn wait_until(&self, what: &str, condition: impl Fn() -> bool) {
+    pub fn wait_until(&self, what: &str, condition: impl FnMut() -> bool) {
         until(what, condition);
     }
 
