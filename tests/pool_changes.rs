@@ -1,5 +1,6 @@
 //! What becomes of a snapshot when ZFS has other things to do in that very
-//! moment. `make vm` runs these.
+//! moment, and what snapshots and their removal cost. True of `zfs(8)`, and of
+//! libzfs_core with the feature `libzetta`. `make vm` runs these.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -100,4 +101,51 @@ async fn a_pool_that_stops_while_a_snapshot_is_taken_does_not_stop_the_run() {
     }
     let left = [1, 2, 4].map(|number| minute(number).to_string());
     assert!(survey.of(&vpn()).iter().all(|snapshot| left.contains(&snapshot.name)), "{survey:?}");
+}
+
+/// The library against the program, as the store uses them.
+#[cfg(feature = "libzetta")]
+#[tokio::test]
+#[ignore = "needs a pool: `make vm`"]
+async fn the_library_is_no_slower_than_the_program() {
+    let below = Dataset::new();
+    // libzfs_core takes the place of no `zfs` that has a path.
+    let program = must("sh", &["-c", "command -v zfs"]);
+    let by_program = System { zfs: program.trim().into(), ..System::default() };
+    let stores = [Zfs::new(&below.name, 0).unwrap(), Zfs::on(by_program, &below.name, 0).unwrap()];
+    for store in &stores {
+        prepare(store).await;
+    }
+    let (mut taking, mut destroying) = ([vec![], vec![]], [vec![], vec![]]);
+    for number in 0..21 {
+        for (way, store) in (0..).zip(&stores) {
+            let begin = Instant::now();
+            store.commit(&vpn(), minute(2 * number + way), &facts()).await.unwrap();
+            taking[way as usize].push(begin.elapsed());
+        }
+    }
+    for round in 1..=5 {
+        for (way, store) in stores.iter().enumerate() {
+            let names: Vec<SnapshotName> = (0..100).map(|number| minute(100 * round + number)).collect();
+            for name in &names {
+                stores[0].commit(&vpn(), *name, &facts()).await.unwrap();
+            }
+            store.survey().await.unwrap();
+            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+            let begin = Instant::now();
+            let removal = store.remove(&vpn(), &names).await.unwrap();
+            destroying[way].push(begin.elapsed());
+            assert_eq!(removal.removed.len(), names.len(), "{removal:?}");
+        }
+    }
+    for (what, mut times) in [("one snapshot with six properties", taking), ("destroying 100", destroying)] {
+        times.iter_mut().for_each(|times| times.sort());
+        let [library, program] =
+            times.map(|times| (times[0], times[times.len() / 2], times[times.len() - 1]));
+        // Past the harness, which shows nothing of a test that passes.
+        let text =
+            format!("{what}: library {library:.3?}, program {program:.3?} (shortest, median, longest)\n");
+        std::io::stderr().write_all(text.as_bytes()).unwrap();
+        assert!(library.1 <= program.1, "{text}");
+    }
 }

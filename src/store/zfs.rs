@@ -10,6 +10,8 @@
 //! with `-r`, `-R` or `-f`; the parent dataset is never made here.
 
 mod dataset;
+#[cfg(feature = "libzetta")]
+mod library;
 mod mount;
 mod parse;
 mod system;
@@ -174,9 +176,37 @@ impl Zfs {
         }
     }
 
+    /// Destroys what can go without a program, and gives back what is left for
+    /// `zfs` to destroy or to say why not.
+    #[cfg(feature = "libzetta")]
+    async fn destroy_by_library(
+        &self,
+        host: &HostName,
+        names: &[String],
+        removal: &mut Removal,
+    ) -> Vec<String> {
+        match library::destroy(&self.system, &self.dataset_of(host), names).await {
+            Ok(left) => {
+                removal.removed.extend(names.iter().filter(|name| !left.contains(name)).cloned());
+                left
+            }
+            // A ZFS that hangs is not asked again.
+            Err(error) => {
+                let why = error.to_string();
+                removal.kept.extend(names.iter().map(|name| (name.clone(), why.clone())));
+                Vec::new()
+            }
+        }
+    }
+
     /// [`Zfs::destroy`], and one by one if that fails: one snapshot that is
     /// held, busy or cloned must not keep the others.
     async fn destroy_each(&self, host: &HostName, names: &[String], removal: &mut Removal) {
+        #[cfg(feature = "libzetta")]
+        let names = &self.destroy_by_library(host, names, removal).await;
+        if names.is_empty() {
+            return;
+        }
         let Err(together) = self.destroy(host, names).await else {
             removal.removed.extend_from_slice(names);
             return;
@@ -290,10 +320,16 @@ impl Store for Zfs {
             .ok_or_else(|| StoreError::new(format!("`{dataset}` was not prepared")))?;
         // Had it been unmounted meanwhile, it would not hold what rsync wrote.
         self.verify(&dataset, &mountpoint).await.map_err(|refusal| refusal.of(&dataset, &mountpoint))?;
-        let target = format!("{dataset}@{name}");
-        self.system.change(dataset::snapshot(&target, facts)?).await.map_err(|failure| {
-            explained(&format!("cannot take the snapshot `{target}`"), &self.dataset, &failure)
-        })?;
+        let (target, properties) = (format!("{dataset}@{name}"), dataset::properties(facts)?);
+        #[cfg(feature = "libzetta")]
+        let taken = library::snapshot(&self.system, &target, &properties).await?;
+        #[cfg(not(feature = "libzetta"))]
+        let taken = false;
+        if !taken {
+            self.system.change(dataset::snapshot(&target, &properties)).await.map_err(|failure| {
+                explained(&format!("cannot take the snapshot `{target}`"), &self.dataset, &failure)
+            })?;
+        }
         self.recall(|seen| {
             seen.ours.entry(host.key().to_owned()).or_default().insert(name.to_string(), false);
         })

@@ -32,8 +32,11 @@ pub(super) fn creations(name: &str, parent: &Filesystem) -> Vec<Vec<String>> {
     compressions.iter().map(creation).collect()
 }
 
-/// The `zfs snapshot` that takes a snapshot together with its facts.
-pub(super) fn snapshot(target: &str, facts: &Facts) -> Result<Vec<String>, StoreError> {
+/// A user property of a snapshot: its name and its value.
+pub(super) type Property = (String, String);
+
+/// The properties that say a snapshot's facts.
+pub(super) fn properties(facts: &Facts) -> Result<Vec<Property>, StoreError> {
     // A value with a line break could pass for lines about another snapshot.
     let fit = |value: &&String| value.len() <= 1024 && !value.chars().any(char::is_control);
     if !fit(&&facts.run) {
@@ -49,9 +52,12 @@ pub(super) fn snapshot(target: &str, facts: &Facts) -> Result<Vec<String>, Store
         // The host's own word.
         ("machine", facts.machine.as_ref().filter(fit).cloned()),
     ];
-    let properties =
-        properties.into_iter().filter_map(|(key, value)| Some(format!("backup:{key}={}", value?)));
-    Ok(command("snapshot", properties, target))
+    Ok(properties.into_iter().filter_map(|(key, value)| Some((format!("backup:{key}"), value?))).collect())
+}
+
+/// The `zfs snapshot` that takes a snapshot together with its properties.
+pub(super) fn snapshot(target: &str, properties: &[Property]) -> Vec<String> {
+    command("snapshot", properties.iter().map(|(key, value)| format!("{key}={value}")), target)
 }
 
 fn command(verb: &str, properties: impl IntoIterator<Item = String>, target: &str) -> Vec<String> {
@@ -147,15 +153,14 @@ mod tests {
             machine: Some("x\tlocal\ndata/mail@y\tbackup:verdict\tgood".to_owned()),
         };
         assert_eq!(
-            snapshot("data/vpn@x", &facts).unwrap().join(" "),
+            snapshot("data/vpn@x", &properties(&facts).unwrap()).join(" "),
             "snapshot -o backup:run=r1 -o backup:verdict=good -o backup:files=3 -o backup:duration=0 data/vpn@x"
         );
         facts.machine = Some("0123456789abcdef".to_owned());
-        assert!(
-            snapshot("data/vpn@x", &facts).unwrap().contains(&"backup:machine=0123456789abcdef".to_owned())
-        );
+        let machine = ("backup:machine".to_owned(), "0123456789abcdef".to_owned());
+        assert!(properties(&facts).unwrap().contains(&machine));
         facts.run = "r\n".to_owned();
-        assert!(snapshot("data/vpn@x", &facts).is_err());
+        assert!(properties(&facts).is_err());
     }
 
     #[test]

@@ -10,7 +10,9 @@ use std::time::Duration;
 /// The parts of this machine that the store talks to.
 #[derive(Debug, Clone)]
 pub struct System {
-    /// `zfs(8)`: a name to look for, or a path.
+    /// `zfs(8)`: a name to look for, or a path. Only where it is `zfs` may
+    /// libzfs_core, which knows this machine's kernel alone, take its place
+    /// (feature `libzetta`).
     pub zfs: PathBuf,
     /// `zpool(8)`: a name to look for, or a path.
     pub zpool: PathBuf,
