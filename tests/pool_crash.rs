@@ -33,11 +33,21 @@ const PAST: u32 = 60;
 
 impl Scene {
     fn new() -> Self {
+        Scene::with("")
+    }
+
+    /// One whose host is this machine itself, where the connection plays no
+    /// part: in a virtual machine a login takes seconds.
+    fn near() -> Self {
+        Scene::with("transport = \"local\"\n")
+    }
+
+    fn with(lines: &str) -> Self {
         let mut rig = Rig::on_zfs();
         // Each snapshot is of a day of its own, and all of them stay but those
         // that a test puts there to go.
         rig.section("retention", &format!("daily = {PAST}\nweekly = 1\nmonthly = 1\nyearly = 1\n"));
-        let source = rig.host("Web");
+        let source = rig.host_with("Web", lines);
         rig.hook("dump", "echo dumped");
         let snare = Snare::new(&rig);
         let mut scene = Scene { rig, snare, source, round: 0, taken: BTreeMap::new() };
@@ -158,11 +168,8 @@ impl Scene {
 fn backup_killed_at_any_program_that_it_starts() {
     let mut scene = Scene::new();
     for (when, skip, pattern) in [
-        (Before, 0, "zpool list*"),
         (After, 0, "zfs get*"),
-        (Before, 0, "ssh*"),
         (After, 0, "ssh*"),
-        (After, 1, "ssh*"),
         (Before, 2, "ssh*"),
         (Before, 0, "rsync*"),
         (After, 0, "rsync*"),
@@ -178,10 +185,10 @@ fn backup_killed_at_any_program_that_it_starts() {
 #[test]
 #[ignore = "needs a pool: `make vm`"]
 fn backup_killed_when_it_makes_keeps_or_removes_something() {
-    let mut scene = Scene::new();
+    let mut scene = Scene::near();
     // Killed while it makes the dataset of a new host.
     let new = scene.dataset().replace("/web", "/new");
-    scene.rig.host("New");
+    scene.rig.near_host("New", "");
     for when in [Before, After] {
         println!("killed {when:?} zfs create");
         let child = scene.snare.start(&scene.rig, &["new"], when, 0, "zfs create*");
@@ -249,7 +256,7 @@ fn backup_killed_while_files_arrive_or_a_hook_runs() {
 #[test]
 #[ignore = "needs a pool: `make vm`"]
 fn backup_killed_while_it_reports() {
-    let mut scene = Scene::new();
+    let mut scene = Scene::near();
     // An Icinga that accepts and says nothing, with the papers of one that
     // would.
     let papers = Icinga::start(&[]);
@@ -310,7 +317,6 @@ fn sshd_killed_at_every_step() {
         (Before, 2, "ssh*", "before a hook"),
         (Before, 0, "rsync*", "before the transfer"),
         (After, 0, "rsync*", "after the transfer"),
-        (Before, 0, "zfs snapshot*", "before the snapshot"),
     ] {
         scene.change();
         let child = scene.start(when, skip, pattern);
@@ -330,8 +336,9 @@ fn sshd_killed_at_every_step() {
         } else {
             assert!(ran.stderr.contains("Web: CRITICAL: "), "{what}: {}", ran.stderr);
         }
-        scene.change();
-        scene.recovers(what);
+        if !good {
+            scene.recovers(what);
+        }
     }
     // In mid-transfer it is tried again, and done.
     scene.change();

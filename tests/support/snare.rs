@@ -5,7 +5,7 @@ use super::rig::{Rig, until};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Child;
+use std::process::{Child, Command};
 
 /// When the run stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,7 @@ pub struct Snare {
 const WATCHED: &str = r#"#!/bin/sh
 dir=${0%/*}/.. name=${0##*/}
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+printf '%s\n' "$name $1 $2" >>"$dir/calls"
 reach() {
     mv "$dir/set" "$dir/reached"
     until [ -e "$dir/go" ]; do sleep 0.02; done
@@ -61,6 +62,19 @@ impl Snare {
         Snare { dir }
     }
 
+    /// The binary with the watched programs.
+    pub fn command(&self, rig: &Rig, arguments: &[&str]) -> Command {
+        let mut command = rig.command(arguments);
+        command.env("PATH", format!("{}:/usr/bin:/bin", self.dir.join("bin").display()));
+        command
+    }
+
+    /// Every call of a watched program so far: its name and what it was to do.
+    pub fn calls(&self) -> Vec<String> {
+        let calls = fs::read_to_string(self.dir.join("calls")).unwrap_or_default();
+        calls.lines().map(str::to_owned).collect()
+    }
+
     /// Starts a run that stops at a call like `pattern` of sh, the first after
     /// `skip` such calls, and waits until it is there.
     #[track_caller]
@@ -68,8 +82,7 @@ impl Snare {
         let _ = fs::remove_file(self.dir.join("go"));
         let _ = fs::remove_file(self.dir.join("reached"));
         fs::write(self.dir.join("set"), format!("{when:?}\n{skip}\n{pattern}\n")).unwrap();
-        let path = format!("{}:/usr/bin:/bin", self.dir.join("bin").display());
-        let mut child = rig.command(arguments).env("PATH", path).spawn().unwrap();
+        let mut child = self.command(rig, arguments).spawn().unwrap();
         until(&format!("{when:?} {pattern}"), || {
             let ended = child.try_wait().unwrap();
             assert!(ended.is_none(), "the run has ended before it came to {when:?} {pattern}");
