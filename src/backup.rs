@@ -9,7 +9,7 @@
 mod copy;
 mod keep;
 
-use crate::clock::Clock;
+use crate::clock::{self, Clock, Comparison};
 use crate::filter::Rule;
 use crate::guard::Guard;
 use crate::host::{Host, HostName};
@@ -21,7 +21,7 @@ use crate::snapshot::{Verdict, newest_good};
 use crate::store::{Store, StoreError, Survey, Workspace};
 use crate::text::{human_duration, printable};
 use crate::transfer::{Progress, TransferError};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use std::fmt;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -31,10 +31,6 @@ use tracing::{debug, info, warn};
 /// What the store gets at least to keep a copy, and to remove old ones, of a
 /// host whose transfer took almost all of its time.
 const LAST_STORE_WORK: Duration = Duration::from_secs(15 * 60);
-
-/// How far a host's clock may be from ours before one of them must be wrong:
-/// more than any time zone, should somebody have set one to local time.
-const CLOCKS_APART: TimeDelta = TimeDelta::hours(26);
 
 /// What one run has for all its hosts.
 pub struct Run<S> {
@@ -123,6 +119,7 @@ pub async fn host<S: Store>(run: &Run<S>, host: &Host) -> HostReport {
         notes: Vec::new(),
         figures: None,
         removed: 0,
+        misdated: None,
     };
     let outcome = story.whole().await.unwrap_or_else(|stop| stop);
     let report = story.report(outcome);
@@ -138,6 +135,8 @@ struct Story<'a, S> {
     notes: Vec<Note>,
     figures: Option<Figures>,
     removed: usize,
+    /// Why the time of the copy is wrong, if it is.
+    misdated: Option<String>,
 }
 
 fn failed(stage: Stage, why: impl ToString) -> Outcome {
@@ -269,26 +268,28 @@ impl<S: Store> Story<'_, S> {
     }
 
     /// Two clocks that agree are what rotation relies on: ours alone may be a
-    /// year ahead, and would age every snapshot by that year.
+    /// year ahead, and would age every snapshot by that year. One that is behind
+    /// both the host's and the store's is wrong for certain, and would date the
+    /// copy into a past where it takes the place of a true one.
     fn compare_clocks(&mut self, probe: &Probe) {
-        // One reason not to remove anything will do.
-        let Some(theirs) = probe.time.filter(|_| self.run.clock_behind.is_none()) else { return };
-        let ahead = self.run.clock.now() - theirs;
-        if ahead.abs() < CLOCKS_APART {
+        let Some(theirs) = probe.time else {
+            self.note(Severity::Ok, "the host did not say what time it has (`date +%s`)");
             return;
+        };
+        let (days, how) = match clock::compare(self.run.clock.now(), theirs) {
+            Comparison::Alike => return,
+            Comparison::Ahead(days) => (days, "ahead of"),
+            Comparison::Behind(days) => (days, "behind"),
+        };
+        let days = if days == 1 { "a day".to_owned() } else { format!("{days} days") };
+        let what = format!(
+            "this server's clock is {days} {how} the host's (set the one that is wrong; `date` shows it)"
+        );
+        if how == "behind" && self.run.clock_behind.is_some() {
+            self.misdated = Some(format!("its date is wrong: {what}"));
+        } else {
+            self.note(Severity::Warning, format!("nothing was removed: {what}"));
         }
-        let days = ahead.num_days().abs();
-        let (days, where_to) = (
-            if days == 1 { "a day".to_owned() } else { format!("{days} days") },
-            if ahead > TimeDelta::zero() { "ahead of" } else { "behind" },
-        );
-        self.note(
-            Severity::Warning,
-            format!(
-                "nothing was removed: this server's clock is {days} {where_to} the host's (set the one that \
-                 is wrong; `date` shows it)"
-            ),
-        );
     }
 
     /// Runs the host's hooks one after the other. One that fails does not stop

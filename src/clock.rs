@@ -31,3 +31,53 @@ impl Clock {
         self.start.checked_add_signed(elapsed).unwrap_or(DateTime::<Utc>::MAX_UTC)
     }
 }
+
+/// How far a host's clock may be from ours before one of the two must be wrong:
+/// more than any time zone, should somebody have set one to local time.
+const APART: TimeDelta = TimeDelta::hours(26);
+
+/// What a host's clock says of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comparison {
+    /// They agree.
+    Alike,
+    /// Ours is ahead of the host's by so many days.
+    Ahead(i64),
+    /// Ours is behind the host's by so many days.
+    Behind(i64),
+}
+
+/// Compares our clock with a host's.
+pub fn compare(ours: DateTime<Utc>, theirs: DateTime<Utc>) -> Comparison {
+    let ahead = ours - theirs;
+    // To the nearest day: the host's clock was read a moment ago.
+    let days = (ahead.num_hours().abs() + 12) / 24;
+    if ahead.abs() <= APART {
+        Comparison::Alike
+    } else if ahead > TimeDelta::zero() {
+        Comparison::Ahead(days)
+    } else {
+        Comparison::Behind(days)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_are_alike_within_any_time_zone() {
+        let now = DateTime::from_timestamp(1_795_140_000, 0).unwrap();
+        for (hours, expected) in [
+            (0, Comparison::Alike),
+            (25, Comparison::Alike),
+            (-26, Comparison::Alike),
+            (27, Comparison::Ahead(1)),
+            (-27, Comparison::Behind(1)),
+            (24 * 365, Comparison::Ahead(365)),
+            (-24 * 365, Comparison::Behind(365)),
+        ] {
+            assert_eq!(compare(now + TimeDelta::hours(hours), now), expected, "{hours} hours ahead");
+        }
+    }
+}

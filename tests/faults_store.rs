@@ -369,7 +369,8 @@ fn a_clock_that_was_set_back_removes_nothing_anywhere() {
         .says(&format!("`{newest}` of web"))
         .says("nothing is removed anywhere")
         .says("set the clock right")
-        .says("New: ");
+        .says("Web: CRITICAL: suspect copy: its date is wrong: this server's clock is 365 days behind the host's")
+        .says("New: CRITICAL: suspect copy: its date is wrong: ");
     let now = rig.snapshots("web");
     assert!(now.contains(&superfluous), "{}", ran.stderr);
     assert!(kept.iter().all(|name| now.contains(name)), "{now:#?}");
@@ -381,7 +382,11 @@ fn a_clock_that_was_set_back_removes_nothing_anywhere() {
     // The clock is right again: so is the rest.
     rig.wait_until("the next second", || name_at("now") > newest);
     rig.backup(&["all"]).exits(0).does_not_say("clock");
-    assert!(!rig.snapshots("web").contains(&superfluous));
+    let last = rig.snapshots("web");
+    assert!(!last.contains(&superfluous));
+    // The copy with the wrong date has taken nothing's place.
+    assert!(!last.contains(&now[0]));
+    assert!(kept.iter().all(|name| last.contains(name) || *name == newest), "{kept:#?} are {last:#?}");
     assert_nothing_left(&rig);
 }
 

@@ -81,28 +81,69 @@ fn a_clock_that_is_a_year_off_removes_nothing_that_the_right_one_keeps() {
     past(&rig);
     rig.write(source.join("etc/new"), "new\n");
     let all = rig.snapshots("web");
+    let mut misdated = None;
     for (days, said) in [
-        (-365, "the clock stands before the newest snapshot"),
+        (-365, "suspect copy: its date is wrong: this server's clock is 365 days behind the host's"),
         (365, "nothing was removed: this server's clock is 365 days ahead of the host's"),
     ] {
         clock.set(TimeDelta::days(days));
         let ran = rig.backup(&["all"]).exits(1).says(said);
-        let now = rig.snapshots("web");
+        let now: Vec<String> =
+            rig.snapshots("web").into_iter().filter(|name| Some(name) != misdated.as_ref()).collect();
         clock.set(TimeDelta::zero());
         assert!(all.iter().all(|name| now.contains(name)), "{days}: {now:#?}\n{}", ran.stderr);
         // The copy is made all the same.
         let new: Vec<&String> = now.iter().filter(|name| !all.contains(name)).collect();
         assert_eq!(new.len(), 1, "{days}");
         assert_same(&listing(&source), &listing(&rig.snapshot("web", new[0])));
-        zfs(&["destroy", &format!("{}@{}", rig.dataset.as_ref().unwrap().child("web"), new[0])]);
+        if days < 0 {
+            misdated = Some(new[0].clone());
+        } else {
+            // As the run says from now on: no removals until this has gone.
+            zfs(&["destroy", &format!("{}@{}", rig.dataset.as_ref().unwrap().child("web"), new[0])]);
+        }
     }
 
     // Under the right one all is well, and what no tier claims goes.
     rig.backup(&["all"]).exits(0).does_not_say("clock");
-    let kept = rig.snapshots("web");
+    let mut kept = rig.snapshots("web");
+    kept.sort();
     assert!(kept.len() < all.len() && kept.len() <= 3 + 2 + 2 + 2, "{kept:#?}");
+    // What the right clock alone would have kept: the one with a wrong date has
+    // taken no other's place.
+    let expected = kept_by_the_right_clock(&all, kept.last().unwrap());
+    assert_eq!(kept, expected, "of {all:#?} with {misdated:?}");
     assert_same(&listing(&source), &listing(&rig.newest("web")));
     assert!(!before.contains_key(std::path::Path::new("etc/new")));
+}
+
+/// What the tiers of the test above keep of these good snapshots and a new one,
+/// oldest first.
+fn kept_by_the_right_clock(all: &[String], new: &str) -> Vec<String> {
+    use backup::{retention, settings, snapshot};
+    let policy = settings::Retention {
+        daily: std::num::NonZeroU32::new(3),
+        weekly: std::num::NonZeroU32::new(2),
+        monthly: std::num::NonZeroU32::new(2),
+        yearly: std::num::NonZeroU32::new(2),
+    };
+    let facts = snapshot::Facts {
+        run: "r1".to_owned(),
+        verdict: snapshot::Verdict::Good,
+        files: None,
+        bytes: None,
+        duration: None,
+        machine: None,
+    };
+    let good = |name: &str| snapshot::Snapshot {
+        name: name.to_owned(),
+        time: name.parse::<snapshot::SnapshotName>().unwrap().time(),
+        held: false,
+        origin: snapshot::Origin::Run(facts.clone()),
+    };
+    let all: Vec<_> = all.iter().map(String::as_str).chain([new]).map(good).collect();
+    let plan = retention::plan(&policy, chrono_tz::UTC, Utc::now(), &all);
+    plan.decisions.iter().filter(|decision| decision.keeps()).map(|decision| decision.name.clone()).collect()
 }
 
 /// What the ancestor leaves of a night: a snapshot for each tier whose day it is.

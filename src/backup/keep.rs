@@ -68,6 +68,9 @@ impl<S: Store> Story<'_, S> {
         if let Some(why) = self.guard().judge(last_good, &observed) {
             return (Verdict::Suspect, why);
         }
+        if let Some(why) = self.misdated.take() {
+            return (Verdict::Suspect, why);
+        }
         if transfer.vanished > 0 {
             let text = match transfer.vanished {
                 1 => "1 file vanished while it was copied".to_owned(),

@@ -115,16 +115,14 @@ impl Icinga {
     }
 
     /// [`Icinga::send`] some time after the host was done. A later run may have
-    /// told of it meanwhile: then that result stays, and this one is done with.
+    /// told of it meanwhile: then that result stays, and this one is an error
+    /// ([`ReportError::Outdated`]), for Icinga's own check may be what is newer.
     pub async fn send_late(&self, report: &HostReport) -> Result<(), ReportError> {
         let mut result = check_result(report, &self.check)?;
         for time in ["execution_start", "execution_end"] {
             result[time] = json!(timestamp(report.finished));
         }
-        match self.deliver(&report.host, &result).await {
-            Err(ReportError::Outdated(_)) => Ok(()),
-            outcome => outcome,
-        }
+        self.deliver(&report.host, &result).await
     }
 
     async fn deliver(&self, host: &str, result: &Value) -> Result<(), ReportError> {
