@@ -321,9 +321,10 @@ fn sshd_killed_at_every_step() {
         scene.change();
         let child = scene.start(when, skip, pattern);
         let listening = scene.processes("sshd").iter().map(|process| process.id).min();
-        for process in scene.processes("sshd").iter().filter(|process| Some(process.id) != listening) {
-            process.signal(Signal::KILL);
-        }
+        let victims = scene.processes("sshd").into_iter().filter(|process| Some(process.id) != listening);
+        let victims: Vec<Process> = victims.collect();
+        assert_ne!(victims.len(), 0, "{what}: there is no connection");
+        victims.iter().for_each(|process| process.signal(Signal::KILL));
         scene.snare.go();
         let known = scene.taken.len();
         let ran: Ran = finish(child).into();

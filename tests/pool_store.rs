@@ -264,6 +264,7 @@ async fn a_degraded_pool_is_used() {
     take(&store, 1..=2).await;
     let removal = store.remove(&vpn(), &names([1])).await.unwrap();
     assert_eq!(removal.removed, names([1]));
+    pool.scrub();
 }
 
 #[tokio::test]
@@ -285,6 +286,7 @@ async fn a_full_pool_is_refused_before_anything_is_written() {
     let removal = store.remove(&vpn(), &names([1])).await.unwrap();
     assert_eq!(removal.removed, names([1]));
     assert!(!try_zfs(&["list", &format!("{}/new", pool.name)]).status.success());
+    pool.scrub();
 }
 
 #[tokio::test]
@@ -318,6 +320,7 @@ async fn a_suspended_pool_is_refused_at_once_and_works_when_it_is_back() {
     writer.join().unwrap();
     take(&store, 2..=2).await;
     assert_eq!(snapshots(&format!("{}/vpn", pool.name)), names([1, 2]));
+    pool.scrub();
 }
 
 #[tokio::test]
@@ -373,7 +376,7 @@ async fn twenty_thousand_snapshots_are_listed_in_one_call() {
     // To take them lasts minutes where ZFS is emulated, so that they may be
     // there from before.
     let (_own, below) = match std::env::var("BACKUP_TEST_MANY") {
-        Ok(pool) => (None, format!("{pool}/hosts")),
+        Ok(pool) => (None, format!("{pool}/hosts-{HOSTS}x{SNAPSHOTS}")),
         Err(_) => {
             let own = Dataset::new();
             let below = own.child("hosts");

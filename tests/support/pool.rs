@@ -71,7 +71,9 @@ impl Dataset {
 
 impl Drop for Dataset {
     fn drop(&mut self) {
-        if self.lasting {
+        // What the tests have written is scrubbed at the end, in the machine
+        // that goes with it.
+        if self.lasting || std::env::var_os("BACKUP_TEST_DISPOSABLE").is_some() {
             return;
         }
         release(&self.name);
@@ -164,6 +166,15 @@ impl Pool {
     /// Where it is mounted.
     pub fn mountpoint(&self) -> PathBuf {
         Path::new("/").join(&self.name)
+    }
+
+    /// Fails the test if a scrub finds anything.
+    #[track_caller]
+    pub fn scrub(&self) {
+        super::rig::must("zpool", &["scrub", "-w", &self.name]);
+        let status = super::rig::must("zpool", &["status", &self.name]);
+        assert!(status.contains("scrub repaired 0B") && status.contains("with 0 errors"), "{status}");
+        assert!(status.contains("errors: No known data errors"), "{status}");
     }
 
     /// Gives the filesystem below its files as much room as they may want.
