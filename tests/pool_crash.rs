@@ -305,6 +305,19 @@ fn rsync_killed_on_either_side() {
         assert_eq!(scene.taken.len(), known, "{victim}: half a copy is no snapshot");
         scene.recovers(victim);
     }
+    // Before its first byte, and when it is done and has not said so.
+    for when in [Before, After] {
+        scene.change();
+        let child = scene.start(when, 0, "rsync*");
+        let doomed = processes().into_iter().find(|process| process.line.contains("snare/bin/rsync"));
+        doomed.unwrap().signal(Signal::KILL);
+        let known = scene.taken.len();
+        let ran: Ran = finish(child).into();
+        ran.exits(1).says("Web: CRITICAL: transfer failed: ");
+        scene.check();
+        assert_eq!(scene.taken.len(), known, "{when:?}: nobody knows whether the copy is whole");
+        scene.recovers("rsync");
+    }
 }
 
 #[test]
@@ -312,17 +325,16 @@ fn rsync_killed_on_either_side() {
 fn sshd_killed_at_every_step() {
     let mut scene = Scene::new();
     // The connection's sshd dies, the one that listens lives.
-    for (when, skip, pattern, what) in [
-        (After, 0, "ssh*", "when it is connected"),
-        (Before, 2, "ssh*", "before a hook"),
-        (Before, 0, "rsync*", "before the transfer"),
-        (After, 0, "rsync*", "after the transfer"),
+    for (when, skip, pattern, what, is_good) in [
+        (After, 0, "ssh*", "when it is connected", false),
+        // The hook is lost, which is CRITICAL; the copy is made all the same.
+        (Before, 2, "ssh*", "before a hook", false),
+        (Before, 0, "rsync*", "before the transfer", true),
+        (After, 0, "rsync*", "after the transfer", true),
     ] {
         scene.change();
         let child = scene.start(when, skip, pattern);
-        let listening = scene.processes("sshd").iter().map(|process| process.id).min();
-        let victims = scene.processes("sshd").into_iter().filter(|process| Some(process.id) != listening);
-        let victims: Vec<Process> = victims.collect();
+        let victims = scene.processes("sshd");
         assert_ne!(victims.len(), 0, "{what}: there is no connection");
         victims.iter().for_each(|process| process.signal(Signal::KILL));
         scene.snare.go();
@@ -330,7 +342,7 @@ fn sshd_killed_at_every_step() {
         let ran: Ran = finish(child).into();
         scene.check();
         let good = ran.stderr.contains("Web: OK: ");
-        println!("sshd killed {what}: exit {:?}, good: {good}", ran.code);
+        assert_eq!(good, is_good, "{what}: {}", ran.stderr);
         assert_eq!(ran.code, Some(i32::from(!good)), "{what}: {}", ran.stderr);
         if good {
             assert_eq!(scene.taken.len(), known + 1, "{what}: {}", ran.stderr);
