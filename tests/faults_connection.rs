@@ -12,11 +12,12 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::{Duration, Instant};
-use support::on_every_store;
+use support::on_directories;
 use support::rig::*;
 use support::trees::*;
 
-on_every_store! {
+// On a pool, `tests/pool_crash.rs` kills connections at every step.
+on_directories! {
     a_host_that_dies_while_it_is_copied_has_failed,
     a_host_that_comes_back_is_copied_without_sending_again_what_it_had_sent,
     a_connection_lost_in_a_hook_fails_that_hook_and_the_copy_is_made_over_a_new_one,

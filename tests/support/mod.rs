@@ -13,10 +13,10 @@ pub mod syslog;
 pub mod tls;
 pub mod trees;
 
+/// Makes a test of each function that takes a rig, with a directory for its
+/// store.
 #[allow(unused_macros, reason = "each test binary uses its own part of this")]
-/// Makes a test of each function that takes a rig: one with a directory for
-/// its store, and one with a dataset of a real pool, which `make vm` runs.
-macro_rules! on_every_store {
+macro_rules! on_directories {
     ($($name:ident),* $(,)?) => {
         mod directory {
             $(#[test]
@@ -24,6 +24,17 @@ macro_rules! on_every_store {
                 super::$name(crate::support::rig::Rig::new());
             })*
         }
+    };
+}
+#[allow(unused_imports, reason = "each test binary uses its own part of this")]
+pub(crate) use on_directories;
+
+/// The same, and another test of each with a dataset of a real pool, which
+/// `make vm` runs.
+#[allow(unused_macros, reason = "each test binary uses its own part of this")]
+macro_rules! on_every_store {
+    ($($name:ident),* $(,)?) => {
+        crate::support::on_directories! { $($name),* }
 
         mod pool {
             $(#[test]
