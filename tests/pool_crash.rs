@@ -313,8 +313,9 @@ fn rsync_killed_before_its_first_byte_and_before_it_says_that_it_is_done() {
     for when in [Before, After] {
         scene.change();
         let child = scene.start(when, 0, "rsync*");
-        let doomed = processes().into_iter().find(|process| process.line.contains("snare/bin/rsync"));
-        doomed.unwrap().signal(Signal::KILL);
+        let program = scene.rig.join("snare/bin/rsync");
+        let is_it = |process: &Process| process.line.contains(program.to_str().unwrap());
+        processes().into_iter().find(is_it).unwrap().signal(Signal::KILL);
         let known = scene.taken.len();
         let ran: Ran = finish(child).into();
         ran.exits(1).says("Web: CRITICAL: transfer failed: ");
