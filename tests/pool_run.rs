@@ -6,6 +6,7 @@
 mod support;
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use support::pool::{Dataset, Pool, snapshots, zfs};
 use support::rig::*;
@@ -47,13 +48,27 @@ fn a_run_over_unchanged_hosts_starts_three_programs_of_zfs_and_two_a_host() {
     }
 }
 
+/// A rig whose copies live on a pool of its own, with a host.
+fn host_on(pool: &Pool) -> (Rig, PathBuf) {
+    let mut rig = Rig::new();
+    rig.dataset = Some(Dataset::lasting(&pool.name));
+    let source = rig.near_host("Web", "");
+    (rig, source)
+}
+
+/// The next run is good, and a scrub finds nothing.
+#[track_caller]
+fn is_well_again(pool: &Pool, rig: &Rig, source: &Path) {
+    rig.backup(&["all"]).exits(0).says("Web: OK: ");
+    assert_eq!(differences(source, &rig.newest("web")), "");
+    pool.scrub();
+}
+
 #[test]
 #[ignore = "needs a pool: `make vm`"]
 fn a_pool_that_is_suspended_while_files_arrive_fails_the_host_and_never_hangs_the_run() {
     let pool = Pool::new(1, 512, 40);
-    let mut rig = Rig::on_zfs();
-    rig.dataset = Some(Dataset::lasting(&pool.name));
-    let source = rig.near_host("Web", "");
+    let (mut rig, source) = host_on(&pool);
     rig.backup(&["all"]).exits(0);
     let before = snapshots(&format!("{}/web", pool.name));
     let big = source.join("srv/big");
@@ -76,18 +91,14 @@ fn a_pool_that_is_suspended_while_files_arrive_fails_the_host_and_never_hangs_th
     rig.wait_until("what hung has ended", || rig.left_behind().is_empty());
     assert_eq!(snapshots(&format!("{}/web", pool.name)), before);
     fs::remove_file(&big).unwrap();
-    rig.backup(&["all"]).exits(0).says("Web: OK: ");
-    assert_eq!(differences(&source, &rig.newest("web")), "");
-    pool.scrub();
+    is_well_again(&pool, &rig, &source);
 }
 
 #[test]
 #[ignore = "needs a pool: `make vm`"]
 fn a_pool_that_runs_full_fails_the_host_and_keeps_every_snapshot() {
     let pool = Pool::new(1, 128, 200);
-    let mut rig = Rig::on_zfs();
-    rig.dataset = Some(Dataset::lasting(&pool.name));
-    let source = rig.near_host("Web", "");
+    let (rig, source) = host_on(&pool);
     rig.backup(&["all"]).exits(0);
     let before = snapshots(&format!("{}/web", pool.name));
     let big = source.join("srv/big");
@@ -98,18 +109,14 @@ fn a_pool_that_runs_full_fails_the_host_and_keeps_every_snapshot() {
     fs::remove_file(&big).unwrap();
     // ZFS gives the space back seconds after a file has gone.
     must("zpool", &["sync", &pool.name]);
-    rig.backup(&["all"]).exits(0).says("Web: OK: ");
-    assert_eq!(differences(&source, &rig.newest("web")), "");
-    pool.scrub();
+    is_well_again(&pool, &rig, &source);
 }
 
 #[test]
 #[ignore = "needs a pool: `make vm`"]
 fn a_degraded_pool_is_told_of_and_used() {
     let pool = Pool::new(2, 128, 300);
-    let mut rig = Rig::on_zfs();
-    rig.dataset = Some(Dataset::lasting(&pool.name));
-    let source = rig.near_host("Web", "");
+    let (rig, source) = host_on(&pool);
     must("zpool", &["offline", &pool.name, &pool.disk(1)]);
     rig.backup(&["all", "--quiet"])
         .exits(0)

@@ -98,7 +98,7 @@ fn release(dataset: &str) {
 /// Where a dataset is mounted, as ZFS has it.
 #[track_caller]
 pub fn mountpoint(dataset: &str) -> PathBuf {
-    zfs(&["get", "-Hp", "-o", "value", "mountpoint", dataset]).trim().into()
+    property(dataset, "mountpoint").into()
 }
 
 /// A value of a dataset or a snapshot.
