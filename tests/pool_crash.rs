@@ -147,13 +147,14 @@ impl Scene {
         child
     }
 
-    fn processes(&mut self, name: &str) -> Vec<Process> {
+    /// A run's processes of one kind: other tests run rsync at the same time.
+    fn processes(&mut self, name: &str, run: &Child) -> Vec<Process> {
         let (far, all) = (self.rig.sshd().sessions(), processes());
         match name {
             "rsync there" => far.into_iter().filter(|process| process.runs("rsync")).collect(),
             "sshd" => far.into_iter().filter(|process| process.line.starts_with("sshd")).collect(),
             _ => {
-                let ours = descendants(&all, std::process::id());
+                let ours = descendants(&all, run.id());
                 let is_ours = |process: &Process| {
                     process.runs("rsync") && far.iter().all(|there| there.id != process.id)
                 };
@@ -293,7 +294,7 @@ fn rsync_killed_on_either_side() {
     for victim in ["rsync there", "rsync here"] {
         scene.change();
         let child = scene.start_copying();
-        let doomed = scene.processes(victim);
+        let doomed = scene.processes(victim, &child);
         assert_ne!(doomed.len(), 0, "{victim}");
         doomed.iter().for_each(|process| process.signal(Signal::KILL));
         let known = scene.taken.len();
@@ -339,7 +340,7 @@ fn sshd_killed_at_every_step() {
     ] {
         scene.change();
         let child = scene.start(when, skip, pattern);
-        let victims = scene.processes("sshd");
+        let victims = scene.processes("sshd", &child);
         assert_ne!(victims.len(), 0, "{what}: there is no connection");
         victims.iter().for_each(|process| process.signal(Signal::KILL));
         scene.snare.go();
