@@ -1,33 +1,28 @@
 //! The command line: what may be typed, and which subcommand does it.
 
+mod check;
+mod completions;
+mod diff;
+mod find;
+mod hold;
+mod output;
+mod plan;
 mod progress;
+mod prune;
+mod restore;
 mod run;
+mod session;
 mod signals;
+mod snapshots;
+mod status;
+mod verify;
 
 use crate::clock::Clock;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 
-/// Exit code of a run that could not start.
+/// Exit code of a command that could not start.
 const CANNOT_START: u8 = 2;
-
-/// Words that later versions will understand as commands. A host of such a
-/// name is reached with `backup run NAME` already now, so that no cron line
-/// changes its meaning one day.
-const RESERVED: [&str; 12] = [
-    "plan",
-    "prune",
-    "status",
-    "snapshots",
-    "find",
-    "diff",
-    "restore",
-    "hold",
-    "release",
-    "verify",
-    "check",
-    "completions",
-];
 
 /// Pulls backups of a fleet of Linux hosts into ZFS.
 ///
@@ -55,43 +50,87 @@ struct Cli {
 enum Command {
     /// Back up hosts; the word may be left out.
     Run(run::Arguments),
+    /// Show what a run would do, and do nothing.
+    Plan(plan::Arguments),
+    /// Show how every host is doing.
+    Status(status::Arguments),
+    /// List a host's snapshots.
+    Snapshots(snapshots::Arguments),
+    /// Find the versions of a host's files in its snapshots.
+    Find(find::Arguments),
+    /// Show what changed between two snapshots of a host.
+    Diff(diff::Arguments),
+    /// Give files of a snapshot back.
+    Restore(restore::Arguments),
+    /// Keep a snapshot until it is released.
+    Hold(hold::Hold),
+    /// Let rotation have a held snapshot again.
+    Release(hold::Release),
+    /// Remove the snapshots that no retention tier claims.
+    Prune(prune::Arguments),
+    /// Compare files on hosts with their newest snapshots.
+    Verify(verify::Arguments),
+    /// Look whether everything that a run needs is there and right.
+    Check(check::Arguments),
+    /// Print the completions of a shell, or the manual pages.
+    Completions(completions::Arguments),
 }
 
-/// Does what the command line says. `clock` shows the time of the run.
+/// Does what the command line says. `clock` shows the time of the command.
 pub fn main(clock: Clock) -> ExitCode {
-    match meant(Cli::parse()) {
-        Ok(arguments) => ExitCode::from(run::execute(arguments, clock)),
+    let code = match meant(Cli::parse()) {
+        Ok(command) => execute(command, clock),
         Err(why) => {
             eprintln!("error: {why}");
-            ExitCode::from(CANNOT_START)
+            CANNOT_START
         }
+    };
+    ExitCode::from(code)
+}
+
+fn execute(command: Command, clock: Clock) -> u8 {
+    match command {
+        Command::Run(arguments) => run::execute(arguments, clock),
+        Command::Plan(arguments) => plan::execute(&arguments, clock),
+        Command::Status(arguments) => status::execute(&arguments, clock),
+        Command::Snapshots(arguments) => snapshots::execute(&arguments, clock),
+        Command::Find(arguments) => find::execute(&arguments, clock),
+        Command::Diff(arguments) => diff::execute(&arguments, clock),
+        Command::Restore(arguments) => restore::execute(&arguments, clock),
+        Command::Hold(arguments) => hold::hold(&arguments, clock),
+        Command::Release(arguments) => hold::release(&arguments, clock),
+        Command::Prune(arguments) => prune::execute(&arguments, clock),
+        Command::Verify(arguments) => verify::execute(&arguments, clock),
+        Command::Check(arguments) => check::execute(&arguments, clock),
+        Command::Completions(arguments) => completions::execute(&arguments),
     }
 }
 
-/// What to run; or why that would be something else one day.
-fn meant(cli: Cli) -> Result<run::Arguments, String> {
+/// The command that is meant; or why it could be one as well as a host.
+fn meant(cli: Cli) -> Result<Command, String> {
     let mut arguments = match cli.command {
-        Some(Command::Run(arguments)) => return Ok(arguments),
+        Some(command) => return Ok(command),
         None => cli.run,
     };
     // After an option clap takes the command for a host.
     if arguments.hosts.len() > 1 && arguments.hosts[0] == "run" {
         arguments.hosts.remove(0);
-        return Ok(arguments);
+        return Ok(Command::Run(arguments));
     }
-    match arguments.hosts.iter().find(|word| RESERVED.contains(&word.as_str())) {
+    let is_command =
+        |word: &&String| Cli::command().find_subcommand(word.as_str()).is_some_and(|_| *word != "run");
+    match arguments.hosts.iter().find(is_command) {
         Some(word) => Err(format!(
-            "`{word}` is the name of a command that this version does not have yet\n\
+            "`{word}` is the name of a command, which stands first: backup {word} …\n\
              \n  to back up a host of that name: backup run {word}"
         )),
-        None => Ok(arguments),
+        None => Ok(Command::Run(arguments)),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_sound() {
@@ -103,7 +142,7 @@ mod tests {
         let short = Cli::try_parse_from(["backup", "--quiet", "all"]).unwrap();
         assert_eq!(short.run.hosts, ["all"]);
         let long = Cli::try_parse_from(["backup", "run", "-q", "plan"]).unwrap();
-        assert!(matches!(long.command, Some(Command::Run(run)) if run.hosts == ["plan"] && run.quiet));
+        assert!(matches!(long.command, Some(Command::Run(run)) if run.hosts == ["plan"] && run.common.quiet));
     }
 
     #[test]
@@ -115,7 +154,8 @@ mod tests {
             (&["backup", "-q", "web", "run"], &["web", "run"], "a command stands first"),
         ] {
             let cli = Cli::try_parse_from(words).unwrap();
-            assert_eq!(meant(cli).unwrap().hosts, hosts, "{reason}");
+            let command = meant(cli).unwrap();
+            assert!(matches!(&command, Command::Run(run) if run.hosts == hosts), "{reason}: {command:?}");
         }
     }
 
@@ -132,7 +172,7 @@ mod tests {
             let refused = match Cli::try_parse_from(words) {
                 Err(_) => true,
                 Ok(cli) => {
-                    let arguments = cli.command.map_or(cli.run, |Command::Run(run)| run);
+                    let Command::Run(arguments) = meant(cli).unwrap() else { panic!("{words:?}") };
                     arguments.check().is_err()
                 }
             };

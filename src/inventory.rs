@@ -17,12 +17,13 @@ pub use select::{SelectError, Selection, Unknown, select};
 
 use crate::host::{Host, HostName};
 use crate::settings::{NetBox, Settings};
-use crate::text::printable;
+use crate::text::{human_duration, printable};
 use chrono::{DateTime, Utc};
 use file::Saved;
 use netbox::Listed;
 use std::collections::HashSet;
 use std::path::Path;
+use std::time::Duration;
 
 /// The hosts of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -60,6 +61,24 @@ pub struct InventoryError(String);
 /// No host can be known: NetBox gives no list, none was kept, and no static
 /// host is configured.
 pub async fn load(settings: &Settings, saved_at: DateTime<Utc>) -> Result<Inventory, InventoryError> {
+    ask(settings, Some(saved_at), None).await
+}
+
+/// The inventory for a look at it: nothing is kept. NetBox gets `patience` to
+/// answer, if that is shorter than its own timeout; then the last good list
+/// has to do.
+///
+/// # Errors
+/// As those of [`load`].
+pub async fn look(settings: &Settings, patience: Option<Duration>) -> Result<Inventory, InventoryError> {
+    ask(settings, None, patience).await
+}
+
+async fn ask(
+    settings: &Settings,
+    keep: Option<DateTime<Utc>>,
+    patience: Option<Duration>,
+) -> Result<Inventory, InventoryError> {
     let has_static = settings.hosts.values().any(|own| own.listed);
     let Some(netbox) = &settings.netbox else {
         if !has_static {
@@ -70,9 +89,14 @@ pub async fn load(settings: &Settings, saved_at: DateTime<Utc>) -> Result<Invent
     };
     let state_dir = &settings.state_dir;
     let mut warnings = Vec::new();
-    let (answer, odd) = match netbox::list(netbox).await {
-        Ok(listing) => (Ok(listing.hosts), listing.warnings),
-        Err(error) => (Err(error.to_string()), Vec::new()),
+    let patience = patience.unwrap_or(Duration::MAX);
+    let listing = tokio::time::timeout(patience, netbox::list(netbox)).await;
+    let (answer, odd) = match listing {
+        Ok(Ok(listing)) => (Ok(listing.hosts), listing.warnings),
+        Ok(Err(error)) => (Err(error.to_string()), Vec::new()),
+        Err(_) => {
+            (Err(format!("NetBox did not list its hosts within {}", human_duration(patience))), Vec::new())
+        }
     };
     warnings.extend(odd);
     let saved = file::read(state_dir).unwrap_or_else(|why| {
@@ -87,6 +111,7 @@ pub async fn load(settings: &Settings, saved_at: DateTime<Utc>) -> Result<Invent
         decision.warnings.push(format!("{why}; only the hosts of the configuration are backed up"));
     }
     if decision.keep
+        && let Some(saved_at) = keep
         && let Err(e) = file::write(state_dir, saved_at, &decision.hosts)
     {
         let path = file::path(state_dir);

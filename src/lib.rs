@@ -17,6 +17,7 @@
 //! | [`filter`] | excludes and mounts in, rsync filter rules out |
 //! | [`guard`] | what a plausible run looks like |
 //! | [`outcome`] | what became of a host; severity; exit code |
+//! | [`table`] | tables of text |
 //! | [`text`] | text from elsewhere, made safe to print |
 //! | **edges** | **each talks to one thing outside** |
 //! | [`config`] | TOML to [`settings::Settings`], every fault at once |
@@ -50,5 +51,6 @@ pub mod retention;
 pub mod settings;
 pub mod snapshot;
 pub mod store;
+pub mod table;
 pub mod text;
 pub mod transfer;

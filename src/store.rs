@@ -89,6 +89,15 @@ pub trait Store {
     /// else.
     async fn survey(&self) -> Result<Survey, StoreError>;
 
+    /// The hosts that have a place in the store, in lower case, sorted; also
+    /// those that no inventory lists any more.
+    async fn hosts(&self) -> Result<Vec<String>, StoreError>;
+
+    /// One host's snapshots as they are now, oldest first, foreign ones too;
+    /// `None` if the store has no place for the host. Costs no more than that
+    /// one host's share of a [`Store::survey`], and needs none before it.
+    async fn snapshots(&self, host: &HostName) -> Result<Option<Vec<Snapshot>>, StoreError>;
+
     /// Makes the host's place if it is missing, verifies that it is what it
     /// should be (mounted, healthy, room enough) and touches nothing if not.
     /// `survey` is this run's. Called again before another try.
@@ -110,7 +119,8 @@ pub trait Store {
     /// that is not ours is kept, whatever the caller thinks.
     async fn remove(&self, host: &HostName, names: &[String]) -> Result<Removal, StoreError>;
 
-    /// Where people look for a snapshot's files.
+    /// Where people look for a snapshot's files. Known for certain after
+    /// [`Store::survey`] or [`Store::snapshots`].
     fn browse(&self, host: &HostName, name: &str) -> PathBuf;
 
     /// The folders that copies live in, which a copy of this machine must
@@ -148,6 +158,20 @@ impl Store for AnyStore {
         match self {
             AnyStore::Zfs(store) => store.survey().await,
             AnyStore::Directory(store) => store.survey().await,
+        }
+    }
+
+    async fn hosts(&self) -> Result<Vec<String>, StoreError> {
+        match self {
+            AnyStore::Zfs(store) => store.hosts().await,
+            AnyStore::Directory(store) => store.hosts().await,
+        }
+    }
+
+    async fn snapshots(&self, host: &HostName) -> Result<Option<Vec<Snapshot>>, StoreError> {
+        match self {
+            AnyStore::Zfs(store) => store.snapshots(host).await,
+            AnyStore::Directory(store) => store.snapshots(host).await,
         }
     }
 

@@ -10,7 +10,7 @@ use backup::host::HostName;
 use backup::inventory;
 use backup::lock::Runtime;
 use backup::outcome::{HostReport, Outcome, Severity, Stage};
-use backup::snapshot::{Facts, SnapshotName, Verdict};
+use backup::snapshot::{Facts, Snapshot, SnapshotName, Verdict};
 use backup::store::{Directory, Removal, Store, StoreError, Survey, Workspace};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::cell::Cell;
@@ -29,6 +29,12 @@ struct Stuck {
 impl Store for Stuck {
     async fn survey(&self) -> Result<Survey, StoreError> {
         self.store.survey().await
+    }
+    async fn hosts(&self) -> Result<Vec<String>, StoreError> {
+        self.store.hosts().await
+    }
+    async fn snapshots(&self, host: &HostName) -> Result<Option<Vec<Snapshot>>, StoreError> {
+        self.store.snapshots(host).await
     }
     async fn prepare(&self, host: &HostName, survey: &Survey) -> Result<Workspace, StoreError> {
         self.store.prepare(host, survey).await

@@ -1,6 +1,7 @@
 //! `backup [run] HOST...|all`: from the configuration to the exit code.
 
-use super::{CANNOT_START, progress::Bars, signals::Signals};
+use super::session::{self, Common};
+use super::{progress::Bars, signals::Signals};
 use crate::backup::{self, Run};
 use crate::clock::Clock;
 use crate::filter::{self, Rule};
@@ -13,13 +14,12 @@ use crate::settings::Settings;
 use crate::snapshot::{Facts, newest_good};
 use crate::store::{AnyStore, Store, StoreError, Survey};
 use crate::text::printable;
-use crate::{config, fleet, logging, process};
+use crate::{fleet, logging};
 use anyhow::{Context, anyhow, bail};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
@@ -30,8 +30,6 @@ const LAST_REPORTS_STOPPED: Duration = Duration::from_secs(2);
 
 /// How long the store may take to say what it holds.
 const LONGEST_SURVEY: Duration = Duration::from_secs(15 * 60);
-/// How long a sync or a deletion that was given up may still take.
-const LAST_DISK_WORK: Duration = Duration::from_secs(1);
 
 /// What may be said on the command line of a run.
 #[derive(Debug, clap::Args)]
@@ -40,15 +38,8 @@ pub(super) struct Arguments {
     /// `all`.
     #[arg(value_name = "HOST", required = true)]
     pub(super) hosts: Vec<String>,
-    /// Say only warnings and errors, so that cron mails only trouble.
-    #[arg(short, long)]
-    pub(super) quiet: bool,
-    /// Say more.
-    #[arg(short, long)]
-    verbose: bool,
-    /// The configuration file.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) common: Common,
     /// Hosts at once, instead of the configured number.
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     jobs: Option<NonZeroUsize>,
@@ -81,49 +72,25 @@ fn at_least_one(text: &str) -> Result<NonZeroUsize, &'static str> {
 
 /// Runs, and says how it went as an exit code.
 pub(super) fn execute(arguments: Arguments, clock: Clock) -> u8 {
-    let bars = Bars::new(!arguments.quiet);
-    let printer = bars.clone();
-    let _logging = logging::init(logging::Options {
-        quiet: arguments.quiet,
-        verbose: arguments.verbose,
-        colour: logging::wants_colour(),
-        printer: Box::new(move |text| printer.suspended(|| logging::print(text))),
-    });
-    process::raise_file_limit();
-    process::adopt_orphans();
-    // One thread: the kernel ends our children with the thread that started
-    // them, and a run does nothing but wait for others.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let result = match runtime {
-        Ok(runtime) => {
-            let result = LocalSet::new().block_on(&runtime, start(arguments, clock, bars));
-            // A disk that does not answer must not keep the run from ending.
-            runtime.shutdown_timeout(LAST_DISK_WORK);
-            result
-        }
-        Err(error) => Err(anyhow!(error).context("cannot start the runtime")),
-    };
-    result.unwrap_or_else(|error| {
-        error!("{error:#}");
-        CANNOT_START
-    })
+    let bars = Bars::new(!arguments.common.quiet);
+    session::run(&arguments.common, &bars, async || start(&arguments, clock, bars.clone()).await)
 }
 
 /// Everything up to the exit code; an error if nothing could start.
-async fn start(arguments: Arguments, clock: Clock, bars: Bars) -> anyhow::Result<u8> {
+async fn start(arguments: &Arguments, clock: Clock, bars: Bars) -> anyhow::Result<u8> {
     arguments.check()?;
     // Before there is anything that would have to be cleared away.
     let mut signals = Signals::listen()?;
     let mut trouble = Vec::new();
     let ready = tokio::select! {
-        ready = prepare(&arguments, clock, &bars, &mut trouble) => ready?,
+        ready = prepare(arguments, clock, &bars, &mut trouble) => ready?,
         () = signals.next() => bail!("told to stop before the first host was begun"),
     };
     let run = Rc::new(ready.run);
     stop_on(signals, &run);
     let reports = back_up(&run, ready.hosts, ready.faults, ready.icinga, &mut trouble).await;
     bars.clear();
-    Ok(close(&run, &arguments, &reports, trouble))
+    Ok(close(&run, arguments, &reports, trouble))
 }
 
 /// A run that can begin.
@@ -142,10 +109,7 @@ async fn prepare(
     bars: &Bars,
     trouble: &mut Vec<String>,
 ) -> anyhow::Result<Ready> {
-    let path = config::find(arguments.config.as_deref())?;
-    let loaded = config::load(&path, &config::Environment::of_this_machine())?;
-    loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
-    let mut settings = loaded.settings;
+    let mut settings = session::settings(&arguments.common)?;
     if let Some(jobs) = arguments.jobs {
         settings.jobs = jobs;
     }
@@ -351,7 +315,7 @@ fn close(run: &Run<AnyStore>, arguments: &Arguments, reports: &[HostReport], mut
             trouble.push(error.to_string());
         }
     }
-    if !arguments.quiet {
+    if !arguments.common.quiet {
         logging::print(&format!("\n{}", summary::table(reports, &trouble, took)));
     }
     outcome::exit_code(reports, !trouble.is_empty())

@@ -27,7 +27,7 @@ mod place;
 
 use super::{Removal, Store, StoreError, Survey, Workspace, blocking, enough_room, shown};
 use crate::host::HostName;
-use crate::snapshot::{Facts, SnapshotName};
+use crate::snapshot::{Facts, Snapshot, SnapshotName};
 use place::Place;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -60,6 +60,27 @@ impl Store for Directory {
     async fn survey(&self) -> Result<Survey, StoreError> {
         let path = self.path.clone();
         blocking(move || list::survey(&canonical(&path)?)).await
+    }
+
+    async fn hosts(&self) -> Result<Vec<String>, StoreError> {
+        let path = self.path.clone();
+        blocking(move || {
+            Ok(list::places(&canonical(&path)?)?.into_iter().map(|(host, _)| host.key().to_owned()).collect())
+        })
+        .await
+    }
+
+    async fn snapshots(&self, host: &HostName) -> Result<Option<Vec<Snapshot>>, StoreError> {
+        let (path, host) = (self.path.clone(), host.clone());
+        blocking(move || {
+            let place = Place::new(&canonical(&path)?, &host);
+            match list::snapshots(&place) {
+                Ok(snapshots) => Ok(Some(snapshots)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(failed("read the snapshots in", &place.snapshots())(error)),
+            }
+        })
+        .await
     }
 
     async fn prepare(&self, host: &HostName, survey: &Survey) -> Result<Workspace, StoreError> {

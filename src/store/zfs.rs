@@ -1,7 +1,7 @@
 //! Copies as ZFS datasets, their history as snapshots, through `zfs(8)` and
 //! `zpool(8)`.
 //!
-//! ZFS is asked three times a run (`survey`), and told at most twice a host: one
+//! ZFS is asked three times for a survey, and told at most twice a host: one
 //! `zfs snapshot`, one `zfs destroy`. What must hold at the moment before
 //! rsync writes is asked of the kernel instead, without starting a program.
 //!
@@ -21,7 +21,7 @@ pub use system::System;
 use super::{Removal, Store, StoreError, Survey, Workspace, blocking, enough_room, shown};
 use crate::host::HostName;
 use crate::process::Failure;
-use crate::snapshot::{Facts, SnapshotName};
+use crate::snapshot::{Facts, Snapshot, SnapshotName};
 use crate::text::printable;
 use mount::Refusal;
 use parse::Filesystem;
@@ -105,6 +105,62 @@ impl Zfs {
             _ => Err(StoreError::new(format!("the pool `{pool}` is {}", printable(state)))
                 .hint(format!("zpool status {pool}"))),
         }
+    }
+
+    /// Asks `zpool` for the pool's state, and refuses one that is not usable.
+    async fn check_state(&self) -> Result<(), StoreError> {
+        let (system, pool) = (&self.system, pool_of(&self.dataset));
+        let what = format!("the state of the pool `{pool}`");
+        let args = ["list", "-Hp", "-o", "health", pool];
+        let state = system.list(&system.zpool, &what, &self.dataset, &args).await?;
+        self.check_pool(state.trim())?;
+        if state.trim() != "ONLINE" {
+            tracing::warn!("the pool `{pool}` is {}: see `zpool status {pool}`", printable(state.trim()));
+        }
+        Ok(())
+    }
+
+    /// The parent's dataset and the hosts', by host.
+    async fn datasets(&self) -> Result<(Filesystem, BTreeMap<String, Filesystem>), StoreError> {
+        let (system, dataset) = (&self.system, self.dataset.as_str());
+        let args = ["list", "-Hp", "-t", "filesystem", "-d", "1", "-o", parse::FILESYSTEM_COLUMNS, dataset];
+        let text = system.list(&system.zfs, &format!("the datasets of `{dataset}`"), dataset, &args).await?;
+        let mut parent = None;
+        let mut hosts = BTreeMap::new();
+        for filesystem in parse::filesystems(&text).map_err(|error| self.unclear("the datasets", error))? {
+            if filesystem.name == dataset {
+                parent = Some(filesystem);
+            } else if let Some(host) = parse::host_of(&filesystem.name, dataset) {
+                hosts.insert(host.to_owned(), filesystem);
+            } else if parse::host_of(&filesystem.name.to_ascii_lowercase(), &dataset.to_ascii_lowercase())
+                .is_some()
+            {
+                tracing::warn!(
+                    "`{}` is no host's dataset: those are in lower case, see `zfs rename`",
+                    printable(&filesystem.name)
+                );
+            }
+        }
+        let parent = parent.ok_or_else(|| StoreError::new(format!("`zfs list {dataset}` left it out")))?;
+        Ok((parent, hosts))
+    }
+
+    /// The snapshots of the datasets that are so far below one, by host.
+    async fn snapshots_below(
+        &self,
+        dataset: &str,
+        depth: &str,
+    ) -> Result<BTreeMap<String, Vec<Snapshot>>, StoreError> {
+        let system = &self.system;
+        let args = ["get", "-Hp", "-t", "snapshot", "-d", depth, "-o", "name,property,value,source"];
+        let args = [&args[..], &[parse::PROPERTIES, dataset]].concat();
+        let what = format!("the snapshots of `{dataset}`");
+        let text = system.list(&system.zfs, &what, &self.dataset, &args).await?;
+        parse::snapshots(&text, &self.dataset).map_err(|error| self.unclear("the snapshots", error))
+    }
+
+    fn unclear(&self, what: &str, error: parse::Unparsable) -> StoreError {
+        StoreError::new(format!("cannot understand {what} of `{}`: {error}", self.dataset))
     }
 
     /// Asks what can change at any moment: the pool's state, and what is
@@ -230,54 +286,39 @@ impl Zfs {
 
 impl Store for Zfs {
     async fn survey(&self) -> Result<Survey, StoreError> {
-        let (system, dataset, pool) = (&self.system, self.dataset.as_str(), pool_of(&self.dataset));
-        let unclear =
-            |what: &str, error| StoreError::new(format!("cannot understand {what} of `{dataset}`: {error}"));
-
         // First, for on a suspended pool the others would hang.
-        let what = format!("the state of the pool `{pool}`");
-        let state =
-            system.list(&system.zpool, &what, dataset, &["list", "-Hp", "-o", "health", pool]).await?;
-        self.check_pool(state.trim())?;
-        if state.trim() != "ONLINE" {
-            tracing::warn!("the pool `{pool}` is {}: see `zpool status {pool}`", printable(state.trim()));
-        }
-
-        let args = ["list", "-Hp", "-t", "filesystem", "-d", "1", "-o", parse::FILESYSTEM_COLUMNS, dataset];
-        let text = system.list(&system.zfs, &format!("the datasets of `{dataset}`"), dataset, &args).await?;
-        let mut parent = None;
-        let mut hosts = BTreeMap::new();
-        for filesystem in parse::filesystems(&text).map_err(|error| unclear("the datasets", error))? {
-            if filesystem.name == dataset {
-                parent = Some(filesystem);
-            } else if let Some(host) = parse::host_of(&filesystem.name, dataset) {
-                hosts.insert(host.to_owned(), filesystem);
-            } else if parse::host_of(&filesystem.name.to_ascii_lowercase(), &dataset.to_ascii_lowercase())
-                .is_some()
-            {
-                tracing::warn!(
-                    "`{}` is no host's dataset: those are in lower case, see `zfs rename`",
-                    printable(&filesystem.name)
-                );
-            }
-        }
-        let parent = parent.ok_or_else(|| StoreError::new(format!("`zfs list {dataset}` left it out")))?;
-
+        self.check_state().await?;
+        let (parent, hosts) = self.datasets().await?;
         // Depth 2 is the snapshots of the datasets right below.
-        let args = ["get", "-Hp", "-t", "snapshot", "-d", "2", "-o", "name,property,value,source"];
-        let args = [&args[..], &[parse::PROPERTIES, dataset]].concat();
-        let text = system.list(&system.zfs, &format!("the snapshots of `{dataset}`"), dataset, &args).await?;
-        let snapshots = parse::snapshots(&text, dataset).map_err(|error| unclear("the snapshots", error))?;
-        let mut survey = Survey { hosts: snapshots };
+        let mut survey = Survey { hosts: self.snapshots_below(&self.dataset, "2").await? };
         for host in hosts.keys() {
             survey.hosts.entry(host.clone()).or_default();
         }
-        let ours = survey.hosts.iter().map(|(host, snapshots)| {
-            let ours = snapshots.iter().filter(|snapshot| snapshot.is_ours());
-            (host.clone(), ours.map(|snapshot| (snapshot.name.clone(), snapshot.held)).collect())
-        });
+        let ours = survey.hosts.iter().map(|(host, snapshots)| (host.clone(), ours(snapshots)));
         *self.seen() = Some(Seen { parent, hosts, ours: ours.collect() });
         Ok(survey)
+    }
+
+    async fn hosts(&self) -> Result<Vec<String>, StoreError> {
+        self.check_state().await?;
+        Ok(self.datasets().await?.1.into_keys().collect())
+    }
+
+    async fn snapshots(&self, host: &HostName) -> Result<Option<Vec<Snapshot>>, StoreError> {
+        self.check_state().await?;
+        let (parent, hosts) = self.datasets().await?;
+        let known = hosts.contains_key(host.key());
+        let snapshots = match known {
+            true => self.snapshots_below(&self.dataset_of(host), "1").await?.remove(host.key()),
+            false => None,
+        };
+        let snapshots = snapshots.unwrap_or_default();
+        let mut seen = self.seen();
+        // What a survey saw of other hosts stays as it is.
+        let seen = seen.get_or_insert_with(|| Seen { parent, hosts: BTreeMap::new(), ours: BTreeMap::new() });
+        seen.hosts.extend(hosts);
+        seen.ours.insert(host.key().to_owned(), ours(&snapshots));
+        Ok(known.then_some(snapshots))
     }
 
     async fn prepare(&self, host: &HostName, _survey: &Survey) -> Result<Workspace, StoreError> {
@@ -374,6 +415,12 @@ impl Store for Zfs {
         // `none` and `legacy` are no places.
         all.unwrap_or_default().into_iter().filter(|path| path.is_absolute()).collect()
     }
+}
+
+/// The names of the snapshots that are ours, and whether they are held.
+fn ours(snapshots: &[Snapshot]) -> BTreeMap<String, bool> {
+    let ours = snapshots.iter().filter(|snapshot| snapshot.is_ours());
+    ours.map(|snapshot| (snapshot.name.clone(), snapshot.held)).collect()
 }
 
 impl Refusal {

@@ -12,7 +12,7 @@ use crate::text::printable;
 use chrono::{DateTime, Utc};
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The most that a file of facts can hold, in bytes.
 const LONGEST_FACTS: u64 = 64 * 1024;
@@ -20,6 +20,24 @@ const LONGEST_FACTS: u64 = 64 * 1024;
 /// Every host's snapshots.
 pub(super) fn survey(path: &Path) -> Result<Survey, StoreError> {
     let mut survey = Survey::default();
+    for (host, folder) in places(path)? {
+        match snapshots(&Place::new(path, &host)) {
+            Ok(snapshots) => {
+                survey.hosts.insert(host.key().to_owned(), snapshots);
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // `prepare` will refuse this host; the others go on.
+            Err(error) => {
+                tracing::warn!("{host}: cannot read the snapshots in `{}`: {error}", shown(&folder));
+            }
+        }
+    }
+    Ok(survey)
+}
+
+/// The hosts that have a folder, sorted, each with it.
+pub(super) fn places(path: &Path) -> Result<Vec<(HostName, PathBuf)>, StoreError> {
+    let mut places = Vec::new();
     for entry in fs::read_dir(path).map_err(failed("read", path))? {
         let entry = entry.map_err(failed("read", path))?;
         let name = entry.file_name();
@@ -31,18 +49,10 @@ pub(super) fn survey(path: &Path) -> Result<Survey, StoreError> {
             tracing::warn!("`{}` is no host's folder: those are in lower case", shown(&entry.path()));
             continue;
         }
-        match snapshots(&Place::new(path, &host)) {
-            Ok(snapshots) => {
-                survey.hosts.insert(host.key().to_owned(), snapshots);
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            // `prepare` will refuse this host; the others go on.
-            Err(error) => {
-                tracing::warn!("{host}: cannot read the snapshots in `{}`: {error}", shown(&entry.path()));
-            }
-        }
+        places.push((host, entry.path()));
     }
-    Ok(survey)
+    places.sort();
+    Ok(places)
 }
 
 /// One host's snapshots, oldest first.

@@ -1,0 +1,82 @@
+//! stdout: what was asked for, as a table, as text or as JSON.
+//!
+//! A reader that goes away (`| head`) ends the command quietly: what it wanted
+//! it has.
+
+use crate::table::Table;
+use serde::Serialize;
+use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+
+/// How the answer is to be given.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(super) struct Format {
+    /// Answer as JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// stdout, buffered; flushed by [`Output::end`].
+pub(super) struct Output {
+    out: BufWriter<StdoutLock<'static>>,
+}
+
+/// stdout was closed by whoever read it.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody reads the answer any more")]
+pub(super) struct Closed;
+
+impl Output {
+    pub(super) fn new() -> Self {
+        Output { out: BufWriter::new(io::stdout().lock()) }
+    }
+
+    /// Writes bytes as they are.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        self.out.write_all(bytes).map_err(closed)
+    }
+
+    /// Writes one line.
+    pub(super) fn line(&mut self, text: &str) -> anyhow::Result<()> {
+        self.write(text.as_bytes())?;
+        self.write(b"\n")
+    }
+
+    /// Writes a table, as wide as the terminal lets it be.
+    pub(super) fn table(&mut self, table: Table) -> anyhow::Result<()> {
+        self.write(table.render(width()).as_bytes())
+    }
+
+    /// Writes a value as indented JSON, with a line break after it.
+    pub(super) fn json(&mut self, value: &impl Serialize) -> anyhow::Result<()> {
+        serde_json::to_writer_pretty(&mut self.out, value).map_err(|error| closed(error.into()))?;
+        self.write(b"\n")
+    }
+
+    /// Hands on what is still buffered.
+    pub(super) fn end(mut self) -> anyhow::Result<()> {
+        self.out.flush().map_err(closed)
+    }
+}
+
+fn closed(error: io::Error) -> anyhow::Error {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => Closed.into(),
+        _ => anyhow::Error::from(error).context("cannot write the answer to stdout"),
+    }
+}
+
+/// The width of the terminal that stdout is; `None` for anything else.
+pub(super) fn width() -> Option<u16> {
+    let stdout = io::stdout();
+    if !stdout.is_terminal() {
+        return None;
+    }
+    let size = rustix::termios::tcgetwinsize(&stdout).ok();
+    Some(size.map(|size| size.ws_col).filter(|columns| *columns > 0).unwrap_or(80))
+}
+
+/// Whether stdout shows colours: it is a terminal, and nobody said otherwise
+/// (<https://no-color.org>).
+pub(super) fn wants_colour() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}

@@ -1,0 +1,180 @@
+//! What every command begins with: the log, the runtime, the configuration,
+//! the store; and the words of an operator that mean a host or a snapshot.
+
+use super::CANNOT_START;
+use super::output::Closed;
+use super::progress::Bars;
+use crate::clock::Clock;
+use crate::host::HostName;
+use crate::settings::Settings;
+use crate::snapshot::Snapshot;
+use crate::store::{AnyStore, Store};
+use crate::text::printable;
+use crate::{config, logging, process};
+use anyhow::{anyhow, bail};
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::task::LocalSet;
+use tracing::{error, warn};
+
+/// How long a sync or a deletion that was given up may still take.
+const LAST_DISK_WORK: Duration = Duration::from_secs(1);
+/// Names that are less alike than this are not offered as what was meant.
+const ALIKE: f64 = 0.6;
+
+/// What every command can be told.
+#[derive(Debug, clap::Args)]
+pub(super) struct Common {
+    /// Say only warnings and errors, so that cron mails only trouble.
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+    /// Say more.
+    #[arg(short, long)]
+    pub(super) verbose: bool,
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+}
+
+/// Does a command's work with the log and the runtime that it needs, and gives
+/// its exit code; what could not even start is said, and exits with 2.
+pub(super) fn run(common: &Common, bars: &Bars, work: impl AsyncFnOnce() -> anyhow::Result<u8>) -> u8 {
+    let printer = bars.clone();
+    let _logging = logging::init(logging::Options {
+        quiet: common.quiet,
+        verbose: common.verbose,
+        colour: logging::wants_colour(),
+        printer: Box::new(move |text| printer.suspended(|| logging::print(text))),
+    });
+    process::raise_file_limit();
+    process::adopt_orphans();
+    // One thread: the kernel ends our children with the thread that started
+    // them, and a command does nothing but wait for others.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => {
+            let result = LocalSet::new().block_on(&runtime, work());
+            // A disk that does not answer must not keep the command from ending.
+            runtime.shutdown_timeout(LAST_DISK_WORK);
+            result
+        }
+        Err(error) => Err(anyhow!(error).context("cannot start the runtime")),
+    };
+    result.unwrap_or_else(|error| {
+        if error.is::<Closed>() {
+            return 0;
+        }
+        error!("{error:#}");
+        CANNOT_START
+    })
+}
+
+/// The configuration that the command line names, its warnings said.
+pub(super) fn settings(common: &Common) -> anyhow::Result<Settings> {
+    let path = config::find(common.config.as_deref())?;
+    let loaded = config::load(&path, &config::Environment::of_this_machine())?;
+    loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
+    Ok(loaded.settings)
+}
+
+/// What a command that looks at the store has.
+pub(super) struct Session {
+    pub(super) settings: Settings,
+    pub(super) store: AnyStore,
+    pub(super) clock: Clock,
+}
+
+/// One host's place in the store.
+pub(super) struct Place {
+    pub(super) host: HostName,
+    /// Oldest first, foreign ones too.
+    pub(super) snapshots: Vec<Snapshot>,
+}
+
+impl Session {
+    /// Reads the configuration and opens the store, which is not looked at yet.
+    pub(super) fn open(common: &Common, clock: Clock) -> anyhow::Result<Self> {
+        let settings = settings(common)?;
+        let store = AnyStore::open(&settings.store)?;
+        Ok(Session { settings, store, clock })
+    }
+
+    /// The host of this name that the store has a place for, and its
+    /// snapshots. No inventory is asked: a host that has left it is found too.
+    pub(super) async fn place(&self, word: &str) -> anyhow::Result<Place> {
+        let host: HostName = word.parse()?;
+        if let Some(snapshots) = self.store.snapshots(&host).await? {
+            return Ok(Place { host, snapshots });
+        }
+        let known = self.store.hosts().await?;
+        match nearest(host.key(), known.iter().map(String::as_str)) {
+            Some(near) => bail!("the store holds nothing of `{host}`; is `{near}` meant?"),
+            None => bail!("the store holds nothing of `{host}` (`backup status` lists what it holds)"),
+        }
+    }
+}
+
+impl Place {
+    /// The snapshot of this name; `latest` is the newest good one.
+    pub(super) fn snapshot(&self, word: &str) -> anyhow::Result<&Snapshot> {
+        if word == "latest" {
+            return crate::snapshot::newest_good(&self.snapshots)
+                .ok_or_else(|| anyhow!("`{}` has no good snapshot (see `backup snapshots {0}`)", self.host));
+        }
+        if let Some(snapshot) = self.snapshots.iter().find(|snapshot| snapshot.name == word) {
+            return Ok(snapshot);
+        }
+        let near = nearest(word, self.snapshots.iter().map(|snapshot| snapshot.name.as_str()));
+        let advice = match near {
+            Some(near) => format!("is `{}` meant?", printable(near)),
+            None => format!("see `backup snapshots {}`", self.host),
+        };
+        bail!("`{}` has no snapshot `{}`; {advice}", self.host, printable(word))
+    }
+}
+
+/// The name that is most like a word, if one is like it.
+pub(super) fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    names
+        .map(|name| (strsim::normalized_damerau_levenshtein(name, word), name))
+        .filter(|(alike, _)| *alike >= ALIKE)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::Origin;
+
+    fn place(names: &[&str]) -> Place {
+        let snapshot = |name: &&str| Snapshot {
+            name: (*name).to_owned(),
+            time: chrono::DateTime::UNIX_EPOCH,
+            held: false,
+            origin: Origin::Ancestor,
+        };
+        Place { host: "VPN".parse().unwrap(), snapshots: names.iter().map(snapshot).collect() }
+    }
+
+    #[test]
+    fn a_snapshot_is_found_by_its_name() {
+        let place = place(&["backup-2026-11-19T020005Z", "backup-2026-11-20T020005Z"]);
+        assert_eq!(place.snapshot("backup-2026-11-20T020005Z").unwrap().name, "backup-2026-11-20T020005Z");
+        let refusal = place.snapshot("backup-2026-11-20T020006Z").unwrap_err().to_string();
+        assert_eq!(
+            refusal,
+            "`VPN` has no snapshot `backup-2026-11-20T020006Z`; is `backup-2026-11-20T020005Z` meant?"
+        );
+        assert!(place.snapshot("x").unwrap_err().to_string().ends_with("see `backup snapshots VPN`"));
+    }
+
+    #[test]
+    fn the_latest_is_the_newest_good_one() {
+        assert_eq!(place(&["a"]).snapshot("latest").unwrap().name, "a");
+        assert_eq!(
+            place(&[]).snapshot("latest").unwrap_err().to_string(),
+            "`VPN` has no good snapshot (see `backup snapshots VPN`)"
+        );
+    }
+}

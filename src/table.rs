@@ -1,0 +1,100 @@
+//! Tables of text: columns that line up, words to the left, figures to the
+//! right, no rules between them.
+//!
+//! On a terminal a table keeps to the terminal's width, and to
+//! [`WIDEST`] at most: cells that are too long go on below. In a pipe nothing
+//! is broken or left out, so that `grep` finds a whole row on one line.
+//! Control characters of cells are escaped here.
+
+use crate::text::printable;
+use comfy_table::{CellAlignment, ContentArrangement, Table as Grid, presets};
+
+/// The widest that a table is on a terminal, in columns.
+pub const WIDEST: u16 = 100;
+
+/// What a column holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Column {
+    /// Words, which stand to the left.
+    Words(&'static str),
+    /// Figures, which stand to the right.
+    Figures(&'static str),
+}
+
+/// A table under way.
+#[derive(Debug)]
+pub struct Table {
+    grid: Grid,
+}
+
+impl Table {
+    /// A table without rows.
+    pub fn new(columns: &[Column]) -> Self {
+        let mut grid = Grid::new();
+        grid.load_style(presets::NOTHING);
+        grid.set_header(columns.iter().map(|column| match column {
+            Column::Words(title) | Column::Figures(title) => *title,
+        }));
+        for (index, column) in columns.iter().enumerate() {
+            if let Some(grid) = grid.column_mut(index) {
+                grid.set_padding((0, 2));
+                if matches!(column, Column::Figures(_)) {
+                    grid.set_cell_alignment(CellAlignment::Right);
+                }
+            }
+        }
+        Table { grid }
+    }
+
+    /// Adds a row, with a cell for each column.
+    pub fn row<C: AsRef<str>>(&mut self, cells: impl IntoIterator<Item = C>) {
+        self.grid.add_row(cells.into_iter().map(|cell| printable(cell.as_ref())));
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.grid.row_count() == 0
+    }
+
+    /// The table as lines, without blanks at their ends, each with its line
+    /// break. `width` is that of the terminal; in a pipe there is none.
+    pub fn render(mut self, width: Option<u16>) -> String {
+        if let Some(width) = width {
+            self.grid.set_content_arrangement(ContentArrangement::Dynamic);
+            self.grid.set_width(width.min(WIDEST));
+        }
+        self.grid.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Table {
+        let mut table = Table::new(&[Column::Words("HOST"), Column::Figures("SIZE"), Column::Words("WHY")]);
+        table.row(["vpn", "1.0 KiB", ""]);
+        table.row(["web", "123.0 GiB", "no \u{1b}[2J route to the host that we know of"]);
+        table
+    }
+
+    #[test]
+    fn words_stand_left_and_figures_right() {
+        assert_eq!(
+            table().render(None),
+            "HOST       SIZE  WHY\n\
+             vpn     1.0 KiB\n\
+             web   123.0 GiB  no \\u{1b}[2J route to the host that we know of\n"
+        );
+    }
+
+    #[test]
+    fn on_a_terminal_no_line_is_wider_than_it() {
+        let text = table().render(Some(40));
+        assert!(text.lines().all(|line| line.chars().count() <= 40), "{text}");
+        assert!(text.lines().count() > 3, "{text}");
+        let mut wide = Table::new(&[Column::Words("A")]);
+        wide.row(["word ".repeat(100)]);
+        assert!(wide.render(Some(300)).lines().all(|line| line.chars().count() <= 100));
+    }
+}
