@@ -17,6 +17,7 @@
 //! | [`filter`] | excludes and mounts in, rsync filter rules out |
 //! | [`guard`] | what a plausible run looks like |
 //! | [`outcome`] | what became of a host; severity; exit code |
+//! | [`past`] | what is remembered of runs |
 //! | [`table`] | tables of text |
 //! | [`text`] | text from elsewhere, made safe to print |
 //! | **edges** | **each talks to one thing outside** |
@@ -29,6 +30,7 @@
 //! | [`transfer`] | rsync |
 //! | [`store`] | ZFS, or directories with hard links |
 //! | [`report`] | Icinga, Prometheus |
+//! | [`history`] | SQLite: what ran, when, how it went |
 //! | [`logging`] | stderr, syslog |
 
 pub mod backup;
@@ -38,12 +40,14 @@ pub mod config;
 pub mod filter;
 pub mod fleet;
 pub mod guard;
+pub mod history;
 pub mod host;
 pub mod https;
 pub mod inventory;
 pub mod lock;
 pub mod logging;
 pub mod outcome;
+pub mod past;
 pub mod process;
 pub mod remote;
 pub mod report;
