@@ -18,6 +18,7 @@
 //! | [`guard`] | what a plausible run looks like |
 //! | [`outcome`] | what became of a host; severity; exit code |
 //! | [`past`] | what is remembered of runs |
+//! | [`trend`] | whether a run's figures are what they usually are |
 //! | [`table`] | tables of text |
 //! | [`text`] | text from elsewhere, made safe to print |
 //! | **edges** | **each talks to one thing outside** |
@@ -58,3 +59,4 @@ pub mod store;
 pub mod table;
 pub mod text;
 pub mod transfer;
+pub mod trend;
