@@ -119,8 +119,8 @@ pub struct History {
 pub struct Opened {
     /// The history.
     pub history: History,
-    /// Whether there was none that could be used, so that this one is new:
-    /// see [`History::rebuild`].
+    /// Whether it knows of no run: it is new, or took the place of one that
+    /// could not be used. See [`History::rebuild`].
     pub is_new: bool,
     /// What had to be done to open it, as whole sentences.
     pub warnings: Vec<String>,
