@@ -21,6 +21,7 @@ use crate::snapshot::{Verdict, newest_good};
 use crate::store::{Store, StoreError, Survey, Workspace};
 use crate::text::printable;
 use crate::transfer::{Progress, TransferError};
+use crate::trend::Past;
 use chrono::{DateTime, Utc};
 use std::fmt;
 use std::time::Duration;
@@ -54,6 +55,8 @@ pub struct Run<S> {
     pub accept_deletions: bool,
     /// The newest snapshot in the store, if the clock stands before it.
     pub clock_behind: Option<Newest>,
+    /// What the hosts' last good runs were like.
+    pub past: Past,
     /// Hears how hosts get on.
     pub watch: Watch,
 }
