@@ -3,6 +3,7 @@
 use super::schema::{self, Kind};
 use super::{HistoryError, PATIENCE};
 use chrono::{DateTime, Utc};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{FlockOperation, flock};
 use std::ffi::OsString;
@@ -135,7 +136,10 @@ fn opened(path: &Path) -> rusqlite::Result<Found> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(PATIENCE)?;
-    match schema::kind(&connection)? {
+    // What is not ours to write is not to be tidied up either.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    let kind = schema::kind(&connection)?;
+    match kind {
         Kind::Empty | Kind::Ours(_) => {}
         Kind::Newer(version) => return Ok(Found::Newer(version)),
         Kind::Foreign => return Ok(Found::Foreign),
@@ -148,7 +152,10 @@ fn opened(path: &Path) -> rusqlite::Result<Found> {
     // moments before a power failure wrote may be lost, nothing else.
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "normal")?;
-    schema::migrate(&mut connection)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    if kind != Kind::Ours(schema::NEWEST) {
+        schema::migrate(&mut connection)?;
+    }
     schema::complete(&connection)?;
     let is_new: bool =
         connection.query_row("SELECT NOT EXISTS (SELECT 1 FROM runs)", [], |row| row.get(0))?;
@@ -163,11 +170,17 @@ fn set_aside(path: &Path, now: DateTime<Utc>) -> Result<PathBuf, HistoryError> {
     let aside = std::iter::once(stem.clone()).chain(later).find(free).unwrap_or(stem.clone());
     let failed = |e: io::Error| unusable("set aside", path, &e);
     fs::rename(path, &aside).map_err(failed)?;
-    for what in ["-wal", "-shm"] {
-        match fs::rename(beside(path, what), beside(&aside, what)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            _ => {}
-        }
+    // Its log goes with it, if anything is in it. The log's index can be made
+    // again from the log.
+    let (log, index) = (beside(path, "-wal"), beside(path, "-shm"));
+    let moved = match fs::metadata(&log) {
+        Ok(meta) if meta.len() > 0 => fs::rename(&log, beside(&aside, "-wal")),
+        Ok(_) => fs::remove_file(&log),
+        Err(_) => Ok(()),
+    };
+    moved.map_err(failed)?;
+    match fs::remove_file(&index) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
+        _ => Ok(aside),
     }
-    Ok(aside)
 }
