@@ -17,6 +17,8 @@
 //! | [`filter`] | excludes and mounts in, rsync filter rules out |
 //! | [`guard`] | what a plausible run looks like |
 //! | [`outcome`] | what became of a host; severity; exit code |
+//! | [`past`] | what is remembered of runs |
+//! | [`trend`] | whether a run's figures are what they usually are |
 //! | [`table`] | tables of text |
 //! | [`text`] | text from elsewhere, made safe to print |
 //! | **edges** | **each talks to one thing outside** |
@@ -29,6 +31,7 @@
 //! | [`transfer`] | rsync |
 //! | [`store`] | ZFS, or directories with hard links |
 //! | [`report`] | Icinga, Prometheus |
+//! | [`history`] | SQLite: what ran, when, how it went |
 //! | [`logging`] | stderr, syslog |
 
 pub mod backup;
@@ -38,12 +41,14 @@ pub mod config;
 pub mod filter;
 pub mod fleet;
 pub mod guard;
+pub mod history;
 pub mod host;
 pub mod https;
 pub mod inventory;
 pub mod lock;
 pub mod logging;
 pub mod outcome;
+pub mod past;
 pub mod process;
 pub mod remote;
 pub mod report;
@@ -54,3 +59,4 @@ pub mod store;
 pub mod table;
 pub mod text;
 pub mod transfer;
+pub mod trend;
