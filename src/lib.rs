@@ -17,6 +17,7 @@
 //! | [`filter`] | excludes and mounts in, rsync filter rules out |
 //! | [`guard`] | what a plausible run looks like |
 //! | [`outcome`] | what became of a host; severity; exit code |
+//! | [`status`] | how a host is doing |
 //! | [`table`] | tables of text |
 //! | [`text`] | text from elsewhere, made safe to print |
 //! | **edges** | **each talks to one thing outside** |
@@ -50,6 +51,7 @@ pub mod report;
 pub mod retention;
 pub mod settings;
 pub mod snapshot;
+pub mod status;
 pub mod store;
 pub mod table;
 pub mod text;
