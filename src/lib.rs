@@ -18,6 +18,7 @@
 //! | [`guard`] | what a plausible run looks like |
 //! | [`outcome`] | what became of a host; severity; exit code |
 //! | [`status`] | how a host is doing |
+//! | [`past`] | what is remembered of runs |
 //! | [`table`] | tables of text |
 //! | [`text`] | text from elsewhere, made safe to print |
 //! | **edges** | **each talks to one thing outside** |
@@ -30,6 +31,7 @@
 //! | [`transfer`] | rsync |
 //! | [`store`] | ZFS, or directories with hard links |
 //! | [`report`] | Icinga, Prometheus |
+//! | [`history`] | SQLite: what ran, when, how it went |
 //! | [`logging`] | stderr, syslog |
 
 pub mod backup;
@@ -39,12 +41,14 @@ pub mod config;
 pub mod filter;
 pub mod fleet;
 pub mod guard;
+pub mod history;
 pub mod host;
 pub mod https;
 pub mod inventory;
 pub mod lock;
 pub mod logging;
 pub mod outcome;
+pub mod past;
 pub mod process;
 pub mod remote;
 pub mod report;

@@ -26,6 +26,7 @@ impl<S: Store> Story<'_, S> {
             bytes: statistics.bytes,
             received: statistics.received,
             changed: statistics.changed,
+            changed_bytes: statistics.changed_bytes,
             deleted: statistics.deleted,
         });
         let (verdict, why) = self.judge(transfer, probe, survey);
