@@ -35,10 +35,15 @@ impl Clock {
 
 /// A time as clocks on the wall show it in `zone`: `2026-11-20 02:00`.
 pub fn local(zone: Tz, time: DateTime<Utc>) -> String {
+    local_as("%Y-%m-%d %H:%M", zone, time)
+}
+
+/// The same in another format, one of chrono's without an offset.
+pub fn local_as(format: &str, zone: Tz, time: DateTime<Utc>) -> String {
     // Only a year beyond 262000 has no local time: no reason to panic.
     let offset = zone.offset_from_utc_datetime(&time.naive_utc()).fix();
     let local = time.naive_utc().checked_add_offset(offset).unwrap_or(time.naive_utc());
-    local.format("%Y-%m-%d %H:%M").to_string()
+    local.format(format).to_string()
 }
 
 /// How far a host's clock may be from ours before one of the two must be wrong:

@@ -17,6 +17,7 @@
 //! | [`filter`] | excludes and mounts in, rsync filter rules out |
 //! | [`guard`] | what a plausible run looks like |
 //! | [`outcome`] | what became of a host; severity; exit code |
+//! | [`plot`] | figures over time as pictures |
 //! | [`status`] | how a host is doing |
 //! | [`past`] | what is remembered of runs |
 //! | [`table`] | tables of text |
@@ -49,6 +50,7 @@ pub mod lock;
 pub mod logging;
 pub mod outcome;
 pub mod past;
+pub mod plot;
 pub mod process;
 pub mod remote;
 pub mod report;

@@ -23,7 +23,7 @@ const EDGES: [&str; 9] =
 const DOORS: [&str; 2] = ["process", "https"];
 
 /// Pure: no input or output, no clock. They use each other.
-const CORE: [&str; 12] = [
+const CORE: [&str; 13] = [
     "clock",
     "host",
     "settings",
@@ -33,6 +33,7 @@ const CORE: [&str; 12] = [
     "guard",
     "outcome",
     "past",
+    "plot",
     "status",
     "table",
     "text",
