@@ -153,6 +153,8 @@ pub struct Status {
     pub last_good: Option<DateTime<Utc>>,
     /// How old that is; not below zero.
     pub age: Option<TimeDelta>,
+    /// Since when a run has been working on it.
+    pub running: Option<DateTime<Utc>>,
     /// What the store has of it.
     pub copies: Overview,
 }
@@ -223,7 +225,7 @@ pub fn judge(known: Known, now: DateTime<Utc>, patience: Patience) -> Status {
         _ if problems.is_empty() => None,
         _ => Some(problems.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("; ")),
     };
-    Status { name, state, severity, problem, last_run, last_good, age, copies }
+    Status { name, state, severity, problem, last_run, last_good, age, running, copies }
 }
 
 /// Whether no run has tried a host only because none was asked to.

@@ -60,11 +60,16 @@ impl Shelf {
     /// A pool `data` behind the stand-in.
     pub fn of_zfs() -> Self {
         let shelf = Shelf { rig: Rig::without_sshd(), zfs: Some(StandIn::without_pool()) };
-        shelf.zfs(&["create", "data"]);
+        shelf.tell_zfs(&["create", "data"]);
         shelf
     }
 
-    fn zfs(&self, arguments: &[&str]) {
+    /// The stand-in, if there is one.
+    pub fn zfs(&self) -> Option<&StandIn> {
+        self.zfs.as_ref()
+    }
+
+    fn tell_zfs(&self, arguments: &[&str]) {
         let zfs = self.standin().root().join("bin/zfs");
         let output = program(zfs.to_str().unwrap()).args(arguments).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -88,7 +93,7 @@ impl Shelf {
         match &self.zfs {
             None => fs::create_dir_all(self.rig.join("store").join(host).join("snapshots")).unwrap(),
             Some(zfs) if zfs.mountpoint(&format!("data/{host}")).exists() => {}
-            Some(_) => self.zfs(&["create", &format!("data/{host}")]),
+            Some(_) => self.tell_zfs(&["create", &format!("data/{host}")]),
         }
     }
 
@@ -111,7 +116,7 @@ impl Shelf {
             arguments.extend(["-o".to_owned(), format!("backup:{key}={value}")]);
         }
         arguments.push(format!("data/{host}@{name}"));
-        self.zfs(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        self.tell_zfs(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
     }
 
     /// Puts a good snapshot there that is so many hours old, and gives its name.
@@ -132,7 +137,7 @@ impl Shelf {
             None => {
                 self.rig.write(self.tree(host, name).with_file_name(format!("{name}.hold")), "keep\n");
             }
-            Some(_) => self.zfs(&["hold", "keep", &format!("data/{host}@{name}")]),
+            Some(_) => self.tell_zfs(&["hold", "keep", &format!("data/{host}@{name}")]),
         }
     }
 
