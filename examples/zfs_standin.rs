@@ -172,6 +172,9 @@ impl World {
             ["zfs", "list", "-Hp", "-t", "filesystem", "-d", "1", "-o", columns, dataset] => {
                 self.list(columns, dataset)
             }
+            ["zfs", "list", "-Hp", "-t", "snapshot", "-d", "1", "-o", "name,used", dataset] => {
+                self.space(dataset)
+            }
             [
                 "zfs",
                 "get",
@@ -179,12 +182,12 @@ impl World {
                 "-t",
                 "snapshot",
                 "-d",
-                "2",
+                depth @ ("1" | "2"),
                 "-o",
                 "name,property,value,source",
                 properties,
                 dataset,
-            ] => self.get(properties, dataset),
+            ] => self.get(properties, if *depth == "1" { 0 } else { 1 }, dataset),
             _ => {
                 self.change(call)?;
                 self.save()?;
@@ -295,11 +298,12 @@ impl World {
         }
     }
 
-    fn get(&self, properties: &str, dataset: &str) -> Answer {
+    /// The properties of the snapshots of a dataset and of those so far below.
+    fn get(&self, properties: &str, deepest: usize, dataset: &str) -> Answer {
         self.open_dataset(dataset)?;
         let mut out = String::new();
         for (name, held) in &self.state.datasets {
-            if depth(name, dataset).is_none_or(|depth| depth > 1) {
+            if depth(name, dataset).is_none_or(|depth| depth > deepest) {
                 continue;
             }
             for snapshot in &held.snapshots {
@@ -318,6 +322,18 @@ impl World {
                     out.push_str(&format!("{name}@{}\t{property}\t{value}\t{source}\n", snapshot.name));
                 }
             }
+        }
+        Ok(out)
+    }
+
+    /// A snapshot's copy shares nothing, so all of it is its own.
+    fn space(&self, dataset: &str) -> Answer {
+        self.open_dataset(dataset)?;
+        let view = PathBuf::from(self.mountpoint(dataset)).join(".zfs/snapshot");
+        let mut out = String::new();
+        for snapshot in self.state.datasets.get(dataset).iter().flat_map(|dataset| &dataset.snapshots) {
+            let bytes = bytes_in(&view.join(&snapshot.name)).unwrap_or_default();
+            out.push_str(&format!("{dataset}@{}\t{bytes}\n", snapshot.name));
         }
         Ok(out)
     }
@@ -524,6 +540,17 @@ fn replace(file: &Path, text: &[u8]) -> io::Result<()> {
     let unfinished = file.with_extension("unfinished");
     fs::write(&unfinished, text)?;
     fs::rename(unfinished, file)
+}
+
+/// The bytes that the files below a folder hold.
+fn bytes_in(folder: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let meta = entry.path().symlink_metadata()?;
+        bytes += if meta.is_dir() { bytes_in(&entry.path())? } else { meta.len() };
+    }
+    Ok(bytes)
 }
 
 fn copy(from: &Path, to: &Path) -> io::Result<()> {

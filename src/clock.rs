@@ -4,7 +4,8 @@
 //! the monotonic clock. A clock that is set while a run is under way can so
 //! neither reorder its snapshots nor make two decisions disagree.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Offset, TimeDelta, TimeZone, Utc};
+use chrono_tz::Tz;
 use std::time::Instant;
 
 /// The time of a run: one reading of the wall clock, counted on from there.
@@ -30,6 +31,19 @@ impl Clock {
         let elapsed = TimeDelta::from_std(self.since.elapsed()).unwrap_or(TimeDelta::MAX);
         self.start.checked_add_signed(elapsed).unwrap_or(DateTime::<Utc>::MAX_UTC)
     }
+}
+
+/// A time as clocks on the wall show it in `zone`: `2026-11-20 02:00`.
+pub fn local(zone: Tz, time: DateTime<Utc>) -> String {
+    local_as("%Y-%m-%d %H:%M", zone, time)
+}
+
+/// The same in another format, one of chrono's without an offset.
+pub fn local_as(format: &str, zone: Tz, time: DateTime<Utc>) -> String {
+    // Only a year beyond 262000 has no local time: no reason to panic.
+    let offset = zone.offset_from_utc_datetime(&time.naive_utc()).fix();
+    let local = time.naive_utc().checked_add_offset(offset).unwrap_or(time.naive_utc());
+    local.format(format).to_string()
 }
 
 /// How far a host's clock may be from ours before one of the two must be wrong:
@@ -64,6 +78,18 @@ pub fn compare(ours: DateTime<Utc>, theirs: DateTime<Utc>) -> Comparison {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wall_shows_its_own_time_in_summer_and_winter() {
+        for (time, zone, shown) in [
+            ("2026-11-20T02:00:05Z", Tz::Europe__London, "2026-11-20 02:00"),
+            ("2026-07-20T23:30:05Z", Tz::Europe__London, "2026-07-21 00:30"),
+            ("2026-11-20T02:00:05Z", Tz::America__New_York, "2026-11-19 21:00"),
+        ] {
+            assert_eq!(local(zone, time.parse().unwrap()), shown, "{time}");
+        }
+        assert!(local(Tz::Pacific__Auckland, DateTime::<Utc>::MAX_UTC).starts_with('+'));
+    }
 
     #[test]
     fn clocks_are_alike_within_any_time_zone() {

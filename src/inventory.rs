@@ -64,7 +64,7 @@ pub async fn load(settings: &Settings, saved_at: DateTime<Utc>) -> Result<Invent
     ask(settings, Some(saved_at), None).await
 }
 
-/// The inventory for a look at it: nothing is kept. NetBox gets `patience` to
+/// The inventory for a look at it: nothing is kept, and nothing set aside. NetBox gets `patience` to
 /// answer, if that is shorter than its own timeout; then the last good list
 /// has to do.
 ///
@@ -99,7 +99,7 @@ async fn ask(
         }
     };
     warnings.extend(odd);
-    let saved = file::read(state_dir).unwrap_or_else(|why| {
+    let saved = file::read(state_dir, keep.is_none()).unwrap_or_else(|why| {
         warnings.push(why);
         None
     });

@@ -17,6 +17,8 @@
 //! | [`filter`] | excludes and mounts in, rsync filter rules out |
 //! | [`guard`] | what a plausible run looks like |
 //! | [`outcome`] | what became of a host; severity; exit code |
+//! | [`plot`] | figures over time as pictures |
+//! | [`status`] | how a host is doing |
 //! | [`past`] | what is remembered of runs |
 //! | [`trend`] | whether a run's figures are what they usually are |
 //! | [`table`] | tables of text |
@@ -49,12 +51,14 @@ pub mod lock;
 pub mod logging;
 pub mod outcome;
 pub mod past;
+pub mod plot;
 pub mod process;
 pub mod remote;
 pub mod report;
 pub mod retention;
 pub mod settings;
 pub mod snapshot;
+pub mod status;
 pub mod store;
 pub mod table;
 pub mod text;

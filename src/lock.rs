@@ -10,6 +10,10 @@
 //! that finds another's directory unlocked knows that run to be dead, ends the
 //! ssh masters that it left and removes the directory.
 
+mod look;
+
+pub use look::running;
+
 use crate::host::HostName;
 use crate::process;
 use rustix::fs::{FlockOperation, flock};

@@ -1,5 +1,9 @@
 //! Snapshots: their names, the facts that ride on them, and what they are worth.
 
+mod overview;
+
+pub use overview::{Growth, Overview, Taken};
+
 use chrono::{DateTime, NaiveDateTime, Timelike, Utc};
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -13,7 +13,7 @@ pub use zfs::Zfs;
 
 use crate::host::HostName;
 use crate::settings;
-use crate::snapshot::{Facts, Snapshot, SnapshotName};
+use crate::snapshot::{Facts, Overview, Snapshot, SnapshotName};
 use crate::text::{human_bytes, printable};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -89,6 +89,15 @@ pub trait Store {
     /// else.
     async fn survey(&self) -> Result<Survey, StoreError>;
 
+    /// Every host's snapshots at a glance, by host as in a survey. It may cost
+    /// less than a survey, for which it may count a snapshot as ours that
+    /// nobody has had to look at and whose facts cannot be read. A host whose
+    /// place cannot be read has the reason instead.
+    async fn overview(&self) -> Result<BTreeMap<String, Result<Overview, StoreError>>, StoreError> {
+        let hosts = self.survey().await?.hosts;
+        Ok(hosts.into_iter().map(|(host, snapshots)| (host, Ok(Overview::of(&snapshots)))).collect())
+    }
+
     /// The hosts that have a place in the store, in lower case, sorted; also
     /// those that no inventory lists any more.
     async fn hosts(&self) -> Result<Vec<String>, StoreError>;
@@ -118,6 +127,16 @@ pub trait Store {
     /// the others still go; one that is gone already counts as removed; one
     /// that is not ours is kept, whatever the caller thinks.
     async fn remove(&self, host: &HostName, names: &[String]) -> Result<Removal, StoreError>;
+
+    /// How many bytes of disk each of a host's snapshots holds that nothing else
+    /// does, by name: what its removal alone would free. Left out is a snapshot
+    /// of which that cannot be known, say because it has just gone; foreign
+    /// ones are in it.
+    async fn space(&self, host: &HostName) -> Result<BTreeMap<String, u64>, StoreError>;
+
+    /// Whether [`Store::space`] costs no more than a listing; else it reads
+    /// every tree of the host.
+    fn space_is_known(&self) -> bool;
 
     /// Where people look for a snapshot's files. Known for certain after
     /// [`Store::survey`] or [`Store::snapshots`].
@@ -161,6 +180,13 @@ impl Store for AnyStore {
         }
     }
 
+    async fn overview(&self) -> Result<BTreeMap<String, Result<Overview, StoreError>>, StoreError> {
+        match self {
+            AnyStore::Zfs(store) => store.overview().await,
+            AnyStore::Directory(store) => store.overview().await,
+        }
+    }
+
     async fn hosts(&self) -> Result<Vec<String>, StoreError> {
         match self {
             AnyStore::Zfs(store) => store.hosts().await,
@@ -200,6 +226,20 @@ impl Store for AnyStore {
         match self {
             AnyStore::Zfs(store) => store.remove(host, names).await,
             AnyStore::Directory(store) => store.remove(host, names).await,
+        }
+    }
+
+    async fn space(&self, host: &HostName) -> Result<BTreeMap<String, u64>, StoreError> {
+        match self {
+            AnyStore::Zfs(store) => store.space(host).await,
+            AnyStore::Directory(store) => store.space(host).await,
+        }
+    }
+
+    fn space_is_known(&self) -> bool {
+        match self {
+            AnyStore::Zfs(store) => store.space_is_known(),
+            AnyStore::Directory(store) => store.space_is_known(),
         }
     }
 

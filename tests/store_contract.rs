@@ -13,7 +13,7 @@ mod support;
 
 use backup::host::HostName;
 use backup::process::Program;
-use backup::snapshot::{Facts, Origin, Snapshot, SnapshotName, Verdict, newest_good};
+use backup::snapshot::{Facts, Origin, Overview, Snapshot, SnapshotName, Verdict, newest_good};
 use backup::store::zfs::System;
 use backup::store::{Directory, Store, Survey, Workspace, Zfs};
 use standin::StandIn;
@@ -364,6 +364,40 @@ async fn people_find_each_version_where_it_is_said_to_be<H: Harness>(world: H) {
     }
 }
 
+async fn what_each_snapshot_alone_holds_is_said_of_all<H: Harness>(world: H) {
+    let store = world.store(0);
+    take(&store, &vpn(), day(1), Verdict::Good, "old").await;
+    take(&store, &vpn(), day(2), Verdict::Suspect, "new").await;
+    world.take_foreign("vpn", "before-upgrade").await;
+    take(&store, &mail(), day(3), Verdict::Good, "mail").await;
+    let space = world.store(0).space(&vpn()).await.unwrap();
+    assert_eq!(space.keys().cloned().collect::<Vec<_>>(), {
+        let mut names = text_of(&[day(1), day(2)]);
+        names.push("before-upgrade".to_owned());
+        names
+    });
+    world.store(0).space(&"nobody".parse().unwrap()).await.unwrap_err();
+}
+
+async fn an_overview_says_what_a_survey_would<H: Harness>(world: H) {
+    let store = world.store(0);
+    assert!(store.overview().await.unwrap().is_empty());
+    for (number, verdict) in [(1, Verdict::Good), (2, Verdict::Good), (3, Verdict::Suspect)] {
+        take(&store, &vpn(), day(number), verdict, "text").await;
+    }
+    take(&store, &mail(), day(4), Verdict::Partial, "text").await;
+    world.take_foreign("vpn", "before-upgrade").await;
+    world.hold("vpn", &day(1).to_string()).await;
+    let survey = world.store(0).survey().await.unwrap();
+    let overview = world.store(0).overview().await.unwrap();
+    let expected: Vec<_> =
+        survey.hosts.iter().map(|(host, list)| (host.clone(), Ok(Overview::of(list)))).collect();
+    assert_eq!(overview.clone().into_iter().collect::<Vec<_>>(), expected);
+    let vpn = overview["vpn"].as_ref().unwrap();
+    assert_eq!((vpn.ours, vpn.foreign, vpn.held), (3, 1, 1));
+    assert_eq!(vpn.newest_good.unwrap().time, day(2).time());
+}
+
 async fn without_room_nothing_is_touched<H: Harness>(world: H) {
     let store = world.store(100);
     let survey = store.survey().await.unwrap();
@@ -420,6 +454,8 @@ contract![
     hosts_do_not_see_each_other,
     a_hosts_name_has_one_place_in_any_case,
     people_find_each_version_where_it_is_said_to_be,
+    what_each_snapshot_alone_holds_is_said_of_all,
+    an_overview_says_what_a_survey_would,
     without_room_nothing_is_touched,
     nothing_can_be_kept_that_was_not_prepared,
 ];

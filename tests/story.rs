@@ -15,6 +15,7 @@ use backup::store::{Directory, Removal, Store, StoreError, Survey, Workspace};
 use backup::trend::Past;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -51,6 +52,12 @@ impl Store for Stuck {
     }
     async fn remove(&self, _: &HostName, _: &[String]) -> Result<Removal, StoreError> {
         std::future::pending().await
+    }
+    async fn space(&self, host: &HostName) -> Result<BTreeMap<String, u64>, StoreError> {
+        self.store.space(host).await
+    }
+    fn space_is_known(&self) -> bool {
+        self.store.space_is_known()
     }
     fn browse(&self, host: &HostName, name: &str) -> PathBuf {
         self.store.browse(host, name)

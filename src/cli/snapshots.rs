@@ -1,16 +1,220 @@
-//! `backup snapshots`.
+//! `backup snapshots HOST`: a host's copies, and why each of them is kept.
 
+use super::output::{self, Format, Output};
 use super::progress::Bars;
-use super::session::{self, Common};
-use crate::clock::Clock;
+use super::session::{self, Common, Place, Session};
+use crate::clock::{self, Clock};
+use crate::logging;
+use crate::retention::{self, Decision, Fate};
+use crate::snapshot::{Snapshot, Verdict};
+use crate::store::Store;
+use crate::table::{Column, Table};
+use crate::text::{human_bytes, printable};
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+const HELP: &str = "\
+Examples:
+  backup snapshots vpn
+      What there is of vpn, oldest first, and why each snapshot is kept.
+  ls $(backup snapshots vpn --json | jq -r '.[-1].path')/etc
+      Look into the newest one.
+  backup snapshots vpn --space
+      With what each one alone holds, where the store has to read all trees
+      to know.
+
+KEPT FOR says what the tiers claim of what is there now, as a rotation at this
+moment would: the newest good snapshot of a day, week, month or year, a hold,
+or that it is not ours. One that nothing keeps goes with the next rotation.
+
+JSON: a list of {name, time, verdict, claims, held, ours, bytes_used, files,
+path}, and further {bytes, duration_seconds, run, reasons, goes}. `time` is
+RFC 3339 in UTC; `verdict` is null of a snapshot that is not ours; `bytes_used`
+is what its removal alone would free, null where that was not asked for.
+
+Exit status: 0 if the list could be read, 2 if not, or if the store holds
+nothing of the host.";
 
 /// What may be said on its command line.
 #[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
 pub(super) struct Arguments {
+    /// A host that the store holds something of, in any case; also one that
+    /// has left the inventory.
+    #[arg(value_name = "HOST")]
+    host: String,
+    /// Find out what each snapshot alone holds, also where that takes a walk
+    /// over every tree of the host (a directory store); ZFS knows it anyway.
+    #[arg(long)]
+    space: bool,
+    #[command(flatten)]
+    format: Format,
     #[command(flatten)]
     common: Common,
 }
 
-pub(super) fn execute(arguments: &Arguments, _clock: Clock) -> u8 {
-    session::run(&arguments.common, &Bars::new(false), async || anyhow::bail!("unfinished"))
+pub(super) fn execute(arguments: &Arguments, clock: Clock) -> u8 {
+    session::run(&arguments.common, &Bars::new(false), async || answer(arguments, clock).await)
+}
+
+async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
+    let session = Session::open(&arguments.common, clock)?;
+    let place = session.place(&arguments.host).await?;
+    let measured = arguments.space || session.store.space_is_known();
+    let space = match measured {
+        true => session.store.space(&place.host).await?,
+        false => BTreeMap::new(),
+    };
+    let rows = rows(&session, &place, &space);
+    let mut out = Output::new();
+    if arguments.format.json {
+        out.json(&rows)?;
+        out.end()?;
+        return Ok(0);
+    }
+    if !rows.is_empty() {
+        out.table(table(&session, &rows, output::width().is_none()))?;
+    }
+    out.end()?;
+    if !arguments.common.quiet {
+        logging::print(&footer(&session, &place, measured));
+    }
+    Ok(0)
+}
+
+/// One snapshot in the JSON answer. Fields are only ever added.
+#[derive(Debug, Serialize)]
+struct Row {
+    /// Its name, without the dataset or path.
+    name: String,
+    /// When it was taken, RFC 3339 in UTC.
+    time: String,
+    /// What it is worth; null of one that is not ours.
+    verdict: Option<Verdict>,
+    /// The tiers' claims on it, like `daily 2026-11-20`.
+    claims: Vec<String>,
+    /// Whether somebody holds it.
+    held: bool,
+    /// Whether it is ours to rotate.
+    ours: bool,
+    /// Bytes that its removal alone would free; null where not known.
+    bytes_used: Option<u64>,
+    /// Files that it holds; null where its run did not say.
+    files: Option<u64>,
+    /// Where its files are.
+    path: String,
+    /// Bytes that its files hold together.
+    bytes: Option<u64>,
+    /// How long its run took.
+    duration_seconds: Option<u64>,
+    /// The run that took it.
+    run: Option<String>,
+    /// All that keeps it, the claims too.
+    reasons: Vec<String>,
+    /// Why the next rotation removes it; null if it does not.
+    goes: Option<String>,
+    #[serde(skip)]
+    taken: DateTime<Utc>,
+}
+
+fn rows(session: &Session, place: &Place, space: &BTreeMap<String, u64>) -> Vec<Row> {
+    let settings = &session.settings;
+    let plan = retention::plan(&settings.retention, settings.timezone, session.clock.now(), &place.snapshots);
+    // The plan is sorted as the store's list is.
+    place
+        .snapshots
+        .iter()
+        .zip(&plan.decisions)
+        .map(|(snapshot, decision)| Row {
+            bytes_used: space.get(&snapshot.name).copied(),
+            path: session.store.browse(&place.host, &snapshot.name).to_string_lossy().into_owned(),
+            ..row(snapshot, decision)
+        })
+        .collect()
+}
+
+/// What there is to say of a snapshot without its store.
+fn row(snapshot: &Snapshot, decision: &Decision) -> Row {
+    let facts = snapshot.facts();
+    let (reasons, goes) = match &decision.fate {
+        Fate::Keep(reasons) => (reasons.iter().map(ToString::to_string).collect(), None),
+        Fate::Remove(why) => (Vec::new(), Some(why.to_string())),
+    };
+    Row {
+        name: snapshot.name.clone(),
+        time: snapshot.time.to_rfc3339_opts(SecondsFormat::Secs, true),
+        verdict: snapshot.verdict(),
+        claims: decision.claims().map(|claim| claim.to_string()).collect(),
+        held: snapshot.held,
+        ours: snapshot.is_ours(),
+        bytes_used: None,
+        files: facts.and_then(|facts| facts.files),
+        path: String::new(),
+        bytes: facts.and_then(|facts| facts.bytes),
+        duration_seconds: facts.and_then(|facts| facts.duration),
+        run: facts.map(|facts| facts.run.clone()),
+        reasons,
+        goes,
+        taken: snapshot.time,
+    }
+}
+
+/// The rows for people. In a pipe each has its whole path; on a terminal there
+/// is no room for it.
+fn table(session: &Session, rows: &[Row], with_paths: bool) -> Table {
+    let mut columns = vec![
+        Column::Words("SNAPSHOT"),
+        Column::Words("TIME"),
+        Column::Words("VERDICT"),
+        Column::Figures("FILES"),
+        Column::Figures("ONLY HERE"),
+        Column::Words("KEPT FOR"),
+    ];
+    if with_paths {
+        columns.push(Column::Words("PATH"));
+    }
+    let mut table = Table::new(&columns);
+    let or_dash = |figure: Option<String>| figure.unwrap_or_else(|| "-".to_owned());
+    for row in rows {
+        let mut cells = vec![
+            row.name.clone(),
+            clock::local(session.settings.timezone, row.taken),
+            row.verdict.map_or_else(|| "foreign".to_owned(), |verdict| verdict.to_string()),
+            or_dash(row.files.map(|files| files.to_string())),
+            or_dash(row.bytes_used.map(human_bytes)),
+            match &row.goes {
+                Some(why) => format!("nothing: {why}"),
+                None => row.reasons.join(", "),
+            },
+        ];
+        if with_paths {
+            cells.push(row.path.clone());
+        }
+        table.row(cells);
+    }
+    table
+}
+
+/// What stands below the table, on stderr: where the snapshots are, whose times
+/// those are, and how to learn what is not in it.
+fn footer(session: &Session, place: &Place, measured: bool) -> String {
+    let Some(last) = place.snapshots.last() else {
+        return format!("{} has a place in the store, and no snapshot yet", place.host);
+    };
+    let path = session.store.browse(&place.host, &last.name);
+    let folder = path.parent().unwrap_or(&path);
+    let mut text = format!(
+        "{} in {}, times in {}",
+        match place.snapshots.len() {
+            1 => "1 snapshot".to_owned(),
+            count => format!("{count} snapshots"),
+        },
+        printable(&folder.to_string_lossy()),
+        session.settings.timezone
+    );
+    if !measured {
+        text.push_str("\nwhat each one alone holds takes a walk over all of them: `--space`");
+    }
+    text
 }

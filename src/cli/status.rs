@@ -1,16 +1,210 @@
-//! `backup status`.
+//! `backup status [HOST...]`: how every host is doing.
 
+mod chart;
+mod look;
+mod show;
+
+use super::output::{self, Format, Output};
 use super::progress::Bars;
-use super::session::{self, Common};
+use super::session::{self, Common, Session};
 use crate::clock::Clock;
+use crate::history::{History, HistoryError};
+use crate::outcome::Severity;
+use crate::past::Entry;
+use crate::status::{self, Known, LastRun, Line, Patience, Status};
+use crate::{lock, logging};
+use anyhow::bail;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use tracing::warn;
+
+const HELP: &str = "\
+Examples:
+  backup status
+      How every host is doing, those that need a look last.
+  backup status 'web*' --json | jq -r '.hosts[] | select(.state != \"good\") | .name'
+      The names of the web servers that are not well.
+  backup status --nagios
+      One line for a monitoring system, with its exit status.
+  backup status vpn --plot
+      And how the sizes and durations of vpn's copies went.
+
+A host is
+  good     if its last good copy is fresh and its last run had nothing to say;
+  warning  if that copy is older than `icinga.ttl` (36 hours without Icinga), or
+           the last run has a warning;
+  failed   if the copy is twice as old or there is none, or the last run failed;
+  never    if no run has tried it yet;
+  running  if a run works on it at this moment; it is judged by its last good
+           copy alone;
+  retired  if it has left the inventory. What it has stays, and is listed.
+
+AGE is that of the last good copy, SIZE what its files hold together, and
+GROWTH/DAY how much that became more, by the good copies of 30 days. NetBox
+gets 3 seconds to answer; after that its last good list is used, with a
+warning, which does not change the exit status. Without a list there is what
+the store holds, and the exit status is 1.
+
+JSON: {hosts: [{name, state, last_run, last_good, age_seconds, snapshots, bytes,
+problem}], warnings}; each host has further {last_result, growth_bytes_per_day,
+files, held, foreign, running_since}. Times are RFC 3339 in UTC; what is not
+known is null.
+
+Exit status: 0 if all hosts are good, retired, or running with a fresh good
+copy; 1 if one is not; 2 if that could not be found out. With --nagios: 0 OK,
+1 WARNING (a warning, or a host that was never backed up), 2 CRITICAL, 3
+UNKNOWN.";
 
 /// What may be said on its command line.
 #[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
 pub(super) struct Arguments {
+    /// Hosts of the inventory or of the store: a name in any case, a glob such
+    /// as 'web*', or `all`, which is meant if none is named.
+    #[arg(value_name = "HOST")]
+    hosts: Vec<String>,
+    /// Answer with one line, as a plugin of Nagios, Icinga and the like.
+    #[arg(long, conflicts_with_all = ["json", "plot", "svg"])]
+    nagios: bool,
+    /// Draw the sizes and durations of one host's copies.
+    #[arg(long, conflicts_with = "json")]
+    plot: bool,
+    /// Draw them as a picture into FILE.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    #[command(flatten)]
+    format: Format,
     #[command(flatten)]
     common: Common,
 }
 
-pub(super) fn execute(arguments: &Arguments, _clock: Clock) -> u8 {
-    session::run(&arguments.common, &Bars::new(false), async || anyhow::bail!("unfinished"))
+pub(super) fn execute(arguments: &Arguments, clock: Clock) -> u8 {
+    session::run(&arguments.common, &Bars::new(false), async || {
+        let answered = answer(arguments, clock).await;
+        match answered {
+            Err(error) if arguments.nagios && !error.is::<output::Closed>() => {
+                say(&Line::unknown(&format!("{error:#}")))
+            }
+            answered => answered,
+        }
+    })
+}
+
+async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
+    let draws = arguments.plot || arguments.svg.is_some();
+    let session = Session::open(&arguments.common, clock)?;
+    let found = look::at(&session, &arguments.hosts).await?;
+    if draws && found.hosts.len() != 1 {
+        bail!("`--plot` and `--svg` draw one host, and these are {}: name one", found.hosts.len());
+    }
+    let mut doubts = found.doubts;
+    let past = past(&session.settings.state_dir).unwrap_or_else(|error| {
+        doubts.push(format!("{error}; what is said of runs is what the snapshots say"));
+        Past::default()
+    });
+    let running = lock::running(&session.settings.runtime_dir).unwrap_or_else(|error| {
+        doubts.push(format!("cannot tell which hosts are being backed up: {error}"));
+        BTreeMap::new()
+    });
+    let patience = Patience::of(session.settings.icinga.as_ref().map(|icinga| icinga.ttl));
+    let now = clock.now();
+    let judged = found.hosts.into_iter().map(|host| {
+        let key = host.name.to_lowercase();
+        let known = Known {
+            listing: host.listing,
+            copies: host.copies,
+            last_run: past.last_runs.get(&key).map(last_run),
+            running: running.get(&key).copied(),
+            name: host.name,
+        };
+        status::judge(known, now, patience)
+    });
+    let statuses: Vec<Status> = judged.collect();
+    if arguments.nagios {
+        return say(&status::plugin(&statuses, found.unlisted.as_deref(), &doubts));
+    }
+    doubts.extend(found.unlisted.clone());
+    doubts.iter().for_each(|doubt| warn!("{doubt}"));
+    let mut out = Output::new();
+    if arguments.format.json {
+        out.json(&show::answer(&statuses, &doubts))?;
+    } else {
+        show::tables(&mut out, &statuses, now, session.settings.timezone)?;
+    }
+    let mut drawn = true;
+    if draws {
+        let name = statuses.first().map(|status| status.name.clone()).unwrap_or_default();
+        let charts = chart::of(&session, &name, past.history.as_ref()).await?;
+        if arguments.plot {
+            chart::draw(&mut out, &charts, session.settings.timezone)?;
+        }
+        if let Some(file) = &arguments.svg {
+            drawn = chart::write(file, &name, &charts, session.settings.timezone)?;
+        }
+    }
+    out.end()?;
+    if !arguments.format.json && !arguments.common.quiet {
+        logging::print(&status::counts(&statuses));
+    }
+    let good = statuses.iter().all(|status| status.severity == Severity::Ok);
+    Ok(u8::from(!good || !drawn || found.unlisted.is_some()))
+}
+
+/// What the history says.
+#[derive(Default)]
+struct Past {
+    history: Option<History>,
+    last_runs: BTreeMap<String, Entry>,
+}
+
+fn past(state_dir: &Path) -> Result<Past, HistoryError> {
+    let history = History::read(state_dir)?;
+    let last_runs = history.as_ref().map(History::last_runs).transpose()?.unwrap_or_default();
+    Ok(Past { history, last_runs })
+}
+
+/// What the history says of a host's last run.
+fn last_run(entry: &Entry) -> LastRun {
+    let problem = match entry.severity {
+        Severity::Ok => String::new(),
+        // What a snapshot knows, it says itself.
+        _ if entry.from_snapshot => String::new(),
+        _ => without_last_good(&entry.summary).to_owned(),
+    };
+    LastRun { time: entry.finished, word: entry.word.clone(), severity: entry.severity, problem }
+}
+
+/// A run's summary without what it says at its end of the last good copy,
+/// which is known better by now.
+fn without_last_good(summary: &str) -> &str {
+    match summary.rsplit_once("; ") {
+        Some((rest, last)) if last.starts_with("last good copy ") || last == "no good copy known" => rest,
+        _ => summary,
+    }
+}
+
+/// Says a plugin's line.
+fn say(line: &Line) -> anyhow::Result<u8> {
+    let mut out = Output::new();
+    out.line(&line.text)?;
+    out.end()?;
+    Ok(line.exit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_better_by_now_is_not_repeated() {
+        for (summary, kept) in [
+            ("connect failed: no route; no good copy known", "connect failed: no route"),
+            ("connect failed: no route; last good copy 2026-11-20 02:00 UTC", "connect failed: no route"),
+            ("hook mysql failed (exit 1); 10 files", "hook mysql failed (exit 1); 10 files"),
+            ("no good copy known", "no good copy known"),
+            ("", ""),
+        ] {
+            assert_eq!(without_last_good(summary), kept);
+        }
+    }
 }

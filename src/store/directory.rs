@@ -24,11 +24,13 @@ mod attempt;
 mod delete;
 mod list;
 mod place;
+mod space;
 
 use super::{Removal, Store, StoreError, Survey, Workspace, blocking, enough_room, shown};
 use crate::host::HostName;
-use crate::snapshot::{Facts, Snapshot, SnapshotName};
+use crate::snapshot::{Facts, Overview, Snapshot, SnapshotName};
 use place::Place;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -60,6 +62,11 @@ impl Store for Directory {
     async fn survey(&self) -> Result<Survey, StoreError> {
         let path = self.path.clone();
         blocking(move || list::survey(&canonical(&path)?)).await
+    }
+
+    async fn overview(&self) -> Result<BTreeMap<String, Result<Overview, StoreError>>, StoreError> {
+        let path = self.path.clone();
+        blocking(move || list::overview(&canonical(&path)?)).await
     }
 
     async fn hosts(&self) -> Result<Vec<String>, StoreError> {
@@ -116,6 +123,21 @@ impl Store for Directory {
         let stop = Stop::default();
         let flag = stop.flag();
         blocking(move || place.remove(&names, &flag)).await
+    }
+
+    async fn space(&self, host: &HostName) -> Result<BTreeMap<String, u64>, StoreError> {
+        let (path, host) = (self.path.clone(), host.clone());
+        let stop = Stop::default();
+        let flag = stop.flag();
+        blocking(move || {
+            let place = Place::new(&canonical(&path)?, &host);
+            space::of_each(&place, &flag).map_err(failed("read the snapshots in", &place.snapshots()))
+        })
+        .await
+    }
+
+    fn space_is_known(&self) -> bool {
+        false
     }
 
     fn browse(&self, host: &HostName, name: &str) -> PathBuf {

@@ -402,6 +402,19 @@ impl Store for Zfs {
         Ok(removal)
     }
 
+    async fn space(&self, host: &HostName) -> Result<BTreeMap<String, u64>, StoreError> {
+        self.check_state().await?;
+        let (system, dataset) = (&self.system, self.dataset_of(host));
+        let args = ["list", "-Hp", "-t", "snapshot", "-d", "1", "-o", parse::SPACE_COLUMNS, &dataset];
+        let what = format!("the space that the snapshots of `{dataset}` use");
+        let text = system.list(&system.zfs, &what, &self.dataset, &args).await?;
+        parse::space(&text).map_err(|error| self.unclear("the space that snapshots use", error))
+    }
+
+    fn space_is_known(&self) -> bool {
+        true
+    }
+
     fn browse(&self, host: &HostName, name: &str) -> PathBuf {
         let default = || Path::new("/").join(self.dataset_of(host));
         self.mountpoint_of(host).unwrap_or_else(default).join(".zfs/snapshot").join(name)

@@ -7,9 +7,10 @@ use super::super::{StoreError, Survey, shown, sort};
 use super::failed;
 use super::place::Place;
 use crate::host::HostName;
-use crate::snapshot::{Facts, Origin, Snapshot, SnapshotName};
+use crate::snapshot::{Facts, Origin, Overview, Snapshot, SnapshotName, Taken};
 use crate::text::printable;
 use chrono::{DateTime, Utc};
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -35,6 +36,68 @@ pub(super) fn survey(path: &Path) -> Result<Survey, StoreError> {
     Ok(survey)
 }
 
+/// Every host's snapshots at a glance: by their names, and the facts of a few.
+pub(super) fn overview(path: &Path) -> Result<BTreeMap<String, Result<Overview, StoreError>>, StoreError> {
+    let mut hosts = BTreeMap::new();
+    for (host, _) in places(path)? {
+        let place = Place::new(path, &host);
+        let overview = match glance(&place) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            glance => glance.map_err(failed("read the snapshots in", &place.snapshots())),
+        };
+        hosts.insert(host.key().to_owned(), overview);
+    }
+    Ok(hosts)
+}
+
+/// One host's snapshots at a glance.
+fn glance(place: &Place) -> io::Result<Overview> {
+    let (mut trees, mut facts_of, mut held_of) = (Vec::new(), HashSet::new(), HashSet::new());
+    for entry in fs::read_dir(place.snapshots())? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with('.') {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            trees.push(name);
+        } else if let Some(name) = name.strip_suffix(".json") {
+            facts_of.insert(name.to_owned());
+        } else if let Some(name) = name.strip_suffix(".hold") {
+            held_of.insert(name.to_owned());
+        }
+    }
+    let all = trees.len();
+    let held = trees.iter().filter(|name| held_of.contains(*name)).count();
+    let mut ours: Vec<(DateTime<Utc>, String)> = trees
+        .into_iter()
+        .filter(|name| facts_of.contains(name))
+        .map(|name| (time(&name, &place.facts(&name)), name))
+        .collect();
+    ours.sort();
+    let times: Vec<DateTime<Utc>> = ours.iter().map(|(time, _)| *time).collect();
+    let look = |index: usize| {
+        let (time, name) = &ours[index];
+        let facts = facts(&place.facts(name)).ok().flatten()?;
+        let snapshot = Snapshot { name: name.clone(), time: *time, held: false, origin: Origin::Run(facts) };
+        Taken::of(&snapshot)
+    };
+    let parts = Overview::looked_up(&times, look);
+    Ok(Overview { ours: ours.len(), foreign: all - ours.len(), held, ..parts })
+}
+
+/// When a tree was taken: as its name says, else as the file does that dates
+/// it.
+fn time(name: &str, dated_by: &Path) -> DateTime<Utc> {
+    match name.parse::<SnapshotName>() {
+        Ok(name) => name.time(),
+        Err(_) => dated_by
+            .symlink_metadata()
+            .and_then(|meta| meta.modified())
+            .map_or(DateTime::UNIX_EPOCH, DateTime::<Utc>::from),
+    }
+}
+
 /// The hosts that have a folder, sorted, each with it.
 pub(super) fn places(path: &Path) -> Result<Vec<(HostName, PathBuf)>, StoreError> {
     let mut places = Vec::new();
@@ -55,16 +118,24 @@ pub(super) fn places(path: &Path) -> Result<Vec<(HostName, PathBuf)>, StoreError
     Ok(places)
 }
 
-/// One host's snapshots, oldest first.
-pub(super) fn snapshots(place: &Place) -> io::Result<Vec<Snapshot>> {
-    let mut snapshots = Vec::new();
+/// The names of one host's trees, in no order.
+pub(super) fn trees(place: &Place) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
     for entry in fs::read_dir(place.snapshots())? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with('.') || !entry.file_type()?.is_dir() {
-            continue;
+        if !name.starts_with('.') && entry.file_type()?.is_dir() {
+            names.push(name);
         }
-        let (tree, facts_file) = (entry.path(), place.facts(&name));
+    }
+    Ok(names)
+}
+
+/// One host's snapshots, oldest first.
+pub(super) fn snapshots(place: &Place) -> io::Result<Vec<Snapshot>> {
+    let mut snapshots = Vec::new();
+    for name in trees(place)? {
+        let (tree, facts_file) = (place.tree(&name), place.facts(&name));
         let (origin, dated_by) = match facts(&facts_file) {
             // A copied tree carries the time of its source.
             Ok(Some(facts)) => (Origin::Run(facts), facts_file),
@@ -78,13 +149,7 @@ pub(super) fn snapshots(place: &Place) -> io::Result<Vec<Snapshot>> {
                 (Origin::Foreign, tree)
             }
         };
-        let time = match name.parse::<SnapshotName>() {
-            Ok(name) => name.time(),
-            Err(_) => dated_by
-                .symlink_metadata()
-                .and_then(|meta| meta.modified())
-                .map_or(DateTime::UNIX_EPOCH, DateTime::<Utc>::from),
-        };
+        let time = time(&name, &dated_by);
         let held = place.is_held(&name);
         snapshots.push(Snapshot { name, time, held, origin });
     }

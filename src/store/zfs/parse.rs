@@ -18,6 +18,9 @@ pub(super) const FILESYSTEM_COLUMNS: &str =
 pub(super) const PROPERTIES: &str = "creation,userrefs,backup:run,backup:verdict,backup:files,backup:bytes,\
                                      backup:duration,backup:machine";
 
+/// What is asked of snapshots about the space that they alone use.
+pub(super) const SPACE_COLUMNS: &str = "name,used";
+
 /// Output that is not what `zfs` prints.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{}` {why}", shortened(&printable(.line), 200))]
@@ -108,6 +111,19 @@ pub(super) fn snapshots(text: &str, parent: &str) -> Result<BTreeMap<String, Vec
     }
     hosts.values_mut().for_each(|snapshots| sort(snapshots));
     Ok(hosts)
+}
+
+/// The answer of `zfs list -o` [`SPACE_COLUMNS`]: bytes by the snapshot's own
+/// name.
+pub(super) fn space(text: &str) -> Result<BTreeMap<String, u64>, Unparsable> {
+    let used = |line: &str| {
+        let (name, used) = line.rsplit_once('\t')?;
+        let (_, snapshot) = name.split_once('@')?;
+        Some((snapshot.to_owned(), used.parse().ok()?))
+    };
+    text.lines()
+        .map(|line| used(line).map_or_else(|| unparsable(line, "does not say what a snapshot uses"), Ok))
+        .collect()
 }
 
 fn first_line(text: &str) -> &str {
@@ -403,6 +419,18 @@ mod tests {
         assert_eq!(list[1].canmount, "noauto");
         for bad in ["data\ton\n", "data\ton\toff\t-\t-\toff\t10G\t90\t/data\n", "\n"] {
             assert!(filesystems(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_space_of_snapshots_is_read_and_what_is_not_one_is_shown() {
+        let text = "data/vpn@backup-2026-11-20T020005Z\t4096\ndata/vpn@before 18.04 upgrade\t0\n";
+        let space = space(text).unwrap();
+        assert_eq!(space["backup-2026-11-20T020005Z"], 4096);
+        assert_eq!(space["before 18.04 upgrade"], 0);
+        assert_eq!(super::space("").unwrap().len(), 0);
+        for bad in ["data/vpn\t1\n", "data/vpn@x\n", "data/vpn@x\t-\n", "data/vpn@x\t4K\n", "\n"] {
+            assert!(super::space(bad).is_err(), "{bad:?}");
         }
     }
 

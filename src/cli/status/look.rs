@@ -1,0 +1,137 @@
+//! Which hosts there are: those of the inventory and those of the store, asked
+//! at once.
+
+use crate::cli::session::{Session, nearest};
+use crate::host::{Host, HostName};
+use crate::inventory::{self, Inventory, InventoryError, SelectError, Unknown};
+use crate::snapshot::Overview;
+use crate::status::Listing;
+use crate::store::{AnyStore, Store, StoreError};
+use crate::text::printable;
+use anyhow::anyhow;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How long NetBox gets; then its last good list has to do.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long the store may take to say what it holds.
+const LONGEST_LOOK: Duration = Duration::from_secs(5 * 60);
+
+/// What each host has in the store, or why that cannot be read, by its name in
+/// lower case.
+type Held = BTreeMap<String, Result<Overview, StoreError>>;
+
+/// The hosts that were asked for.
+pub(super) struct Found {
+    /// Sorted by name.
+    pub(super) hosts: Vec<FoundHost>,
+    /// Why nobody knows which hosts there should be.
+    pub(super) unlisted: Option<String>,
+    /// What makes the list of hosts doubtful.
+    pub(super) doubts: Vec<String>,
+}
+
+/// One of them.
+pub(super) struct FoundHost {
+    /// As the inventory spells it, else as the store does.
+    pub(super) name: String,
+    pub(super) listing: Listing,
+    pub(super) copies: Result<Overview, String>,
+}
+
+/// Asks the inventory and the store. Without words all hosts are meant.
+pub(super) async fn at(session: &Session, words: &[String]) -> anyhow::Result<Found> {
+    let (asked, held) = tokio::join!(
+        inventory::look(&session.settings, Some(PATIENCE)),
+        tokio::time::timeout(LONGEST_LOOK, held(&session.store, words))
+    );
+    let held = held.map_err(|_| {
+        anyhow!("the store did not say within 5 minutes what it holds (does its disk or its pool hang?)")
+    })??;
+    let (listed, unlisted) = match asked {
+        Ok(inventory) => (inventory, None),
+        Err(error) => (Inventory::default(), Some(no_list(&error))),
+    };
+    let everybody = with_store(session, &listed, held.keys());
+    let all = ["all".to_owned()];
+    let words = if words.is_empty() { &all } else { words };
+    let selection = match inventory::select(&everybody, words) {
+        Ok(selection) => selection,
+        Err(error) => {
+            return Err(unknown(&error, &everybody, &session.store.hosts().await.unwrap_or_default()));
+        }
+    };
+    let copies = |key: &str| match held.get(key) {
+        None => Ok(Overview::default()),
+        Some(held) => held.clone().map_err(|error| error.to_string()),
+    };
+    let is_listed = |host: &Host| listed.hosts.binary_search_by(|other| other.name.cmp(&host.name)).is_ok();
+    let listing = |host: &Host| match &unlisted {
+        _ if is_listed(host) => Listing::Listed,
+        Some(_) => Listing::Unknown,
+        None => Listing::Gone,
+    };
+    let hosts = selection.hosts.iter().map(|host| FoundHost {
+        name: host.name.spelled().to_owned(),
+        listing: listing(host),
+        copies: copies(host.name.key()),
+    });
+    let faults = selection.faults.iter().map(|fault| FoundHost {
+        name: fault.name.clone(),
+        listing: Listing::Unfit(fault.why.clone()),
+        copies: copies(&fault.name.to_lowercase()),
+    });
+    let mut hosts: Vec<FoundHost> = hosts.chain(faults).collect();
+    hosts.sort_by_cached_key(|host| host.name.to_lowercase());
+    Ok(Found { hosts, unlisted, doubts: listed.warnings })
+}
+
+/// What the store has of the hosts that may be meant. One that is named is
+/// looked at alone: the others would only cost time.
+async fn held(store: &AnyStore, words: &[String]) -> Result<Held, StoreError> {
+    if let [word] = words
+        && let Ok(host) = word.parse::<HostName>()
+    {
+        let snapshots = store.snapshots(&host).await?;
+        let overview = snapshots.map(|snapshots| (host.key().to_owned(), Ok(Overview::of(&snapshots))));
+        return Ok(overview.into_iter().collect());
+    }
+    store.overview().await
+}
+
+fn no_list(error: &InventoryError) -> String {
+    format!("which hosts there should be is not known: {error}; these are those of the store")
+}
+
+/// The inventory, and the hosts beside it that the store has something of.
+fn with_store<'a>(
+    session: &Session,
+    listed: &Inventory,
+    held: impl Iterator<Item = &'a String>,
+) -> Inventory {
+    let mut everybody = listed.clone();
+    let is_fault = |key: &str| listed.faults.iter().any(|fault| fault.name.to_lowercase() == key);
+    let others = held.filter(|key| !is_fault(key)).filter_map(|key| key.parse::<HostName>().ok());
+    let others = others
+        .filter(|name| listed.hosts.binary_search_by(|host| host.name.cmp(name)).is_err())
+        .map(|name| inventory::forced(&session.settings, name));
+    everybody.hosts.extend(others);
+    everybody
+}
+
+/// What was meant by words that mean no host. `held` are the store's.
+fn unknown(error: &SelectError, everybody: &Inventory, held: &[String]) -> anyhow::Error {
+    let told = error.0.iter().map(|unknown| match unknown {
+        Unknown::Name { name, nearest: by_list } => {
+            let spelled = everybody.hosts.iter().map(|host| host.name.spelled());
+            let lower = name.to_lowercase();
+            let near = by_list
+                .as_deref()
+                .or_else(|| nearest(&lower, held.iter().map(String::as_str).chain(spelled)));
+            let near = near.map(|near| format!("; is `{}` meant?", printable(near))).unwrap_or_default();
+            format!("neither the inventory nor the store has a host `{}`{near}", printable(name))
+        }
+        other => other.to_string(),
+    });
+    anyhow!("{}", told.collect::<Vec<_>>().join("; "))
+}
