@@ -17,6 +17,9 @@
 //! | [`filter`] | excludes and mounts in, rsync filter rules out |
 //! | [`guard`] | what a plausible run looks like |
 //! | [`outcome`] | what became of a host; severity; exit code |
+//! | [`finding`] | what a check found, and what to do |
+//! | [`growth`] | how fast a store fills |
+//! | [`holes`] | rsync's known holes |
 //! | [`table`] | tables of text |
 //! | [`text`] | text from elsewhere, made safe to print |
 //! | **edges** | **each talks to one thing outside** |
@@ -29,6 +32,7 @@
 //! | [`transfer`] | rsync |
 //! | [`store`] | ZFS, or directories with hard links |
 //! | [`report`] | Icinga, Prometheus |
+//! | [`tools`] | the programs of this machine, and their versions |
 //! | [`logging`] | stderr, syslog |
 
 pub mod backup;
@@ -36,8 +40,11 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod filter;
+pub mod finding;
 pub mod fleet;
+pub mod growth;
 pub mod guard;
+pub mod holes;
 pub mod host;
 pub mod https;
 pub mod inventory;
@@ -53,4 +60,5 @@ pub mod snapshot;
 pub mod store;
 pub mod table;
 pub mod text;
+pub mod tools;
 pub mod transfer;
