@@ -14,7 +14,6 @@ pub use probe::{Hooks, Probe, Question, SourceState};
 use crate::host::{Host, Transport};
 use crate::process::{Failure, Program};
 use crate::settings;
-use crate::text::printable_bytes;
 use std::hash::{BuildHasher, Hasher};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -90,12 +89,12 @@ impl Remote {
         Ok(Remote { connection, sudo })
     }
 
-    /// The first line of what the host's rsync says of its version, run as a
-    /// copy would run it.
+    /// What comes back when the host's rsync is asked for its version as a copy
+    /// would start it; text of a login shell before it is a fault.
     pub async fn rsync_version(&self) -> Result<String, RemoteError> {
         let asked = self.script(RSYNC_VERSION, "`rsync --version` there".to_owned());
         let output = asked.deadline(VERSION_DEADLINE).most_output(LONGEST_VERSION).run().await?;
-        Ok(printable_bytes(output.stdout.split(|&b| b == b'\n').next().unwrap_or_default()))
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// rsync's `--rsh`, for a host that is not this machine.

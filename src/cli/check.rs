@@ -118,11 +118,11 @@ async fn look(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     answer.section("configuration", configuration);
     answer.section("tools", tools);
     let Some((inventory, findings)) = examined else {
+        let skipped = || vec![Finding::skipped("--offline", "not looked at")];
+        answer.section("inventory", skipped());
+        answer.section("icinga", if settings.icinga.is_some() { skipped() } else { Vec::new() });
         answer.section("store", store);
-        answer.section(
-            "inventory, Icinga, hosts",
-            vec![Finding::skipped("--offline", "they were not looked at")],
-        );
+        answer.section("hosts", skipped());
         return answer.give(arguments.format);
     };
     // Before anything is said: a host that is not there is a slip of the pen.

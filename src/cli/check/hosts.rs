@@ -350,19 +350,26 @@ fn clocks(looked: &mut HostLooked, probe: &Probe, clock: Clock) {
 fn rsync(looked: &mut HostLooked, said: Option<Result<String, RemoteError>>) {
     match said {
         None => {}
-        Some(Ok(said)) => match Version::of(&said) {
-            Some(version) => {
+        Some(Ok(said)) => {
+            if let Some(version) = said.lines().find_map(Version::of) {
                 looked.rsync = Some(version.to_string());
                 if version < OLDEST_RSYNC {
                     let text = format!("its rsync {version} is too old");
                     looked.find(Finding::error, text, format!("install rsync {OLDEST_RSYNC} or later there"));
                 }
             }
-            None => {
-                let text = format!("its rsync is not rsync as it is known here: {}", printable(&said));
+            if Version::of(&said).is_some() {
+                return;
+            }
+            if looked.rsync.is_some() {
+                let (what, remedy) = parted(&TransferError::NoisyShell.to_string());
+                looked.find(Finding::error, what, remedy.unwrap_or_default());
+            } else {
+                let first = printable(said.lines().next().unwrap_or_default());
+                let text = format!("its rsync is not rsync as it is known here: {first}");
                 looked.find(Finding::warning, text, "install your distribution's package rsync there");
             }
-        },
+        }
         Some(Err(error)) => {
             let (what, remedy) = parted(&error.to_string());
             let unless = "run `rsync --version` there";
