@@ -21,6 +21,9 @@
 //! | [`status`] | how a host is doing |
 //! | [`past`] | what is remembered of runs |
 //! | [`trend`] | whether a run's figures are what they usually are |
+//! | [`finding`] | what a check found, and what to do |
+//! | [`growth`] | how fast a store fills |
+//! | [`holes`] | rsync's known holes |
 //! | [`table`] | tables of text |
 //! | [`text`] | text from elsewhere, made safe to print |
 //! | **edges** | **each talks to one thing outside** |
@@ -34,6 +37,7 @@
 //! | [`store`] | ZFS, or directories with hard links |
 //! | [`report`] | Icinga, Prometheus |
 //! | [`history`] | SQLite: what ran, when, how it went |
+//! | [`tools`] | the programs of this machine, and their versions |
 //! | [`logging`] | stderr, syslog |
 
 pub mod backup;
@@ -41,9 +45,12 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod filter;
+pub mod finding;
 pub mod fleet;
+pub mod growth;
 pub mod guard;
 pub mod history;
+pub mod holes;
 pub mod host;
 pub mod https;
 pub mod inventory;
@@ -62,5 +69,6 @@ pub mod status;
 pub mod store;
 pub mod table;
 pub mod text;
+pub mod tools;
 pub mod transfer;
 pub mod trend;

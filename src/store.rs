@@ -6,15 +6,18 @@
 //! suite, `tests/store_contract.rs`, holds both to what [`Store`] promises.
 
 pub mod directory;
+mod inspection;
 pub mod zfs;
 
-pub use directory::Directory;
+pub use directory::{Directory, others_may_write};
+pub use inspection::{Inspection, Room};
 pub use zfs::Zfs;
 
 use crate::host::HostName;
 use crate::settings;
 use crate::snapshot::{Facts, Overview, Snapshot, SnapshotName};
 use crate::text::{human_bytes, printable};
+use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -169,6 +172,17 @@ impl AnyStore {
                 AnyStore::Directory(Directory::new(path, *min_free_percent)?)
             }
         })
+    }
+}
+
+impl AnyStore {
+    /// What there is to say of the store before anybody relies on it. Changes
+    /// nothing, and mounts nothing.
+    pub async fn inspect(&self, now: DateTime<Utc>) -> Inspection {
+        match self {
+            AnyStore::Zfs(store) => store.inspect(now).await,
+            AnyStore::Directory(store) => store.inspect().await,
+        }
     }
 }
 

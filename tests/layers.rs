@@ -16,7 +16,7 @@ const STORY: &[&str] = &["cli", "fleet", "backup"];
 
 /// Each talks to one thing outside, and uses the core and the two doors.
 const EDGES: &[&str] =
-    &["config", "inventory", "lock", "remote", "transfer", "store", "report", "history", "logging"];
+    &["config", "inventory", "lock", "remote", "transfer", "store", "report", "history", "tools", "logging"];
 
 /// The edges that the other edges go through, to programs and to servers. They
 /// use the core alone.
@@ -36,6 +36,9 @@ const CORE: &[&str] = &[
     "trend",
     "plot",
     "status",
+    "finding",
+    "growth",
+    "holes",
     "table",
     "text",
 ];

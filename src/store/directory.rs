@@ -22,6 +22,7 @@
 
 mod attempt;
 mod delete;
+mod inspect;
 mod list;
 mod place;
 mod space;
@@ -35,6 +36,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+pub use inspect::others_may_write;
 
 /// A directory that holds every host's copies.
 #[derive(Debug)]

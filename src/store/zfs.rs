@@ -10,6 +10,7 @@
 //! with `-r`, `-R` or `-f`; the parent dataset is never made here.
 
 mod dataset;
+mod inspect;
 #[cfg(feature = "libzetta")]
 mod library;
 mod mount;

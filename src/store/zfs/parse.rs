@@ -21,6 +21,9 @@ pub(super) const PROPERTIES: &str = "creation,userrefs,backup:run,backup:verdict
 /// What is asked of snapshots about the space that they alone use.
 pub(super) const SPACE_COLUMNS: &str = "name,used";
 
+/// The properties of datasets, each with its value and its source, by dataset.
+pub(super) type Datasets = BTreeMap<String, BTreeMap<String, (String, String)>>;
+
 /// Output that is not what `zfs` prints.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{}` {why}", shortened(&printable(.line), 200))]
@@ -124,6 +127,26 @@ pub(super) fn space(text: &str) -> Result<BTreeMap<String, u64>, Unparsable> {
     text.lines()
         .map(|line| used(line).map_or_else(|| unparsable(line, "does not say what a snapshot uses"), Ok))
         .collect()
+}
+
+/// The answer of `zfs get -o name,property,value,source` for datasets: each
+/// one's properties, with their values and sources.
+pub(super) fn properties(text: &str) -> Result<Datasets, Unparsable> {
+    let mut datasets = Datasets::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (name, _) = rest.split_once('\t').unwrap_or((rest, ""));
+        let begin = rest;
+        while let Some(record) = Record::next(&mut rest, name)? {
+            let properties = datasets.entry(name.to_owned()).or_default();
+            properties
+                .insert(record.property.to_owned(), (record.value.to_owned(), record.source.to_owned()));
+        }
+        if begin.len() == rest.len() {
+            return unparsable(first_line(begin), "is no dataset's property");
+        }
+    }
+    Ok(datasets)
 }
 
 fn first_line(text: &str) -> &str {
