@@ -10,10 +10,11 @@ use backup::host::HostName;
 use backup::inventory;
 use backup::lock::Runtime;
 use backup::outcome::{HostReport, Outcome, Severity, Stage};
-use backup::snapshot::{Facts, Snapshot, SnapshotName, Verdict};
+use backup::snapshot::{Facts, HoldName, Snapshot, SnapshotName, Verdict};
 use backup::store::{Directory, Removal, Store, StoreError, Survey, Workspace};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -50,6 +51,15 @@ impl Store for Stuck {
     }
     async fn remove(&self, _: &HostName, _: &[String]) -> Result<Removal, StoreError> {
         std::future::pending().await
+    }
+    async fn hold(&self, host: &HostName, snapshot: &str, name: &HoldName) -> Result<bool, StoreError> {
+        self.store.hold(host, snapshot, name).await
+    }
+    async fn release(&self, host: &HostName, snapshot: &str, name: &str) -> Result<(), StoreError> {
+        self.store.release(host, snapshot, name).await
+    }
+    async fn holds(&self, host: &HostName) -> Result<BTreeMap<String, Vec<String>>, StoreError> {
+        self.store.holds(host).await
     }
     fn browse(&self, host: &HostName, name: &str) -> PathBuf {
         self.store.browse(host, name)
