@@ -19,6 +19,7 @@
 //! | [`outcome`] | what became of a host; severity; exit code |
 //! | [`table`] | tables of text |
 //! | [`text`] | text from elsewhere, made safe to print |
+//! | [`when`] | what people say of a time |
 //! | **edges** | **each talks to one thing outside** |
 //! | [`config`] | TOML to [`settings::Settings`], every fault at once |
 //! | [`process`] | the only place that starts programs |
@@ -54,3 +55,4 @@ pub mod store;
 pub mod table;
 pub mod text;
 pub mod transfer;
+pub mod when;

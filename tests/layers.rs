@@ -22,8 +22,19 @@ const EDGES: [&str; 8] = ["config", "inventory", "lock", "remote", "transfer", "
 const DOORS: [&str; 2] = ["process", "https"];
 
 /// Pure: no input or output, no clock. They use each other.
-const CORE: [&str; 10] =
-    ["clock", "host", "settings", "snapshot", "retention", "filter", "guard", "outcome", "table", "text"];
+const CORE: [&str; 11] = [
+    "clock",
+    "host",
+    "settings",
+    "snapshot",
+    "retention",
+    "filter",
+    "guard",
+    "outcome",
+    "table",
+    "text",
+    "when",
+];
 
 /// The most lines of `main.rs`.
 const LONGEST_MAIN: usize = 39;
