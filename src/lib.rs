@@ -14,6 +14,7 @@
 //! | [`settings`] | what the operator wants, already checked |
 //! | [`snapshot`] | names, facts and verdicts of snapshots |
 //! | [`retention`] | which snapshots to keep, and why |
+//! | [`rotation`] | what becomes of a host's snapshots, for all who ask |
 //! | [`filter`] | excludes and mounts in, rsync filter rules out |
 //! | [`guard`] | what a plausible run looks like |
 //! | [`outcome`] | what became of a host; severity; exit code |
@@ -49,6 +50,7 @@ pub mod process;
 pub mod remote;
 pub mod report;
 pub mod retention;
+pub mod rotation;
 pub mod settings;
 pub mod snapshot;
 pub mod store;

@@ -4,7 +4,7 @@ use super::{Step, Story, failed};
 use crate::guard::Observed;
 use crate::outcome::{Figures, Outcome, Severity, Stage};
 use crate::remote::Probe;
-use crate::retention;
+use crate::rotation::Rotation;
 use crate::snapshot::{Facts, Origin, Snapshot, SnapshotName, Verdict, newest_good};
 use crate::store::{Store, Survey};
 use crate::text::{human_bytes, printable};
@@ -122,8 +122,13 @@ impl<S: Store> Story<'_, S> {
         }
         self.at(Step::Rotate);
         let settings = &self.run.settings;
-        let snapshots: Vec<Snapshot> = survey.of(&self.host.name).iter().cloned().chain([taken]).collect();
-        let plan = retention::plan(&settings.retention, settings.timezone, self.run.clock.now(), &snapshots);
+        let rotation = Rotation {
+            policy: &settings.retention,
+            timezone: settings.timezone,
+            now: self.run.clock.now(),
+            clock_behind: false,
+        };
+        let plan = rotation.plan(survey.of(&self.host.name), Some(taken));
         for decision in &plan.decisions {
             debug!("{decision}");
         }
