@@ -52,8 +52,8 @@ impl Store for Stuck {
     async fn remove(&self, _: &HostName, _: &[String]) -> Result<Removal, StoreError> {
         std::future::pending().await
     }
-    async fn hold(&self, host: &HostName, snapshot: &str, name: &HoldName) -> Result<bool, StoreError> {
-        self.store.hold(host, snapshot, name).await
+    async fn hold(&self, _: &HostName, _: &str, _: &HoldName) -> Result<bool, StoreError> {
+        Err(StoreError::new("the disk is full"))
     }
     async fn release(&self, host: &HostName, snapshot: &str, name: &str) -> Result<(), StoreError> {
         self.store.release(host, snapshot, name).await
@@ -101,6 +101,7 @@ async fn run(dir: &Path, minute: i64, at: Step, cancel: &CancellationToken, watc
         configured: Vec::new(),
         cancel: cancel.clone(),
         accept_deletions: false,
+        keep: None,
         watch,
     }
 }
@@ -152,4 +153,24 @@ async fn a_store_that_does_not_answer_fails_the_host_and_not_the_run() {
     assert!(matches!(reports[1].outcome, Outcome::Copied { verdict: Verdict::Good, .. }), "{reports:?}");
     assert_eq!(reports[1].severity(), Severity::Warning);
     assert!(reports[1].summary().contains("old snapshots could not be removed: the store was not done"));
+}
+
+#[tokio::test]
+async fn a_copy_that_cannot_be_held_as_the_operator_wants_is_critical_and_replaces_nothing() {
+    let dir = tempfile::Builder::new().prefix("story").tempdir().unwrap();
+    for (minute, keep) in [(0, None), (1, Some("before-upgrade".parse().unwrap()))] {
+        let cancel = CancellationToken::new();
+        let mut run = run(dir.path(), minute, Step::Rotate, &cancel, Box::new(|_, _| ())).await;
+        let is_held = keep.is_some();
+        run.keep = keep;
+        let report = host(&run, &inventory::forced(&run.settings, "web".parse().unwrap())).await;
+        assert!(matches!(report.outcome, Outcome::Copied { verdict: Verdict::Good, .. }), "{report:?}");
+        if is_held {
+            assert_eq!(report.severity(), Severity::Critical);
+            let said =
+                "the snapshot could not be held as `before-upgrade`: the disk is full (`backup hold web ";
+            assert!(report.summary().starts_with(said), "{}", report.summary());
+            assert_eq!(run.store.survey().await.unwrap().hosts["web"].len(), 2, "nothing was removed");
+        }
+    }
 }

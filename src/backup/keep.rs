@@ -5,12 +5,17 @@ use crate::guard::Observed;
 use crate::outcome::{Figures, Outcome, Severity, Stage};
 use crate::remote::Probe;
 use crate::rotation::Rotation;
-use crate::snapshot::{Facts, Origin, Snapshot, SnapshotName, Verdict, newest_good};
+use crate::snapshot::{Facts, HoldName, Origin, Snapshot, SnapshotName, Verdict, newest_good};
 use crate::store::{Store, Survey};
 use crate::text::{human_bytes, printable};
 use crate::transfer::{Ending, Transfer};
 use std::time::Duration;
 use tracing::{debug, info};
+
+/// What the report of a host says whose snapshot is held.
+pub fn held_as(name: &HoldName) -> String {
+    format!("held as `{name}`")
+}
 
 impl<S: Store> Story<'_, S> {
     /// Takes the snapshot with its verdict; rotates if the run was good.
@@ -47,8 +52,9 @@ impl<S: Store> Story<'_, S> {
             human_bytes(statistics.bytes),
             statistics.changed
         );
-        let taken =
-            Snapshot { name: name.to_string(), time: name.time(), held: false, origin: Origin::Run(facts) };
+        // Before anything is removed, whatever the copy is worth.
+        let held = self.hold(name).await;
+        let taken = Snapshot { name: name.to_string(), time: name.time(), held, origin: Origin::Run(facts) };
         let good = verdict == Verdict::Good && self.notes.iter().all(|note| note.severity == Severity::Ok);
         if good {
             self.rotate(taken, survey).await;
@@ -107,6 +113,26 @@ impl<S: Store> Story<'_, S> {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    }
+
+    /// Holds the snapshot, if the operator wants that, and says whether it is
+    /// held. Who asked for that is about to do something dangerous: it must not
+    /// go unheard that there is nothing to come back to.
+    async fn hold(&mut self, name: SnapshotName) -> bool {
+        let Some(keep) = &self.run.keep else { return false };
+        let held = self.in_time(self.run.store.hold(&self.host.name, &name.to_string(), keep)).await;
+        let (severity, text) = match &held {
+            Ok(_) => (Severity::Ok, held_as(keep)),
+            Err(error) => (
+                Severity::Critical,
+                format!(
+                    "the snapshot could not be held as `{keep}`: {error} (`backup hold {} {name} {keep}` tries again)",
+                    self.host.name
+                ),
+            ),
+        };
+        self.note(severity, text);
+        held.is_ok()
     }
 
     /// Removes what no tier claims any more. What goes wrong here costs space,
