@@ -163,7 +163,7 @@ fn what_is_not_there_or_no_name_is_refused_before_anything_is_done() {
         assert!(ran.stderr.to_lowercase().contains(&said.to_lowercase()), "{reason}: {}", ran.stderr);
         assert_eq!(ran.stdout, "", "{reason}");
     }
-    assert_eq!(rig.snapshots("vpn"), [newest.clone()]);
+    assert_eq!(rig.snapshots("vpn"), std::slice::from_ref(&newest));
     assert!(!rig.snapshot("vpn", &format!("{newest}.hold")).exists());
 }
 
