@@ -6,6 +6,7 @@ mod diff;
 mod fates;
 mod find;
 mod hold;
+mod ledger;
 mod output;
 mod plan;
 mod progress;

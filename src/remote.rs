@@ -7,7 +7,7 @@ mod hook;
 mod probe;
 mod ssh;
 
-pub use hook::{Hook, HookEnd, HookLimits, HookRun};
+pub use hook::{Hook, HookLimits, HookRun};
 pub use probe::{Hooks, Probe, Question, SourceState};
 
 use crate::host::{Host, Transport};

@@ -12,6 +12,7 @@ use backup::lock::Runtime;
 use backup::outcome::{HostReport, Outcome, Severity, Stage};
 use backup::snapshot::{Facts, HoldName, Snapshot, SnapshotName, Verdict};
 use backup::store::{Directory, Removal, Store, StoreError, Survey, Workspace};
+use backup::trend::Past;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -102,6 +103,7 @@ async fn run(dir: &Path, minute: i64, at: Step, cancel: &CancellationToken, watc
         cancel: cancel.clone(),
         accept_deletions: false,
         keep: None,
+        past: Past::new(),
         watch,
     }
 }

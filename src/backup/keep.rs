@@ -9,6 +9,7 @@ use crate::snapshot::{Facts, HoldName, Origin, Snapshot, SnapshotName, Verdict, 
 use crate::store::{Store, Survey};
 use crate::text::{human_bytes, printable};
 use crate::transfer::{Ending, Transfer};
+use crate::trend::{self, Jump, Sample};
 use std::time::Duration;
 use tracing::{debug, info};
 
@@ -31,6 +32,7 @@ impl<S: Store> Story<'_, S> {
             bytes: statistics.bytes,
             received: statistics.received,
             changed: statistics.changed,
+            changed_bytes: statistics.changed_bytes,
             deleted: statistics.deleted,
         });
         let (verdict, why) = self.judge(transfer, probe, survey);
@@ -55,7 +57,13 @@ impl<S: Store> Story<'_, S> {
         // Before anything is removed, whatever the copy is worth.
         let held = self.hold(name).await;
         let taken = Snapshot { name: name.to_string(), time: name.time(), held, origin: Origin::Run(facts) };
+        let jumps = if verdict == Verdict::Good { self.jumps(&taken) } else { Vec::new() };
+        let (falls, rises): (Vec<Jump>, Vec<Jump>) = jumps.into_iter().partition(Jump::is_fall);
+        self.note_jumps(&falls, &taken, survey);
         let good = verdict == Verdict::Good && self.notes.iter().all(|note| note.severity == Severity::Ok);
+        // What is larger than usual has lost nothing, and to keep what no tier
+        // claims would only add to what fills the store.
+        self.note_jumps(&rises, &taken, survey);
         if good {
             self.rotate(taken, survey).await;
         }
@@ -100,6 +108,33 @@ impl<S: Store> Story<'_, S> {
                 (Verdict::Partial, format!("some files could not be copied: {first}{more}{advice}"))
             }
         }
+    }
+
+    /// What of a good copy is not as it usually is.
+    fn jumps(&self, taken: &Snapshot) -> Vec<Jump> {
+        let past = self.run.past.get(self.host.name.key()).map_or(&[][..], Vec::as_slice);
+        let now = Sample::of_snapshots(std::slice::from_ref(taken));
+        let jumps = now.first().map(|now| trend::jumps(past, now)).unwrap_or_default();
+        // What the operator has accepted is not held against the copy.
+        jumps.into_iter().filter(|jump| !(self.run.accept_deletions && jump.is_fall())).collect()
+    }
+
+    fn note_jumps(&mut self, jumps: &[Jump], taken: &Snapshot, survey: &Survey) {
+        if jumps.is_empty() {
+            return;
+        }
+        let what: Vec<String> = jumps.iter().map(Jump::to_string).collect();
+        let host = &self.host.name;
+        let former = newest_good(survey.of(host)).filter(|_| jumps.iter().any(Jump::is_of_the_copy));
+        let diff = former.map_or_else(String::new, |former| {
+            format!("`backup diff {host} {} {}` shows what changed, ", printable(&former.name), taken.name)
+        });
+        let text = format!(
+            "{}\n  {diff}`backup status {host} --plot` shows how it was before; if it is meant, there is nothing \
+             to do: it is not told again as long as it stays",
+            what.join("; ")
+        );
+        self.note(Severity::Warning, text);
     }
 
     /// A name that no snapshot of the host has: two runs within one second get
