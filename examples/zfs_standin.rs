@@ -204,6 +204,10 @@ impl World {
                 properties,
                 dataset,
             ] => self.get(properties, if *depth == "1" { 0 } else { 1 }, dataset),
+            ["zfs", "list", "-Hp", "-d", "1", "-t", "snapshot", "-o", "name,userrefs", dataset] => {
+                self.references(dataset)
+            }
+            ["zfs", "holds", "-H", targets @ ..] if !targets.is_empty() => self.holds(targets),
             _ => {
                 self.change(call)?;
                 self.save()?;
@@ -220,13 +224,9 @@ impl World {
             ["zfs", "unmount", dataset] => self.unmount(dataset),
             ["zfs", "destroy", target] => self.destroy(target),
             ["zfs", "set", setting, target] => self.set(setting, target),
-            ["zfs", "hold", tag, target] => {
-                self.one(target)?.holds.insert((*tag).to_owned());
-                Ok(())
-            }
-            ["zfs", "release", tag, target] => {
-                self.one(target)?.holds.remove(*tag);
-                Ok(())
+            ["zfs", "hold", tag, target] => self.hold(tag, target),
+            ["zfs", "release", "--", tag, target] | ["zfs", "release", tag, target] => {
+                self.release(tag, target)
             }
             ["zfs", "clone", target, clone] => {
                 self.one(target)?.clones.insert((*clone).to_owned());
@@ -380,6 +380,55 @@ impl World {
             Some((from, value)) => format!("{value}{}", &name[from.len()..]),
             None => self.root.join("mnt").join(name).to_string_lossy().into_owned(),
         }
+    }
+
+    fn hold(&mut self, tag: &str, target: &str) -> Answer<()> {
+        let what = format!("cannot hold snapshot '{target}'");
+        match self.held(&what, target)?.insert(tag.to_owned()) {
+            true => Ok(()),
+            false => refuse(format!("{what}: tag already exists on this dataset")),
+        }
+    }
+
+    fn release(&mut self, tag: &str, target: &str) -> Answer<()> {
+        let what = format!("cannot release hold from snapshot '{target}'");
+        match self.held(&what, target)?.remove(tag) {
+            true => Ok(()),
+            false => refuse(format!("{what}: no such tag on this dataset")),
+        }
+    }
+
+    /// The holds of a snapshot, to change them.
+    fn held(&mut self, what: &str, target: &str) -> Answer<&mut BTreeSet<String>> {
+        let (name, snapshot) = target.split_once('@').unwrap_or((target, ""));
+        let found = self.dataset(name)?.snapshots.iter_mut().find(|taken| taken.name == snapshot);
+        match found {
+            Some(found) => Ok(&mut found.holds),
+            None => refuse(format!("{what}: dataset does not exist")),
+        }
+    }
+
+    /// How many hold each snapshot of a dataset.
+    fn references(&self, dataset: &str) -> Answer {
+        self.open_dataset(dataset)?;
+        let snapshots = self.state.datasets[dataset].snapshots.iter();
+        Ok(snapshots
+            .map(|snapshot| format!("{dataset}@{}\t{}\n", snapshot.name, snapshot.holds.len()))
+            .collect())
+    }
+
+    fn holds(&self, targets: &[&str]) -> Answer {
+        let mut out = String::new();
+        for target in targets {
+            let (name, snapshot) = target.split_once('@').unwrap_or((target, ""));
+            let dataset = self.state.datasets.get(name);
+            let found = dataset.and_then(|held| held.snapshots.iter().find(|taken| taken.name == snapshot));
+            let Some(found) = found else {
+                return refuse(format!("cannot open '{target}': dataset does not exist"));
+            };
+            out.extend(found.holds.iter().map(|tag| format!("{target}\t{tag}\tFri Nov 20  2:00 2026\n")));
+        }
+        Ok(out)
     }
 
     /// The properties of the snapshots of a dataset and of those so far below.

@@ -9,6 +9,8 @@
 mod copy;
 mod keep;
 
+pub use keep::held_as;
+
 use crate::clock::{self, Clock, Comparison};
 use crate::filter::Rule;
 use crate::guard::Guard;
@@ -17,7 +19,7 @@ use crate::lock::{HostLock, LockError, Runtime};
 use crate::outcome::{Allowed, Figures, HookEnd, HookResult, HostReport, Note, Outcome, Severity, Stage};
 use crate::remote::{Hook, HookLimits, Probe, Question, Remote, SourceState};
 use crate::settings::Settings;
-use crate::snapshot::{Verdict, newest_good};
+use crate::snapshot::{HoldName, Verdict, newest_good};
 use crate::store::{Store, StoreError, Survey, Workspace};
 use crate::text::printable;
 use crate::transfer::{Progress, TransferError};
@@ -53,6 +55,8 @@ pub struct Run<S> {
     pub cancel: CancellationToken,
     /// The operator waves this run past the guard.
     pub accept_deletions: bool,
+    /// Hold each host's new snapshot under this name.
+    pub keep: Option<HoldName>,
     /// The newest snapshot in the store, if the clock stands before it.
     pub clock_behind: Option<Newest>,
     /// What the hosts' last good runs were like.
@@ -340,7 +344,13 @@ impl<S: Store> Story<'_, S> {
     }
 
     /// What the run says about the host.
-    fn report(self, outcome: Outcome) -> HostReport {
+    fn report(mut self, outcome: Outcome) -> HostReport {
+        if let Some(keep) = self.run.keep.as_ref().filter(|_| !matches!(outcome, Outcome::Copied { .. })) {
+            self.notes.push(Note {
+                severity: Severity::Critical,
+                text: format!("there is no new snapshot, so none is held as `{keep}`"),
+            });
+        }
         // Another run, or an operator, may have come and gone meanwhile; what
         // this run saw and did is what it answers for.
         let before = self.run.survey.as_ref().map(|survey| survey.of(&self.host.name)).unwrap_or_default();

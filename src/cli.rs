@@ -3,6 +3,7 @@
 mod check;
 mod completions;
 mod diff;
+mod fates;
 mod find;
 mod hold;
 mod ledger;

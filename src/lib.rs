@@ -14,6 +14,7 @@
 //! | [`settings`] | what the operator wants, already checked |
 //! | [`snapshot`] | names, facts and verdicts of snapshots |
 //! | [`retention`] | which snapshots to keep, and why |
+//! | [`rotation`] | what becomes of a host's snapshots, for all who ask |
 //! | [`filter`] | excludes and mounts in, rsync filter rules out |
 //! | [`guard`] | what a plausible run looks like |
 //! | [`outcome`] | what became of a host; severity; exit code |
@@ -26,6 +27,7 @@
 //! | [`holes`] | rsync's known holes |
 //! | [`table`] | tables of text |
 //! | [`text`] | text from elsewhere, made safe to print |
+//! | [`when`] | what people say of a time |
 //! | **edges** | **each talks to one thing outside** |
 //! | [`config`] | TOML to [`settings::Settings`], every fault at once |
 //! | [`process`] | the only place that starts programs |
@@ -63,6 +65,7 @@ pub mod process;
 pub mod remote;
 pub mod report;
 pub mod retention;
+pub mod rotation;
 pub mod settings;
 pub mod snapshot;
 pub mod status;
@@ -72,3 +75,4 @@ pub mod text;
 pub mod tools;
 pub mod transfer;
 pub mod trend;
+pub mod when;

@@ -29,6 +29,7 @@ const CORE: &[&str] = &[
     "settings",
     "snapshot",
     "retention",
+    "rotation",
     "filter",
     "guard",
     "outcome",
@@ -41,6 +42,7 @@ const CORE: &[&str] = &[
     "holes",
     "table",
     "text",
+    "when",
 ];
 
 /// The most lines of `main.rs`.

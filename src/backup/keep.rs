@@ -4,14 +4,19 @@ use super::{Step, Story, failed};
 use crate::guard::Observed;
 use crate::outcome::{Figures, Outcome, Severity, Stage};
 use crate::remote::Probe;
-use crate::retention;
-use crate::snapshot::{Facts, Origin, Snapshot, SnapshotName, Verdict, newest_good};
+use crate::rotation::Rotation;
+use crate::snapshot::{Facts, HoldName, Origin, Snapshot, SnapshotName, Verdict, newest_good};
 use crate::store::{Store, Survey};
 use crate::text::{human_bytes, printable};
 use crate::transfer::{Ending, Transfer};
 use crate::trend::{self, Jump, Sample};
 use std::time::Duration;
 use tracing::{debug, info};
+
+/// What the report of a host says whose snapshot is held.
+pub fn held_as(name: &HoldName) -> String {
+    format!("held as `{name}`")
+}
 
 impl<S: Store> Story<'_, S> {
     /// Takes the snapshot with its verdict; rotates if the run was good.
@@ -49,8 +54,9 @@ impl<S: Store> Story<'_, S> {
             human_bytes(statistics.bytes),
             statistics.changed
         );
-        let taken =
-            Snapshot { name: name.to_string(), time: name.time(), held: false, origin: Origin::Run(facts) };
+        // Before anything is removed, whatever the copy is worth.
+        let held = self.hold(name).await;
+        let taken = Snapshot { name: name.to_string(), time: name.time(), held, origin: Origin::Run(facts) };
         let jumps = if verdict == Verdict::Good { self.jumps(&taken) } else { Vec::new() };
         let (falls, rises): (Vec<Jump>, Vec<Jump>) = jumps.into_iter().partition(Jump::is_fall);
         self.note_jumps(&falls, &taken, survey);
@@ -144,6 +150,26 @@ impl<S: Store> Story<'_, S> {
         }
     }
 
+    /// Holds the snapshot, if the operator wants that, and says whether it is
+    /// held. Who asked for that is about to do something dangerous: it must not
+    /// go unheard that there is nothing to come back to.
+    async fn hold(&mut self, name: SnapshotName) -> bool {
+        let Some(keep) = &self.run.keep else { return false };
+        let held = self.in_time(self.run.store.hold(&self.host.name, &name.to_string(), keep)).await;
+        let (severity, text) = match &held {
+            Ok(_) => (Severity::Ok, held_as(keep)),
+            Err(error) => (
+                Severity::Critical,
+                format!(
+                    "the snapshot could not be held as `{keep}`: {error} (`backup hold {} {name} {keep}` tries again)",
+                    self.host.name
+                ),
+            ),
+        };
+        self.note(severity, text);
+        held.is_ok()
+    }
+
     /// Removes what no tier claims any more. What goes wrong here costs space,
     /// not copies: it is a note, not a failure.
     async fn rotate(&mut self, taken: Snapshot, survey: &Survey) {
@@ -157,8 +183,13 @@ impl<S: Store> Story<'_, S> {
         }
         self.at(Step::Rotate);
         let settings = &self.run.settings;
-        let snapshots: Vec<Snapshot> = survey.of(&self.host.name).iter().cloned().chain([taken]).collect();
-        let plan = retention::plan(&settings.retention, settings.timezone, self.run.clock.now(), &snapshots);
+        let rotation = Rotation {
+            policy: &settings.retention,
+            timezone: settings.timezone,
+            now: self.run.clock.now(),
+            clock_behind: false,
+        };
+        let plan = rotation.plan(survey.of(&self.host.name), Some(taken));
         for decision in &plan.decisions {
             debug!("{decision}");
         }

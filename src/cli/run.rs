@@ -12,7 +12,7 @@ use crate::lock::Runtime;
 use crate::outcome::{self, HostReport, Outcome, Severity, Stage};
 use crate::report::{Reporter, icinga::Icinga, metrics, summary};
 use crate::settings::Settings;
-use crate::snapshot::{Facts, newest_good};
+use crate::snapshot::{Facts, HoldName, newest_good};
 use crate::store::{AnyStore, Store, StoreError, Survey};
 use crate::text::printable;
 use crate::{fleet, logging};
@@ -51,6 +51,10 @@ pub(super) struct Arguments {
     /// another machine.
     #[arg(long)]
     accept_deletions: bool,
+    /// Hold each new snapshot under this name: no rotation removes it until
+    /// `backup release` lets it go. For the moment before something dangerous.
+    #[arg(long, value_name = "NAME")]
+    keep: Option<HoldName>,
 }
 
 impl Arguments {
@@ -150,10 +154,7 @@ async fn prepare(
         warn!("{text}");
         trouble.push(text);
     }
-    let hosts = fleet::order(hosts, |name| {
-        let last = survey.as_ref().ok()?.of(name).iter().rev().find_map(|snapshot| snapshot.facts());
-        last.and_then(|facts: &Facts| facts.duration)
-    });
+    let hosts = in_order(hosts, survey.as_ref().ok());
     bars.expect(hosts.len());
     let id =
         format!("{}/{}/{}", settings.server, clock.start().format("%Y-%m-%dT%H%M%SZ"), std::process::id());
@@ -171,6 +172,7 @@ async fn prepare(
         configured,
         cancel: CancellationToken::new(),
         accept_deletions: arguments.accept_deletions,
+        keep: arguments.keep.clone(),
         clock_behind,
         past,
         watch: Box::new(move |host, event| watched.heard(host, event)),
@@ -179,9 +181,17 @@ async fn prepare(
     Ok(Ready { run, hosts, faults, icinga, ledger })
 }
 
+/// The hosts as a run begins them, one after the other.
+pub(super) fn in_order(hosts: Vec<Host>, survey: Option<&Survey>) -> Vec<Host> {
+    fleet::order(hosts, |name| {
+        let last = survey?.of(name).iter().rev().find_map(|snapshot| snapshot.facts());
+        last.and_then(|facts: &Facts| facts.duration)
+    })
+}
+
 /// What the store holds. One that does not answer is every host's failure, and
 /// is reported as such, rather than the run's silence.
-async fn survey(store: &AnyStore) -> Result<Survey, StoreError> {
+pub(super) async fn survey(store: &AnyStore) -> Result<Survey, StoreError> {
     tokio::time::timeout(LONGEST_SURVEY, store.survey()).await.unwrap_or_else(|_| {
         Err(StoreError::new("the store did not say within 15 minutes what it holds")
             .hint("does its disk hang, or the network filesystem that it is on?"))
@@ -214,7 +224,7 @@ async fn choose(
 }
 
 /// The rules of the operator's own pattern files.
-fn pattern_files(files: &[PathBuf]) -> anyhow::Result<Vec<Rule>> {
+pub(super) fn pattern_files(files: &[PathBuf]) -> anyhow::Result<Vec<Rule>> {
     let mut rules = Vec::new();
     for file in files {
         let bytes = std::fs::read(file)
@@ -331,7 +341,19 @@ fn close(run: &Run<AnyStore>, arguments: &Arguments, reports: &[HostReport], mut
         }
     }
     if !arguments.common.quiet {
-        logging::print(&format!("\n{}", summary::table(reports, &trouble, took)));
+        let held = arguments.keep.as_ref().map(|name| held(name, reports)).unwrap_or_default();
+        logging::print(&format!("\n{}{held}", summary::table(reports, &trouble, took)));
     }
     outcome::exit_code(reports, !trouble.is_empty())
+}
+
+/// Which snapshots an operator can come back to, a line each.
+fn held(name: &HoldName, reports: &[HostReport]) -> String {
+    let said = backup::held_as(name);
+    let held = reports.iter().filter(|report| report.notes.iter().any(|note| note.text == said));
+    held.filter_map(|report| match &report.outcome {
+        Outcome::Copied { snapshot, .. } => Some(format!("\nheld as `{name}`: {} {snapshot}", report.host)),
+        _ => None,
+    })
+    .collect()
 }
