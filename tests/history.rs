@@ -14,6 +14,7 @@ use rustix::process::Signal;
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use support::rig::*;
 use support::trees::*;
 
@@ -135,6 +136,52 @@ fn the_history_is_read_without_a_trace_while_a_run_records() {
     assert_eq!(names, [database(&rig)]);
 }
 
+/// Where [`a_writer_in_a_process_of_its_own`] writes.
+const WRITES: &str = "HISTORY_TEST_WRITES";
+const ROUNDS: i64 = 40;
+
+#[test]
+fn a_writer_in_a_process_of_its_own() {
+    let Some(dir) = std::env::var_os(WRITES) else { return };
+    for round in 0..ROUNDS {
+        let history = History::open(Path::new(&dir), DateTime::UNIX_EPOCH).unwrap().history;
+        for number in 0..10 {
+            let report = good("a", DateTime::UNIX_EPOCH, Figures::default());
+            history.record(&format!("{}", round * 10 + number), &report).unwrap();
+        }
+    }
+}
+
+#[test]
+fn who_reads_while_runs_are_recorded_sees_whole_states() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(History::open(dir.path(), DateTime::UNIX_EPOCH).unwrap());
+    let own = std::env::current_exe().unwrap();
+    let mut writer = program(own.to_str().unwrap());
+    writer.args(["--exact", "a_writer_in_a_process_of_its_own"]).env(WRITES, dir.path());
+    let mut writer = writer.stdout(Stdio::null()).spawn().unwrap();
+    let host: HostName = "a".parse().unwrap();
+    let (mut seen, mut looks) = (0, 0);
+    while writer.try_wait().unwrap().is_none() {
+        let reader = History::read(dir.path()).unwrap().unwrap();
+        for _ in 0..3 {
+            let runs = reader.runs(&host, 1000).unwrap();
+            assert!(runs.len() >= seen, "{} after {seen}", runs.len());
+            seen = runs.len();
+            assert!(
+                runs.iter()
+                    .map(|entry| &entry.run)
+                    .eq(&(0..seen).rev().map(|n| n.to_string()).collect::<Vec<_>>())
+            );
+            looks += 1;
+        }
+    }
+    assert!(writer.wait().unwrap().success());
+    assert!(looks > 3, "{looks} looks, of which the last saw {seen}");
+    let all = History::read(dir.path()).unwrap().unwrap().runs(&host, 1000).unwrap();
+    assert_eq!(i64::try_from(all.len()).unwrap(), ROUNDS * 10);
+}
+
 #[test]
 fn a_killed_run_leaves_a_history_that_is_whole() {
     let mut rig = Rig::new();
@@ -229,26 +276,29 @@ fn a_history_that_is_locked_for_a_while_gets_everything_in_the_end() {
     assert_eq!(rig.verdicts("vpn").last().unwrap(), "good");
 }
 
+/// A run that made a good copy.
+fn good(host: &str, time: DateTime<Utc>, figures: Figures) -> HostReport {
+    let snapshot = SnapshotName::at(time);
+    HostReport {
+        host: host.to_owned(),
+        outcome: Outcome::Copied { verdict: Verdict::Good, why: String::new(), snapshot },
+        notes: Vec::new(),
+        started: time - TimeDelta::seconds(5),
+        finished: time,
+        figures: Some(figures),
+        transfers: Vec::new(),
+        hooks: Vec::new(),
+        snapshots: Some(1),
+        last_good: None,
+    }
+}
+
 /// Has the history say that a host's good runs of the last nights were like this.
 fn remember(rig: &Rig, host: &str, nights: i64, figures: Figures) {
     let history = History::open(&state(rig), DateTime::UNIX_EPOCH).unwrap().history;
     let now: DateTime<Utc> = name_at("now").parse::<SnapshotName>().unwrap().time();
     for night in (1..=nights).rev() {
-        let time = now - TimeDelta::days(night);
-        let snapshot = SnapshotName::at(time);
-        let outcome = Outcome::Copied { verdict: Verdict::Good, why: String::new(), snapshot };
-        let report = HostReport {
-            host: host.to_owned(),
-            outcome,
-            notes: Vec::new(),
-            started: time - TimeDelta::seconds(5),
-            finished: time,
-            figures: Some(figures),
-            transfers: Vec::new(),
-            hooks: Vec::new(),
-            snapshots: Some(1),
-            last_good: None,
-        };
+        let report = good(host, now - TimeDelta::days(night), figures);
         history.record(&format!("night {night}"), &report).unwrap();
     }
 }
