@@ -127,7 +127,7 @@ pub async fn host<S: Store>(run: &Run<S>, host: &Host) -> HostReport {
         figures: None,
         transfers: Vec::new(),
         hooks: Vec::new(),
-        removed: 0,
+        removed: Vec::new(),
         misdated: None,
     };
     let outcome = story.whole().await.unwrap_or_else(|stop| stop);
@@ -145,7 +145,8 @@ struct Story<'a, S> {
     figures: Option<Figures>,
     transfers: Vec<String>,
     hooks: Vec<HookResult>,
-    removed: usize,
+    /// The snapshots that rotation has removed.
+    removed: Vec<String>,
     /// Why the time of the copy is wrong, if it is.
     misdated: Option<String>,
 }
@@ -369,7 +370,7 @@ impl<S: Store> Story<'_, S> {
             figures: self.figures,
             transfers: self.transfers,
             hooks: self.hooks,
-            snapshots: self.run.survey.is_ok().then_some(ours + taken - self.removed),
+            snapshots: self.run.survey.is_ok().then_some(ours + taken - self.removed.len()),
             last_good,
         }
     }

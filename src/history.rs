@@ -169,7 +169,10 @@ impl History {
     }
 
     /// Opens the history to look at it; `None` if there is none. Neither makes
-    /// nor changes a file. Works while runs are being recorded.
+    /// nor changes a file. Works while other processes record; within one
+    /// process, what [`History::open`] opens is not to be read through this at
+    /// the same time, since SQLite shares the log's index within a process and
+    /// would take it for read-only there too.
     pub fn read(state_dir: &Path) -> Result<Option<Self>, HistoryError> {
         let path = History::path(state_dir);
         let Some(view) = reader::open(&path)? else { return Ok(None) };

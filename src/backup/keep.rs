@@ -59,14 +59,14 @@ impl<S: Store> Story<'_, S> {
         let taken = Snapshot { name: name.to_string(), time: name.time(), held, origin: Origin::Run(facts) };
         let jumps = if verdict == Verdict::Good { self.jumps(&taken) } else { Vec::new() };
         let (falls, rises): (Vec<Jump>, Vec<Jump>) = jumps.into_iter().partition(Jump::is_fall);
-        self.note_jumps(&falls, &taken, survey);
+        self.note_jumps(&falls, name, survey);
         let good = verdict == Verdict::Good && self.notes.iter().all(|note| note.severity == Severity::Ok);
-        // What is larger than usual has lost nothing, and to keep what no tier
-        // claims would only add to what fills the store.
-        self.note_jumps(&rises, &taken, survey);
         if good {
             self.rotate(taken, survey).await;
         }
+        // What is larger than usual has lost nothing: that holds up no rotation,
+        // which makes the room that it needs (docs/decisions/0014-sizes-that-jump.md).
+        self.note_jumps(&rises, name, survey);
         Ok(Outcome::Copied { verdict, why, snapshot: name })
     }
 
@@ -119,15 +119,17 @@ impl<S: Store> Story<'_, S> {
         jumps.into_iter().filter(|jump| !(self.run.accept_deletions && jump.is_fall())).collect()
     }
 
-    fn note_jumps(&mut self, jumps: &[Jump], taken: &Snapshot, survey: &Survey) {
+    fn note_jumps(&mut self, jumps: &[Jump], taken: SnapshotName, survey: &Survey) {
         if jumps.is_empty() {
             return;
         }
         let what: Vec<String> = jumps.iter().map(Jump::to_string).collect();
         let host = &self.host.name;
-        let former = newest_good(survey.of(host)).filter(|_| jumps.iter().any(Jump::is_of_the_copy));
+        let is_left = |snapshot: &&Snapshot| snapshot.is_good() && !self.removed.contains(&snapshot.name);
+        let former = survey.of(host).iter().rfind(is_left);
+        let former = former.filter(|_| jumps.iter().any(Jump::is_of_the_copy));
         let diff = former.map_or_else(String::new, |former| {
-            format!("`backup diff {host} {} {}` shows what changed, ", printable(&former.name), taken.name)
+            format!("`backup diff {host} {} {}` shows what changed, ", printable(&former.name), taken)
         });
         let text = format!(
             "{}\n  {diff}`backup status {host} --plot` shows how it was before; if it is meant, there is nothing \
@@ -208,10 +210,10 @@ impl<S: Store> Story<'_, S> {
         };
         match removal {
             Ok(removal) => {
-                self.removed = removal.removed.len();
                 for name in &removal.removed {
                     info!("removed {}", printable(name));
                 }
+                self.removed = removal.removed;
                 for (name, why) in &removal.kept {
                     self.note(
                         Severity::Ok,
