@@ -37,17 +37,24 @@ pub(super) fn path(state_dir: &Path) -> PathBuf {
     state_dir.join("inventory.json")
 }
 
-/// The last good list, if there is one. A file that cannot be used is set
-/// aside; then the error is a whole sentence about that.
+/// The last good list, if there is one. A file that cannot be used is left as
+/// it is; then the error is a whole sentence about that.
+pub(super) fn peek(state_dir: &Path) -> Result<Option<Saved>, String> {
+    let path = path(state_dir);
+    understood(&path).map_err(|why| {
+        format!(
+            "the last good inventory `{}` cannot be used: {why}; the next run sets it aside",
+            path.display()
+        )
+    })
+}
+
+/// [`peek`], but a file that cannot be used is set aside.
 pub(super) fn read(state_dir: &Path) -> Result<Option<Saved>, String> {
     let path = path(state_dir);
-    let why = match fs::read(&path) {
-        Ok(bytes) => match parsed(&bytes) {
-            Ok(saved) => return Ok(Some(saved)),
-            Err(why) => why,
-        },
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => e.to_string(),
+    let why = match understood(&path) {
+        Ok(saved) => return Ok(saved),
+        Err(why) => why,
     };
     let aside = path.with_extension("json.corrupt");
     let fate = match fs::rename(&path, &aside) {
@@ -55,6 +62,14 @@ pub(super) fn read(state_dir: &Path) -> Result<Option<Saved>, String> {
         Err(e) => format!("nor can it be set aside: {e}"),
     };
     Err(format!("the last good inventory `{}` cannot be used: {why}; {fate}", path.display()))
+}
+
+fn understood(path: &Path) -> Result<Option<Saved>, String> {
+    match fs::read(path) {
+        Ok(bytes) => parsed(&bytes).map(Some),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e.to_string()),
+    }
 }
 
 fn parsed(bytes: &[u8]) -> Result<Saved, String> {
@@ -128,6 +143,8 @@ mod tests {
         ] {
             let folder = tempfile::tempdir().unwrap();
             fs::write(path(folder.path()), content).unwrap();
+            let error = peek(folder.path()).unwrap_err();
+            assert!(error.contains(why) && path(folder.path()).exists(), "{error}");
             let error = read(folder.path()).unwrap_err();
             assert!(error.contains(why) && error.contains("inventory.json.corrupt"), "{error}");
             assert_eq!(fs::read(folder.path().join("inventory.json.corrupt")).unwrap(), content);
