@@ -119,17 +119,16 @@ impl Tally {
 /// Written like `2 errors, 1 warning`.
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counted = |count, what: &str| match count {
-            0 => None,
-            1 => Some(format!("1 {what}")),
-            count => Some(format!("{count} {what}s")),
-        };
-        let parts: Vec<String> = [counted(self.errors, "error"), counted(self.warnings, "warning")]
-            .into_iter()
-            .flatten()
-            .collect();
+        let parts = [(self.errors, "error"), (self.warnings, "warning")];
+        let parts = parts.iter().filter(|(number, _)| *number > 0);
+        let parts: Vec<String> = parts.map(|(number, what)| counted(*number, what)).collect();
         f.pad(&parts.join(", "))
     }
+}
+
+/// A number of things in a sentence: `1 host`, `3 hosts`.
+pub fn counted(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 /// Names in a sentence, the first few of many: `a, b, c and 12 more`.

@@ -149,7 +149,9 @@ async fn question(
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!("NetBox did not list its hosts within {}", human_duration(patience))),
     };
-    let saved = file::read(state_dir, keep.is_none()).unwrap_or_else(|why| {
+    // Who only looks leaves a file that cannot be used where it is.
+    let read = if keep.is_some() { file::read } else { file::peek };
+    let saved = read(state_dir).unwrap_or_else(|why| {
         warnings.push(why);
         None
     });

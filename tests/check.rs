@@ -83,18 +83,6 @@ impl Found {
         assert!(has(findings, level, text, remedy), "{text} / {remedy}: {findings:#?}");
         self
     }
-
-    /// Fails the test unless the section has nothing worse than a note.
-    #[track_caller]
-    fn is_fine(&self, section: &str) -> &Self {
-        let bad: Vec<Value> = self
-            .section(section)
-            .into_iter()
-            .filter(|finding| finding["level"] != "ok" && finding["level"] != "note")
-            .collect();
-        assert!(bad.is_empty(), "{bad:#?}");
-        self
-    }
 }
 
 fn has(findings: &[Value], level: &str, text: &str, remedy: &str) -> bool {
@@ -144,6 +132,24 @@ fn a_server_that_is_ready_says_so_and_nothing_is_done() {
     assert_eq!(web["hooks"], json!(["10-dump"]));
     rig.backup(&["web"]).exits(0);
     assert_eq!(check(&rig, &["web"]).exits(0).host("Web")["place"], "there");
+    assert_eq!(rig.backup(&["check", "--quiet"]).exits(0).stdout, "", "cron has nothing to mail");
+    rig.hook("odd.sh", "exit 0");
+    let quiet = rig.backup(&["check", "--quiet", "web"]).exits(1).stdout;
+    assert!(quiet.starts_with("hosts\n  warning  Web") && quiet.ends_with("not ready\n"), "{quiet}");
+}
+
+support::on_every_store! { a_store_with_copies_has_nothing_worse_than_a_note }
+
+fn a_store_with_copies_has_nothing_worse_than_a_note(mut rig: Rig) {
+    rig.near_host("web", "");
+    rig.near_host("new", "");
+    rig.backup(&["web"]).exits(0);
+    let found = check(&rig, &[]);
+    let bad = |finding: &&Value| finding["level"] == "warning" || finding["level"] == "error";
+    let store = found.section("store");
+    assert!(!store.is_empty() && !store.iter().any(|finding| bad(&finding)), "{store:#?}");
+    assert_eq!((&found.host("web")["place"], &found.host("new")["place"]), (&json!("there"), &json!("new")));
+    assert_eq!(found.host("web")["findings"], json!([]));
 }
 
 #[test]
@@ -167,7 +173,7 @@ fn an_unknown_key_is_shown_and_once_trusted_a_run_works() {
     assert_eq!(fs::read_to_string(rig.join("known_hosts")).unwrap(), "# mine\n");
 
     let trusted = rig.backup(&["check", "--trust-host-keys", "--yes", "web"]).exits(0);
-    trusted.says(&format!("Web ([127.0.0.1]:{port})")).says("1 key(s) added to");
+    trusted.says(&format!("Web ([127.0.0.1]:{port})")).says("1 key added to");
     let known = fs::read_to_string(rig.join("known_hosts")).unwrap();
     assert!(known.starts_with(&format!("# mine\n[127.0.0.1]:{port} ssh-ed25519 AAAA")), "{known}");
     assert_eq!(fs::metadata(rig.join("known_hosts")).unwrap().mode() & 0o777, 0o644);
@@ -268,8 +274,24 @@ fn a_host_that_shows_no_key_does_not_hold_up_those_that_do() {
     rig.write("known_hosts", "");
     let begin = Instant::now();
     let ran = rig.backup(&["check", "--trust-host-keys", "--yes"]).exits(1);
-    ran.says("hole: it shows no host key").says("1 key(s) added");
+    ran.says("hole: it shows no host key").says("1 key added");
     assert!(begin.elapsed() < Duration::from_secs(40), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn a_check_that_is_told_to_stop_leaves_nothing_behind() {
+    let mut rig = Rig::new();
+    let (listener, hole) = black_hole();
+    rig.host_with("hole", &format!("address = \"127.0.0.1\"\nport = {hole}\n"));
+    let child = rig.start(&["check"]);
+    let begin = Instant::now();
+    let (_connection, _) = listener.accept().unwrap();
+    signal(&child, rustix::process::Signal::TERM);
+    let ran: Ran = finish(child).into();
+    ran.exits(2).says("told to stop");
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+    let left = fs::read_dir(rig.join("run")).unwrap().flatten().filter(|entry| entry.path().is_dir());
+    assert_eq!(left.count(), 0, "its folder is left");
 }
 
 #[test]
@@ -384,13 +406,13 @@ fn a_netbox_is_asked_and_its_list_is_not_kept() {
     rig.section("inventory.netbox", &format!("url = {:?}\ntoken_file = {token:?}\n", netbox.url()));
     let found = check(&rig, &[]).exits(1);
     found
-        .tells("inventory", "ok", "takes the token, and lists 2 host(s) with the tag `Backup`", "")
+        .tells("inventory", "ok", "takes the token, and lists 2 hosts with the tag `Backup`", "")
         .tells("inventory", "ok", "no earlier list was kept", "")
         .tells("inventory", "error", "bad name", "rename virtual machine");
     assert_eq!(found.host("Web")["level"], "ok");
     assert!(!rig.join("state").exists(), "the list was kept");
     rig.backup(&["all"]);
-    check(&rig, &[]).tells("inventory", "ok", "0 host(s) are new and 0 have left", "");
+    check(&rig, &[]).tells("inventory", "ok", ": 0 new, 0 gone", "");
 
     netbox.misbehave(Fault::TagsForbidden);
     check(&rig, &[]).tells("inventory", "note", "cannot be seen", "view tags");

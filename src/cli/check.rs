@@ -17,7 +17,7 @@ use super::session::{self, Common};
 use super::signals::Signals;
 use crate::clock::Clock;
 use crate::config;
-use crate::finding::{Finding, Section};
+use crate::finding::{Finding, Section, counted};
 use crate::growth;
 use crate::host::{Host, HostName, Transport};
 use crate::inventory::{self, Inventory};
@@ -45,11 +45,11 @@ Examples:
   backup check vpn 'web*'                  of the hosts, only these
   backup check --trust-host-keys           show the keys of new hosts, and keep them after a yes
 
-No hook is run, nothing is copied, and Icinga is told nothing. A line that begins with an arrow says
-what to do.
+No hook is run, nothing is copied, and Icinga is told nothing. Lines with an arrow say what to do.
+With --quiet only errors and warnings are listed, and nothing if there are none.
 
-Exit status: 0 if there is no error and no warning, 1 if there is, 2 if nothing could be looked at, as with a
-configuration that has faults (they are all listed).")]
+Exit status: 0 if there is no error and no warning, 1 if there is one, 2 if nothing could be looked
+at, as with faults in the configuration (which are all listed).")]
 pub(super) struct Arguments {
     /// Hosts of the inventory: a name in any case, a glob such as 'web*', or
     /// `all`, which is the default.
@@ -93,7 +93,7 @@ async fn look(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
         Ok(loaded) => loaded,
         Err(error) => {
             let section = Section { name: "configuration", findings: local::faults(&error) };
-            Answer { sections: vec![section], ..Answer::default() }.give(arguments.format)?;
+            Answer { sections: vec![section], ..Answer::default() }.give(arguments)?;
             return Ok(super::CANNOT_START);
         }
     };
@@ -123,14 +123,14 @@ async fn look(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
         answer.section("icinga", if settings.icinga.is_some() { skipped() } else { Vec::new() });
         answer.section("store", store);
         answer.section("hosts", skipped());
-        return answer.give(arguments.format);
+        return answer.give(arguments);
     };
     // Before anything is said: a host that is not there is a slip of the pen.
     let hosts = choose(arguments, &settings, inventory)?;
     if arguments.trust_host_keys {
         trust::run(&hosts, &settings, arguments.yes).await?;
     }
-    info!("looking at {} host(s), {} at once", hosts.len(), settings.jobs);
+    info!("looking at {}, {} at once", counted(hosts.len(), "host"), settings.jobs);
     let names = hosts.iter().map(|host| host.name.spelled().to_owned()).collect();
     let (icinga, looked) = tokio::join!(
         services::icinga(&settings, names),
@@ -143,7 +143,7 @@ async fn look(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
         Ok(hosts) => answer.hosts = hosts,
         Err(finding) => answer.section("hosts", vec![finding]),
     }
-    answer.give(arguments.format)
+    answer.give(arguments)
 }
 
 fn needs(settings: &Settings) -> Needs {

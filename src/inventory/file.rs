@@ -37,31 +37,39 @@ pub(super) fn path(state_dir: &Path) -> PathBuf {
     state_dir.join("inventory.json")
 }
 
-/// The last good list, if there is one. A file that cannot be used is set
-/// aside, unless this is `only_a_look`; then the error is a whole sentence about
-/// that.
-pub(super) fn read(state_dir: &Path, only_a_look: bool) -> Result<Option<Saved>, String> {
+/// The last good list, if there is one. A file that cannot be used is left as
+/// it is; then the error is a whole sentence about that.
+pub(super) fn peek(state_dir: &Path) -> Result<Option<Saved>, String> {
     let path = path(state_dir);
-    let why = match fs::read(&path) {
-        Ok(bytes) => match parsed(&bytes) {
-            Ok(saved) => return Ok(Some(saved)),
-            Err(why) => why,
-        },
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => e.to_string(),
-    };
-    if only_a_look {
-        return Err(format!(
+    understood(&path).map_err(|why| {
+        format!(
             "the last good inventory `{}` cannot be used: {why}; the next run sets it aside",
             path.display()
-        ));
-    }
+        )
+    })
+}
+
+/// [`peek`], but a file that cannot be used is set aside.
+pub(super) fn read(state_dir: &Path) -> Result<Option<Saved>, String> {
+    let path = path(state_dir);
+    let why = match understood(&path) {
+        Ok(saved) => return Ok(saved),
+        Err(why) => why,
+    };
     let aside = path.with_extension("json.corrupt");
     let fate = match fs::rename(&path, &aside) {
         Ok(()) => format!("it was set aside as `{}`", aside.display()),
         Err(e) => format!("nor can it be set aside: {e}"),
     };
     Err(format!("the last good inventory `{}` cannot be used: {why}; {fate}", path.display()))
+}
+
+fn understood(path: &Path) -> Result<Option<Saved>, String> {
+    match fs::read(path) {
+        Ok(bytes) => parsed(&bytes).map(Some),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e.to_string()),
+    }
 }
 
 fn parsed(bytes: &[u8]) -> Result<Saved, String> {
@@ -115,10 +123,10 @@ mod tests {
     fn a_list_comes_back_as_it_was_kept() {
         let folder = tempfile::tempdir().unwrap();
         let state = folder.path().join("new/state");
-        assert_eq!(read(&state, false), Ok(None));
+        assert_eq!(read(&state), Ok(None));
         write(&state, at(), &hosts()).unwrap();
         write(&state, at(), &hosts()).unwrap();
-        assert_eq!(read(&state, false), Ok(Some(Saved { at: at(), hosts: hosts() })));
+        assert_eq!(read(&state), Ok(Some(Saved { at: at(), hosts: hosts() })));
         assert_eq!(fs::metadata(&state).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(fs::metadata(path(&state)).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(&state).unwrap().count(), 1, "a temporary file was left behind");
@@ -135,13 +143,12 @@ mod tests {
         ] {
             let folder = tempfile::tempdir().unwrap();
             fs::write(path(folder.path()), content).unwrap();
-            let error = read(folder.path(), true).unwrap_err();
-            assert!(error.contains(why) && error.contains("the next run sets it aside"), "{error}");
-            assert_eq!(fs::read(path(folder.path())).unwrap(), content, "a look touches nothing");
-            let error = read(folder.path(), false).unwrap_err();
+            let error = peek(folder.path()).unwrap_err();
+            assert!(error.contains(why) && path(folder.path()).exists(), "{error}");
+            let error = read(folder.path()).unwrap_err();
             assert!(error.contains(why) && error.contains("inventory.json.corrupt"), "{error}");
             assert_eq!(fs::read(folder.path().join("inventory.json.corrupt")).unwrap(), content);
-            assert_eq!(read(folder.path(), false), Ok(None));
+            assert_eq!(read(folder.path()), Ok(None));
         }
     }
 
@@ -149,7 +156,7 @@ mod tests {
     fn something_else_in_its_place_is_set_aside_too() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(path(folder.path())).unwrap();
-        assert!(read(folder.path(), false).unwrap_err().contains("set aside as"));
+        assert!(read(folder.path()).unwrap_err().contains("set aside as"));
         write(folder.path(), at(), &hosts()).unwrap();
     }
 

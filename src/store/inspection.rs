@@ -2,7 +2,7 @@
 //! changed, made or mounted to find out.
 
 use super::StoreError;
-use crate::finding::Finding;
+use crate::finding::{Finding, counted};
 use crate::growth::{self, Growth};
 use crate::text::human_bytes;
 use std::collections::BTreeMap;
@@ -56,10 +56,10 @@ impl Room {
             percent => format!(" but for the {percent}% of `min_free_percent`"),
         };
         let said = format!(
-            "{room}; at the present growth, about {daily} a day over {} host(s), it is full in about {days} \
+            "{room}; at the present growth, about {daily} a day over {}, it is full in about {days} \
              days{reserve} (an estimate from the sizes of the last 30 days' copies; what changes in files that \
              are kept in snapshots comes on top)",
-            growth.hosts
+            counted(growth.hosts, "host")
         );
         if days < SOON {
             let remedy = "add disks, keep fewer periods in `[retention]`, or exclude what need not be kept";

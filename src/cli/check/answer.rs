@@ -1,8 +1,9 @@
 //! The answer: as text for people, or as JSON.
 
-use super::super::output::{Format, Output, wants_colour, width};
+use super::super::output::{Output, wants_colour, width};
+use super::Arguments;
 use super::hosts::HostLooked;
-use crate::finding::{Finding, Level, Section, Tally, worst};
+use crate::finding::{Finding, Level, Section, Tally, counted, worst};
 use crate::table::WIDEST;
 use crate::text::printable;
 use serde::Serialize;
@@ -49,10 +50,10 @@ impl Answer {
     }
 
     /// Writes it to stdout, and says how it went as an exit code.
-    pub(super) fn give(&self, format: Format) -> anyhow::Result<u8> {
+    pub(super) fn give(&self, arguments: &Arguments) -> anyhow::Result<u8> {
         let tally = self.tally();
         let mut out = Output::new();
-        if format.json {
+        if arguments.format.json {
             out.json(&Json {
                 ready: tally.is_ready(),
                 errors: tally.errors,
@@ -61,9 +62,9 @@ impl Answer {
                 hosts: &self.hosts,
             })?;
         } else {
-            let layout =
-                Layout { width: width().map(|width| usize::from(width.min(WIDEST))), colour: wants_colour() };
-            out.write(self.text(layout).as_bytes())?;
+            let width = width().map(|width| usize::from(width.min(WIDEST)));
+            let least = if arguments.common.quiet { Level::Warning } else { Level::Ok };
+            out.write(self.text(Layout { width, colour: wants_colour(), least }).as_bytes())?;
         }
         out.end()?;
         Ok(u8::from(!tally.is_ready()))
@@ -72,31 +73,31 @@ impl Answer {
     fn text(&self, layout: Layout) -> String {
         let mut text = String::new();
         for section in &self.sections {
-            text.push_str(&format!("{}\n", section.name));
-            for finding in &section.findings {
-                text.push_str(&layout.finding(finding));
+            let shown = section.findings.iter().filter(|finding| finding.level >= layout.least);
+            let lines: String = shown.map(|finding| layout.finding(finding)).collect();
+            if !lines.is_empty() {
+                text.push_str(&format!("{}\n{lines}", section.name));
             }
         }
-        if !self.hosts.is_empty() {
+        let hosts: Vec<(&HostLooked, Level)> =
+            self.hosts.iter().map(|host| (host, worst(&host.findings))).collect();
+        let hosts: Vec<_> = hosts.into_iter().filter(|(_, level)| *level >= layout.least).collect();
+        if !hosts.is_empty() {
             text.push_str("hosts\n");
-            let longest = self.hosts.iter().map(|host| host.name.chars().count()).max().unwrap_or(0);
-            for host in &self.hosts {
-                let line = format!("{:longest$}  {}", printable(&host.name), host.summary());
-                text.push_str(&layout.line(worst(&host.findings), &line));
-                for finding in host.findings.iter().filter(|finding| finding.level != Level::Ok) {
-                    text.push_str(&layout.below(finding));
-                }
-            }
+        }
+        let longest = hosts.iter().map(|(host, _)| host.name.chars().count()).max().unwrap_or(0);
+        for (host, level) in hosts {
+            let line = format!("{:longest$}  {}", printable(&host.name), host.summary());
+            text.push_str(&layout.line(level, &line));
+            let shown = host.findings.iter().filter(|finding| finding.level >= layout.least.max(Level::Note));
+            text.extend(shown.map(|finding| layout.below(finding)));
         }
         let tally = self.tally();
-        let hosts = match self.hosts.len() {
-            0 => String::new(),
-            1 => ": 1 host".to_owned(),
-            count => format!(": {count} hosts"),
-        };
-        match tally.is_ready() {
-            true => text.push_str(&format!("\nready{hosts}\n")),
-            false => text.push_str(&format!("\n{tally}: not ready\n")),
+        match (tally.is_ready(), self.hosts.len()) {
+            (true, _) if layout.least > Level::Ok => {}
+            (true, 0) => text.push_str("\nready\n"),
+            (true, count) => text.push_str(&format!("\nready: {}\n", counted(count, "host"))),
+            (false, _) => text.push_str(&format!("\n{tally}: not ready\n")),
         }
         text
     }
@@ -108,6 +109,8 @@ struct Layout {
     /// The terminal's columns; in a pipe nothing is broken.
     width: Option<usize>,
     colour: bool,
+    /// What matters less is left out.
+    least: Level,
 }
 
 impl Layout {
@@ -188,7 +191,7 @@ mod tests {
 
     #[test]
     fn in_a_pipe_nothing_is_broken_or_coloured() {
-        let text = answer().text(Layout { width: None, colour: false });
+        let text = answer().text(Layout { width: None, colour: false, least: Level::Ok });
         assert_eq!(
             text,
             "tools\n  ok       ssh: is `/usr/bin/ssh`\n  error    rsync: is not installed \\u{1b}[2J\n\
@@ -199,10 +202,10 @@ mod tests {
 
     #[test]
     fn on_a_terminal_no_line_is_wider_than_it() {
-        let text = answer().text(Layout { width: Some(40), colour: false });
+        let text = answer().text(Layout { width: Some(40), colour: false, least: Level::Ok });
         assert!(text.lines().all(|line| line.chars().count() <= 40), "{text}");
         assert!(text.contains("\n             distribution has it in the"), "{text}");
-        let coloured = answer().text(Layout { width: Some(80), colour: true });
+        let coloured = answer().text(Layout { width: Some(80), colour: true, least: Level::Ok });
         assert!(coloured.contains("\u{1b}[31m  error    \u{1b}[0mrsync"), "{coloured}");
     }
 
@@ -210,6 +213,6 @@ mod tests {
     fn nothing_wrong_is_ready() {
         let mut answer = Answer::default();
         answer.section("tools", vec![Finding::note("x", "odd", "look")]);
-        assert!(answer.text(Layout { width: None, colour: false }).ends_with("\nready\n"));
+        assert!(answer.text(Layout { width: None, colour: false, least: Level::Ok }).ends_with("\nready\n"));
     }
 }

@@ -10,6 +10,7 @@ use crate::settings::Settings;
 use crate::store::others_may_write;
 use crate::text::printable;
 use rustix::fs::{Access, access};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Everything that is wrong with a configuration that cannot be used.
@@ -55,7 +56,9 @@ pub(super) fn configuration(
         let (what, remedy) = parted(warning);
         Finding::warning(&file, what, remedy.unwrap_or_else(|| "correct it there".to_owned()))
     }));
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    // In a folder like /tmp nobody can take another's file away.
+    let sticky = |folder: &Path| folder.metadata().is_ok_and(|meta| meta.mode() & 0o1000 != 0);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !sticky(folder));
     for path in std::iter::once(path).chain(folder) {
         findings.extend(others_may_write(path).map(|why| {
             Finding::error(

@@ -2,7 +2,7 @@
 
 use super::parted;
 use crate::clock::Clock;
-use crate::finding::Finding;
+use crate::finding::{Finding, counted};
 use crate::https;
 use crate::inventory::{self, Answered, Inventory};
 use crate::report::icinga::Icinga;
@@ -89,8 +89,8 @@ fn answers(netbox: &NetBox, answered: Answered, took: Duration) -> Vec<Finding> 
     let mut findings = vec![Finding::ok(
         &url,
         format!(
-            "takes the token, and lists {} host(s) with the tag `{tag}` and a status of `{statuses}`, in {}",
-            answered.hosts,
+            "takes the token, and lists {} with the tag `{tag}` and a status of `{statuses}`, in {}",
+            counted(answered.hosts, "host"),
             human_duration(took)
         ),
     )];
@@ -105,7 +105,7 @@ fn answers(netbox: &NetBox, answered: Answered, took: Duration) -> Vec<Finding> 
         Some(last) => Finding::ok(
             &url,
             format!(
-                "since the last good list, of {}, {} host(s) are new and {} have left",
+                "compared with the last good list, of {}: {} new, {} gone",
                 last.at.format("%Y-%m-%d %H:%M UTC"),
                 last.new,
                 last.gone

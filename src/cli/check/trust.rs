@@ -2,6 +2,7 @@
 //! kept after a yes.
 
 use super::each;
+use crate::finding::counted;
 use crate::host::{Host, Transport};
 use crate::logging;
 use crate::remote::keys::{self, Key, KeyError, Target};
@@ -41,7 +42,7 @@ pub(super) async fn run(hosts: &[Host], settings: &Settings, yes: bool) -> anyho
     }
     for (file, keys) in files {
         let added = keys::add(&file, &keys).map_err(|error| anyhow::anyhow!("{error} ({})", error.remedy))?;
-        info!("{added} key(s) added to `{}`", printable(&file.to_string_lossy()));
+        info!("{} added to `{}`", counted(added, "key"), printable(&file.to_string_lossy()));
     }
     Ok(())
 }
