@@ -2,7 +2,7 @@
 //! carries out after its copy, that `backup plan` foretells, and that `backup
 //! prune` carries out without a copy.
 //!
-//! [`retention`](crate::retention) knows one host. What this adds is what
+//! [`crate::retention`] knows one host. What this adds is what
 //! concerns all: a clock that stands before any host's newest snapshot removes
 //! nothing anywhere.
 

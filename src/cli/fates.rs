@@ -12,6 +12,16 @@ pub(super) struct Fates {
     pub(super) keep: Vec<Kept>,
     /// Those that go.
     pub(super) remove: Vec<Removed>,
+    /// All of them in one order, for people.
+    #[serde(skip)]
+    rows: Vec<Row>,
+}
+
+/// A snapshot of a host, what becomes of it, and why.
+#[derive(Debug)]
+struct Row {
+    cells: [String; 4],
+    goes: bool,
 }
 
 /// A snapshot that stays. Fields are only ever added.
@@ -43,29 +53,35 @@ impl Fates {
     /// Adds what was decided of one host's snapshot. `new` is the name of the
     /// one that is not there yet.
     pub(super) fn add(&mut self, host: &str, decision: &Decision, new: Option<&str>) {
-        let (host, snapshot) = (host.to_owned(), decision.name.clone());
         match &decision.fate {
             Fate::Keep(reasons) => {
                 let reasons = reasons.iter().map(Reason::to_string).collect();
-                let new = new == Some(snapshot.as_str());
-                self.keep.push(Kept { host, snapshot, reasons, new });
+                self.stays(host, &decision.name, reasons, new == Some(&decision.name));
             }
-            Fate::Remove(why) => self.remove.push(Removed { host, snapshot, reason: why.to_string() }),
+            Fate::Remove(why) => {
+                self.row(host, &decision.name, "removed", &why.to_string());
+                let (host, snapshot) = (host.to_owned(), decision.name.clone());
+                self.remove.push(Removed { host, snapshot, reason: why.to_string() });
+            }
         }
     }
 
-    /// A row a snapshot: those that go, and before them the others, if they are
+    /// Adds a snapshot that stays, or is `new`.
+    pub(super) fn stays(&mut self, host: &str, snapshot: &str, reasons: Vec<String>, new: bool) {
+        self.row(host, snapshot, if new { "new" } else { "kept" }, &reasons.join(", "));
+        self.keep.push(Kept { host: host.to_owned(), snapshot: snapshot.to_owned(), reasons, new });
+    }
+
+    fn row(&mut self, host: &str, snapshot: &str, becomes: &str, why: &str) {
+        let cells = [host, snapshot, becomes, why].map(str::to_owned);
+        self.rows.push(Row { cells, goes: becomes == "removed" });
+    }
+
+    /// A row a snapshot: those that go, and among them the others, if they are
     /// wanted.
     pub(super) fn table(&self, kept_too: bool) -> Table {
-        let words = ["HOST", "SNAPSHOT", "BECOMES", "WHY"].map(Column::Words);
-        let mut table = Table::new(&words);
-        for kept in self.keep.iter().filter(|_| kept_too) {
-            let becomes = if kept.new { "new" } else { "kept" };
-            table.row([&kept.host, &kept.snapshot, becomes, &kept.reasons.join(", ")]);
-        }
-        for gone in &self.remove {
-            table.row([&gone.host, &gone.snapshot, "removed", &gone.reason]);
-        }
+        let mut table = Table::new(&["HOST", "SNAPSHOT", "BECOMES", "WHY"].map(Column::Words));
+        self.rows.iter().filter(|row| row.goes || kept_too).for_each(|row| table.row(&row.cells));
         table
     }
 }

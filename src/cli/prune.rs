@@ -4,7 +4,7 @@
 //! Each host is locked and asked for its snapshots anew before anything of it
 //! is removed: what a run took meanwhile is not missed, and no run is met.
 
-use super::fates::{Fates, Kept, Problem, counted};
+use super::fates::{Fates, Problem, counted};
 use super::output::{Format, Output};
 use super::progress::Bars;
 use super::run;
@@ -269,12 +269,8 @@ impl<'a> Pruning<'a> {
         let fates = &mut self.answer.fates;
         for decision in &plan.decisions {
             if let Some(why) = kept.get(&decision.name) {
-                fates.keep.push(Kept {
-                    host: host.spelled().to_owned(),
-                    snapshot: decision.name.clone(),
-                    reasons: vec![format!("it could not be removed: {}", printable(why))],
-                    new: false,
-                });
+                let why = format!("it could not be removed: {}", printable(why));
+                fates.stays(host.spelled(), &decision.name, vec![why], false);
                 continue;
             }
             fates.add(host.spelled(), decision, None);
