@@ -13,6 +13,10 @@
 //! | [`host`] | names and settings of hosts |
 //! | [`settings`] | what the operator wants, already checked |
 //! | [`snapshot`] | names, facts and verdicts of snapshots |
+//! | [`entry`] | what an entry of a directory is; whether two are one file |
+//! | [`difference`] | what is different between two copies of a path |
+//! | [`versions`] | the versions of a file over snapshots |
+//! | [`pattern`] | what an operator types to name files |
 //! | [`retention`] | which snapshots to keep, and why |
 //! | [`filter`] | excludes and mounts in, rsync filter rules out |
 //! | [`guard`] | what a plausible run looks like |
@@ -36,6 +40,8 @@ pub mod backup;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod difference;
+pub mod entry;
 pub mod filter;
 pub mod fleet;
 pub mod guard;
@@ -45,6 +51,7 @@ pub mod inventory;
 pub mod lock;
 pub mod logging;
 pub mod outcome;
+pub mod pattern;
 pub mod process;
 pub mod remote;
 pub mod report;
@@ -55,4 +62,5 @@ pub mod store;
 pub mod table;
 pub mod text;
 pub mod transfer;
+pub mod versions;
 pub mod when;

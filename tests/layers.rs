@@ -22,11 +22,15 @@ const EDGES: [&str; 8] = ["config", "inventory", "lock", "remote", "transfer", "
 const DOORS: [&str; 2] = ["process", "https"];
 
 /// Pure: no input or output, no clock. They use each other.
-const CORE: [&str; 11] = [
+const CORE: [&str; 15] = [
     "clock",
     "host",
     "settings",
     "snapshot",
+    "entry",
+    "difference",
+    "versions",
+    "pattern",
     "retention",
     "filter",
     "guard",
