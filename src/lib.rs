@@ -33,6 +33,7 @@
 //! | [`remote`] | ssh, or this machine itself |
 //! | [`transfer`] | rsync |
 //! | [`store`] | ZFS, or directories with hard links |
+//! | [`tree`] | trees of files on disk: searched, compared |
 //! | [`report`] | Icinga, Prometheus |
 //! | [`logging`] | stderr, syslog |
 
@@ -62,5 +63,6 @@ pub mod store;
 pub mod table;
 pub mod text;
 pub mod transfer;
+pub mod tree;
 pub mod versions;
 pub mod when;

@@ -15,7 +15,8 @@ use std::path::Path;
 const STORY: [&str; 3] = ["cli", "fleet", "backup"];
 
 /// Each talks to one thing outside, and uses the core and the two doors.
-const EDGES: [&str; 8] = ["config", "inventory", "lock", "remote", "transfer", "store", "report", "logging"];
+const EDGES: [&str; 9] =
+    ["config", "inventory", "lock", "remote", "transfer", "store", "tree", "report", "logging"];
 
 /// The edges that the other edges go through, to programs and to servers. They
 /// use the core alone.
