@@ -279,4 +279,7 @@ fn what_cannot_be_read_is_not_taken_for_gone() {
     assert_eq!(lines(&ran), ["m  /closed/  (mode 0755 → 0000)"]);
     assert_eq!(ran.stderr.matches("cannot read").count(), 1, "{}", ran.stderr);
     ran.says("closed`: Permission denied").says("1 could not be read: what is different there is not told");
+    let command = through(&weak, &rig.command(&["diff", "web", OLD, "--json"])).spawn().unwrap();
+    let answer: Value = serde_json::from_str(&Ran::from(finish(command)).exits(1).stdout).unwrap();
+    assert_eq!((&answer["unread"], &answer["totals"]["removed"]["files"]), (&1.into(), &0.into()));
 }

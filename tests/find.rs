@@ -20,9 +20,12 @@ on_every_store! {
     contents_decide_where_they_are_read,
 }
 
+/// A snapshot: its name, its verdict, its files with their contents.
+type MadeUp<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+
 /// A rig whose store holds made-up snapshots of `web`, with these paths and
 /// contents; a snapshot without a verdict is another's.
-fn made(snapshots: &[(&str, &str, &[(&str, &str)])]) -> Rig {
+fn made(snapshots: &[MadeUp<'_>]) -> Rig {
     let mut rig = Rig::without_sshd();
     rig.host("Web");
     for (name, verdict, files) in snapshots {
@@ -180,6 +183,25 @@ fn patterns_name_files_as_people_expect() {
 }
 
 #[test]
+fn on_a_terminal_a_path_stands_above_its_versions() {
+    let long = "l".repeat(120);
+    let rig = made(&[
+        ("backup-2026-11-17T020000Z", "good", &[("etc/x", "1"), (&long, "")]),
+        ("backup-monthly-2026-11-01", "good", &[("etc/x", "22")]),
+    ]);
+    let mut terminal = program("script");
+    let find = format!("stty cols 100; exec {} find web x --hash", env!("CARGO_BIN_EXE_backup"));
+    terminal.args(["-qec", &find, "/dev/null"]).env("BACKUP_CONFIG", rig.configure());
+    let output = terminal.stdin(Stdio::null()).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<&str> = text.lines().take_while(|line| !line.contains("to have one back")).collect();
+    assert_eq!(lines.len(), 6, "{text}");
+    assert_eq!(lines[1], "/etc/x");
+    assert!(lines[2].starts_with("             ") && lines[3].trim().starts_with("sha256 "), "{text}");
+    assert!(lines.iter().all(|line| line.chars().count() <= 100), "{text}");
+}
+
+#[test]
 fn what_is_not_there_is_told_with_what_was_searched() {
     let rig = made(&[
         ("backup-2026-11-17T020000Z", "good", &[("usr/bin/ls", ""), ("etc/fstab", "")]),
@@ -333,7 +355,6 @@ fn memory_does_not_grow_with_the_number_of_files() {
     }
     let copy = rig.snapshot("web", "backup-2026-11-18T020000Z");
     must("cp", &["-al", tree.to_str().unwrap(), copy.to_str().unwrap()]);
-    // Of the address space, which is more than what is used of it.
     let command = rig.command(&["find", "web", "file-*", "--json"]);
     let limited = through(&["prlimit", "--data=40000000"], &command).spawn().unwrap();
     let ran = Ran::from(finish(limited)).exits(0);

@@ -19,11 +19,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use tracing::{info, warn};
 
-/// Shows what changed between two snapshots of a host.
-///
-/// Each line is a path with a letter before it that says what became of it.
-/// Contents are not read unless --content says so. A directory's own time, and a
-/// file that was renamed, are not told as such.
+/// What may be said on its command line.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Letters:
@@ -171,7 +167,7 @@ impl Question {
             array.end(&mut output)?;
             output.write(b",\n\"totals\": ")?;
             output.compact(&totals)?;
-            output.line("}")?;
+            output.line(&format!(",\n\"unread\": {}}}", compared.unread))?;
             compared
         } else {
             self.compare(&trees, |told| {

@@ -18,15 +18,14 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use tracing::{info, warn};
 
-/// Finds the versions of a host's files in its snapshots.
-///
-/// Every version of every file that PATTERN matches is told once: its size, when
-/// it was modified, the oldest and the newest snapshot that has it. All snapshots
-/// are searched, whoever took them and whatever they are worth. Contents are not
-/// read: two copies of one size and time of modification are one version, and a
-/// directory is one version whatever is in it.
+/// What may be said on its command line.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+Every version of every file that PATTERN matches is told once: its size, when it was
+modified, the oldest and the newest snapshot that has it. All snapshots are searched, whoever
+took them and whatever they are worth. Contents are not read: copies of one size and time of
+modification are one version, and a directory is one version whatever is in it.
+
 PATTERN:
   named.conf         files of this name, wherever they are
   'named.*'          the same with wildcards: * any characters, ? one, [abc] one of these
