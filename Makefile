@@ -58,11 +58,12 @@ lint: ## Check formatting, warnings, documentation and shell scripts
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --lib --no-deps --locked
 	shellcheck -s sh src/remote/*.sh
-	git -c safe.directory='*' grep -lE '^#!/.*[/ ](ba|da)?sh$$' -- ':!*.md' ':!*.rs' | xargs shellcheck
+	git -c safe.directory='*' grep -lE '^#!/.*[/ ](ba|da)?sh$$' -- ':!*.md' ':!*.rs' | xargs shellcheck -x
 
 .PHONY: bench
 bench: build ## Measure against bare rsync (as root; takes a while)
 	scripts/bench
+	scripts/bench-tools
 
 $(BINARY):
 	$(CARGO) build --release --locked

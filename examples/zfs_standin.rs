@@ -10,6 +10,8 @@
 //! | `mnt/` | the mount points; a dataset's files are in its folder |
 //! | `mountinfo` | the kernel's list of mounts, with the folders' real device |
 //! | `health` | the pool's health, if not `ONLINE` |
+//! | `capacity` | how full the pool is, in percent, if not 12 |
+//! | `status` | what `zpool status` says, if the pool was never scrubbed |
 //! | `space` | bytes used and bytes available, in two words |
 //! | `faults.json` | a list of [`Fault`]s to happen |
 //! | `calls` | every call, one a line |
@@ -169,6 +171,20 @@ impl World {
     fn serve(&mut self, call: &[&str]) -> Answer {
         match call {
             ["zpool", "list", "-Hp", "-o", columns, pool] => self.pool(columns, pool),
+            ["zpool", "status", pool] => self.status(pool),
+            [
+                "zfs",
+                "get",
+                "-Hp",
+                "-t",
+                "filesystem",
+                "-d",
+                "1",
+                "-o",
+                "name,property,value,source",
+                properties,
+                dataset,
+            ] => self.properties(properties, dataset),
             ["zfs", "list", "-Hp", "-t", "filesystem", "-d", "1", "-o", columns, dataset] => {
                 self.list(columns, dataset)
             }
@@ -188,6 +204,10 @@ impl World {
                 properties,
                 dataset,
             ] => self.get(properties, if *depth == "1" { 0 } else { 1 }, dataset),
+            ["zfs", "list", "-Hp", "-d", "1", "-t", "snapshot", "-o", "name,userrefs", dataset] => {
+                self.references(dataset)
+            }
+            ["zfs", "holds", "-H", targets @ ..] if !targets.is_empty() => self.holds(targets),
             _ => {
                 self.change(call)?;
                 self.save()?;
@@ -204,13 +224,9 @@ impl World {
             ["zfs", "unmount", dataset] => self.unmount(dataset),
             ["zfs", "destroy", target] => self.destroy(target),
             ["zfs", "set", setting, target] => self.set(setting, target),
-            ["zfs", "hold", tag, target] => {
-                self.one(target)?.holds.insert((*tag).to_owned());
-                Ok(())
-            }
-            ["zfs", "release", tag, target] => {
-                self.one(target)?.holds.remove(*tag);
-                Ok(())
+            ["zfs", "hold", tag, target] => self.hold(tag, target),
+            ["zfs", "release", "--", tag, target] | ["zfs", "release", tag, target] => {
+                self.release(tag, target)
             }
             ["zfs", "clone", target, clone] => {
                 self.one(target)?.clones.insert((*clone).to_owned());
@@ -239,10 +255,78 @@ impl World {
             return refuse(format!("cannot open '{pool}': no such pool"));
         }
         let health = fs::read_to_string(self.root.join("health")).unwrap_or_else(|_| "ONLINE".to_owned());
-        match columns {
-            "health" => Ok(format!("{}\n", health.trim())),
-            _ => usage(&["zpool list -o", columns]),
+        let capacity = fs::read_to_string(self.root.join("capacity")).unwrap_or_else(|_| "12".to_owned());
+        let fields = columns.split(',').map(|column| match column {
+            "health" => Ok(health.trim().to_owned()),
+            "capacity" => Ok(capacity.trim().to_owned()),
+            _ => usage(&["zpool list -o", column]),
+        });
+        Ok(format!("{}\n", fields.collect::<Answer<Vec<String>>>()?.join("\t")))
+    }
+
+    fn status(&self, pool: &str) -> Answer {
+        self.pool("health", pool)?;
+        Ok(fs::read_to_string(self.root.join("status")).unwrap_or_else(|_| {
+            format!(
+                "  pool: {pool}\n state: ONLINE\nconfig:\n\n\tNAME  STATE  READ WRITE CKSUM\n\t{pool}  ONLINE  0 0 0\n\n\
+                 errors: No known data errors\n"
+            )
+        }))
+    }
+
+    /// `zfs get` of datasets, with the defaults of ZFS.
+    fn properties(&self, properties: &str, dataset: &str) -> Answer {
+        self.open_dataset(dataset)?;
+        let mut out = String::new();
+        for (name, held) in &self.state.datasets {
+            if depth(name, dataset).is_none_or(|depth| depth > 1) {
+                continue;
+            }
+            for property in properties.split(',') {
+                let plain = |value: &str| (value.to_owned(), "-".to_owned());
+                let (value, source) = match property {
+                    "mounted" => plain(if held.mounted { "yes" } else { "no" }),
+                    "used" | "available" | "keystatus" | "encryptionroot" => {
+                        plain(&self.column(name, property)?)
+                    }
+                    "referenced" => plain("1000"),
+                    "compressratio" => plain("1.00"),
+                    "mountpoint" => (self.mountpoint(name), "default".to_owned()),
+                    "normalization" | "utf8only" | "casesensitivity" => {
+                        let default = match property {
+                            "normalization" => "none",
+                            "utf8only" => "off",
+                            _ => "sensitive",
+                        };
+                        plain(self.inherited(name, property).map_or(default, |(_, value)| value))
+                    }
+                    "canmount" | "quota" | "refquota" | "reservation" | "refreservation" => {
+                        let default = if property == "canmount" { "on" } else { "0" };
+                        match held.properties.get(property) {
+                            Some(value) => (value.clone(), "local".to_owned()),
+                            None => (default.to_owned(), "default".to_owned()),
+                        }
+                    }
+                    _ => {
+                        let default = match property {
+                            "acltype" | "readonly" | "compression" | "dedup" => "off",
+                            "xattr" | "atime" | "setuid" | "devices" | "exec" => "on",
+                            "snapdir" => "hidden",
+                            "sync" => "standard",
+                            "copies" => "1",
+                            _ => return usage(&["zfs get", property]),
+                        };
+                        match self.inherited(name, property) {
+                            Some((from, value)) if from == name => (value.to_owned(), "local".to_owned()),
+                            Some((from, value)) => (value.to_owned(), format!("inherited from {from}")),
+                            None => (default.to_owned(), "default".to_owned()),
+                        }
+                    }
+                };
+                out.push_str(&format!("{name}\t{property}\t{value}\t{source}\n"));
+            }
         }
+        Ok(out)
     }
 
     fn list(&self, columns: &str, dataset: &str) -> Answer {
@@ -296,6 +380,55 @@ impl World {
             Some((from, value)) => format!("{value}{}", &name[from.len()..]),
             None => self.root.join("mnt").join(name).to_string_lossy().into_owned(),
         }
+    }
+
+    fn hold(&mut self, tag: &str, target: &str) -> Answer<()> {
+        let what = format!("cannot hold snapshot '{target}'");
+        match self.held(&what, target)?.insert(tag.to_owned()) {
+            true => Ok(()),
+            false => refuse(format!("{what}: tag already exists on this dataset")),
+        }
+    }
+
+    fn release(&mut self, tag: &str, target: &str) -> Answer<()> {
+        let what = format!("cannot release hold from snapshot '{target}'");
+        match self.held(&what, target)?.remove(tag) {
+            true => Ok(()),
+            false => refuse(format!("{what}: no such tag on this dataset")),
+        }
+    }
+
+    /// The holds of a snapshot, to change them.
+    fn held(&mut self, what: &str, target: &str) -> Answer<&mut BTreeSet<String>> {
+        let (name, snapshot) = target.split_once('@').unwrap_or((target, ""));
+        let found = self.dataset(name)?.snapshots.iter_mut().find(|taken| taken.name == snapshot);
+        match found {
+            Some(found) => Ok(&mut found.holds),
+            None => refuse(format!("{what}: dataset does not exist")),
+        }
+    }
+
+    /// How many hold each snapshot of a dataset.
+    fn references(&self, dataset: &str) -> Answer {
+        self.open_dataset(dataset)?;
+        let snapshots = self.state.datasets[dataset].snapshots.iter();
+        Ok(snapshots
+            .map(|snapshot| format!("{dataset}@{}\t{}\n", snapshot.name, snapshot.holds.len()))
+            .collect())
+    }
+
+    fn holds(&self, targets: &[&str]) -> Answer {
+        let mut out = String::new();
+        for target in targets {
+            let (name, snapshot) = target.split_once('@').unwrap_or((target, ""));
+            let dataset = self.state.datasets.get(name);
+            let found = dataset.and_then(|held| held.snapshots.iter().find(|taken| taken.name == snapshot));
+            let Some(found) = found else {
+                return refuse(format!("cannot open '{target}': dataset does not exist"));
+            };
+            out.extend(found.holds.iter().map(|tag| format!("{target}\t{tag}\tFri Nov 20  2:00 2026\n")));
+        }
+        Ok(out)
     }
 
     /// The properties of the snapshots of a dataset and of those so far below.

@@ -9,6 +9,8 @@
 mod copy;
 mod keep;
 
+pub use keep::held_as;
+
 use crate::clock::{self, Clock, Comparison};
 use crate::filter::Rule;
 use crate::guard::Guard;
@@ -17,10 +19,11 @@ use crate::lock::{HostLock, LockError, Runtime};
 use crate::outcome::{Allowed, Figures, HookEnd, HookResult, HostReport, Note, Outcome, Severity, Stage};
 use crate::remote::{Hook, HookLimits, Probe, Question, Remote, SourceState};
 use crate::settings::Settings;
-use crate::snapshot::{Verdict, newest_good};
+use crate::snapshot::{HoldName, Verdict, newest_good};
 use crate::store::{Store, StoreError, Survey, Workspace};
 use crate::text::printable;
 use crate::transfer::{Progress, TransferError};
+use crate::trend::Past;
 use chrono::{DateTime, Utc};
 use std::fmt;
 use std::time::Duration;
@@ -52,8 +55,12 @@ pub struct Run<S> {
     pub cancel: CancellationToken,
     /// The operator waves this run past the guard.
     pub accept_deletions: bool,
+    /// Hold each host's new snapshot under this name.
+    pub keep: Option<HoldName>,
     /// The newest snapshot in the store, if the clock stands before it.
     pub clock_behind: Option<Newest>,
+    /// What the hosts' last good runs were like.
+    pub past: Past,
     /// Hears how hosts get on.
     pub watch: Watch,
 }
@@ -120,7 +127,7 @@ pub async fn host<S: Store>(run: &Run<S>, host: &Host) -> HostReport {
         figures: None,
         transfers: Vec::new(),
         hooks: Vec::new(),
-        removed: 0,
+        removed: Vec::new(),
         misdated: None,
     };
     let outcome = story.whole().await.unwrap_or_else(|stop| stop);
@@ -138,7 +145,8 @@ struct Story<'a, S> {
     figures: Option<Figures>,
     transfers: Vec<String>,
     hooks: Vec<HookResult>,
-    removed: usize,
+    /// The snapshots that rotation has removed.
+    removed: Vec<String>,
     /// Why the time of the copy is wrong, if it is.
     misdated: Option<String>,
 }
@@ -337,7 +345,13 @@ impl<S: Store> Story<'_, S> {
     }
 
     /// What the run says about the host.
-    fn report(self, outcome: Outcome) -> HostReport {
+    fn report(mut self, outcome: Outcome) -> HostReport {
+        if let Some(keep) = self.run.keep.as_ref().filter(|_| !matches!(outcome, Outcome::Copied { .. })) {
+            self.notes.push(Note {
+                severity: Severity::Critical,
+                text: format!("there is no new snapshot, so none is held as `{keep}`"),
+            });
+        }
         // Another run, or an operator, may have come and gone meanwhile; what
         // this run saw and did is what it answers for.
         let before = self.run.survey.as_ref().map(|survey| survey.of(&self.host.name)).unwrap_or_default();
@@ -356,7 +370,7 @@ impl<S: Store> Story<'_, S> {
             figures: self.figures,
             transfers: self.transfers,
             hooks: self.hooks,
-            snapshots: self.run.survey.is_ok().then_some(ours + taken - self.removed),
+            snapshots: self.run.survey.is_ok().then_some(ours + taken - self.removed.len()),
             last_good,
         }
     }

@@ -3,8 +3,10 @@
 mod check;
 mod completions;
 mod diff;
+mod fates;
 mod find;
 mod hold;
+mod ledger;
 mod output;
 mod plan;
 mod progress;

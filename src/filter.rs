@@ -145,6 +145,20 @@ pub fn to_rsync(rules: &[Rule]) -> Vec<u8> {
     file
 }
 
+/// The operator's rules for a host: those for all hosts, and the host's own. A
+/// pattern that is none is given back, with the reason.
+pub fn configured<'a>(for_all: &[Rule], own: &'a [String]) -> (Vec<Rule>, Vec<(&'a str, NotAPattern)>) {
+    let mut rules = for_all.to_vec();
+    let mut unfit = Vec::new();
+    for pattern in own {
+        match Rule::parse(pattern.as_bytes()) {
+            Ok(rule) => rules.push(rule),
+            Err(why) => unfit.push((pattern.as_str(), why)),
+        }
+    }
+    (rules, unfit)
+}
+
 /// All rules in the order in which they count: the standard ones, the
 /// configuration's, the mounts', the client's. So a client's `+` can neither
 /// undo what the operator leaves out nor pull in a network filesystem.

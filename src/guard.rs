@@ -47,6 +47,15 @@ impl Guard {
         baseline_files.map(|files| percent_of(files, self.max_delete_percent))
     }
 
+    /// With fewer files than this a copy after one of `baseline_files` files is
+    /// suspect: the share that must be left, rounded up. `None` is no limit.
+    pub fn fewest_files(&self, baseline_files: Option<u64>) -> Option<u64> {
+        let share = 100_u8.saturating_sub(self.max_delete_percent);
+        let fewest = |files: u64| (u128::from(files) * u128::from(share)).div_ceil(100);
+        let fewest = baseline_files.map(fewest).and_then(|files| u64::try_from(files).ok())?;
+        (!self.accept_deletions && fewest > 0).then_some(fewest)
+    }
+
     /// Why a run is not to be believed, with the figures and what to do about
     /// it; `None` if it is plausible. `last_good` is what the host's newest
     /// good snapshot says of itself, where it has one that says something.
@@ -105,8 +114,8 @@ impl Guard {
     fn too_few(&self, last_good: Option<&Facts>, now: &Observed) -> Option<String> {
         let before = last_good?.files?;
         let share = 100_u8.saturating_sub(self.max_delete_percent);
-        // In hundredths, so that nothing is rounded.
-        (u128::from(now.files) * 100 < u128::from(before) * u128::from(share)).then(|| {
+        let fewest = self.fewest_files(Some(before))?;
+        (now.files < fewest).then(|| {
             format!(
                 "only {} where the last good copy has {before}, less than {share} %; if the others are meant to \
                  be gone, {REMEDY}",
@@ -261,6 +270,23 @@ mod tests {
             "this looks like another machine: its machine-id is `fedcba98…`, that of the last good copy was \
              `01234567…`; if it was reinstalled or renamed on purpose, run `backup HOST --accept-deletions` once"
         );
+    }
+
+    #[test]
+    fn the_fewest_files_are_the_share_that_must_be_left_rounded_up() {
+        for (percent, before, expected, why) in [
+            (50, Some(10), Some(5), "half of an even number"),
+            (50, Some(11), Some(6), "5 of 11 are less than half"),
+            (1, Some(100), Some(99), "almost all"),
+            (100, Some(100), None, "all may go"),
+            (50, Some(0), None, "nothing was there"),
+            (50, None, None, "nobody knows"),
+            (1, Some(u64::MAX), Some(18_262_276_632_972_456_099), "no overflow"),
+        ] {
+            let guard = Guard { max_delete_percent: percent, accept_deletions: false };
+            assert_eq!(guard.fewest_files(before), expected, "{why}");
+        }
+        assert_eq!(ACCEPTING.fewest_files(Some(10)), None);
     }
 
     #[test]

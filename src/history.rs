@@ -38,6 +38,28 @@ const KEPT: TimeDelta = TimeDelta::days(400);
 /// … and at least so many of each host.
 const KEPT_AT_LEAST: u32 = 60;
 
+/// Each host's newest entry: from one host to the next by the index, since a
+/// year of a fleet has 70,000 rows.
+const LAST: &str = concat!(
+    "WITH RECURSIVE hosts (host) AS (
+        SELECT min(host) FROM runs WHERE host > ''
+        UNION ALL
+        SELECT (SELECT min(host) FROM runs WHERE host > hosts.host) FROM hosts WHERE host IS NOT NULL
+    )
+    SELECT ",
+    rows::columns!(),
+    " FROM runs WHERE id IN (SELECT (SELECT max(id) FROM runs WHERE host = hosts.host) FROM hosts)"
+);
+/// A host's newest entries.
+const RUNS: &str =
+    concat!("SELECT ", rows::columns!(), " FROM runs WHERE host = ?1 ORDER BY id DESC LIMIT ?2");
+/// The same, of good runs; there is an index of them.
+const GOOD: &str = concat!(
+    "SELECT ",
+    rows::columns!(),
+    " FROM runs WHERE host = ?1 AND verdict = 'good' ORDER BY id DESC LIMIT ?2"
+);
+
 /// Why the history could not be used: what was being done, to what, why it
 /// failed, and what to try.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -90,6 +112,10 @@ fn advice(hint: &str) -> String {
 impl HistoryError {
     fn of(doing: &'static str, path: &Path, error: &rusqlite::Error) -> Self {
         let path = path.to_owned();
+        if let rusqlite::Error::SqlInputError { msg, .. } = error {
+            // A table or a column that should be there is not.
+            return HistoryError::Damaged { path, why: msg.clone() };
+        }
         let why = error.to_string();
         let unusable = |hint| HistoryError::Unusable { doing, path: path.clone(), why: why.clone(), hint };
         match error.sqlite_error_code() {
@@ -100,7 +126,6 @@ impl HistoryError {
                 unusable("is this root, and `state_dir` right, writable and local?")
             }
             Some(ErrorCode::SystemIoFailure) => unusable("is its disk well, and has it room?"),
-            // A table or a column that should be there is not.
             Some(ErrorCode::Unknown) => HistoryError::Damaged { path, why },
             _ => unusable(""),
         }
@@ -119,8 +144,8 @@ pub struct History {
 pub struct Opened {
     /// The history.
     pub history: History,
-    /// Whether there was none that could be used, so that this one is new:
-    /// see [`History::rebuild`].
+    /// Whether it knows of no run: it is new, or took the place of one that
+    /// could not be used. See [`History::rebuild`].
     pub is_new: bool,
     /// What had to be done to open it, as whole sentences.
     pub warnings: Vec<String>,
@@ -144,7 +169,10 @@ impl History {
     }
 
     /// Opens the history to look at it; `None` if there is none. Neither makes
-    /// nor changes a file. Works while runs are being recorded.
+    /// nor changes a file. Works while other processes record; within one
+    /// process, what [`History::open`] opens is not to be read through this at
+    /// the same time, since SQLite shares the log's index within a process and
+    /// would take it for read-only there too.
     pub fn read(state_dir: &Path) -> Result<Option<Self>, HistoryError> {
         let path = History::path(state_dir);
         let Some(view) = reader::open(&path)? else { return Ok(None) };
@@ -209,38 +237,26 @@ impl History {
 
     /// Each host's newest entry, by the host's name in lower case.
     pub fn last_runs(&self) -> Result<BTreeMap<String, Entry>, HistoryError> {
-        // From one host to the next by the index: a year has 70,000 rows.
-        let sql = format!(
-            "WITH RECURSIVE hosts (host) AS (
-                SELECT min(host) FROM runs WHERE host > ''
-                UNION ALL
-                SELECT (SELECT min(host) FROM runs WHERE host > hosts.host) FROM hosts WHERE host IS NOT NULL
-            )
-            SELECT {} FROM runs WHERE id IN
-                (SELECT (SELECT max(id) FROM runs WHERE host = hosts.host) FROM hosts)",
-            rows::COLUMNS
-        );
         let entries = self.ask(|connection| {
-            connection.prepare(&sql)?.query_map([], rows::entry)?.collect::<rusqlite::Result<Vec<Entry>>>()
+            connection.prepare(LAST)?.query_map([], rows::entry)?.collect::<rusqlite::Result<Vec<Entry>>>()
         })?;
         Ok(entries.into_iter().map(|entry| (entry.host.clone(), entry)).collect())
     }
 
     /// A host's newest entries, the newest first.
     pub fn runs(&self, host: &HostName, most: usize) -> Result<Vec<Entry>, HistoryError> {
-        self.entries("host = ?1", host, most)
+        self.entries(RUNS, host, most)
     }
 
     /// A host's newest entries of runs that made a good copy, the newest first.
     pub fn good_runs(&self, host: &HostName, most: usize) -> Result<Vec<Entry>, HistoryError> {
-        self.entries("host = ?1 AND verdict = 'good'", host, most)
+        self.entries(GOOD, host, most)
     }
 
-    fn entries(&self, condition: &str, host: &HostName, most: usize) -> Result<Vec<Entry>, HistoryError> {
-        let sql = format!("SELECT {} FROM runs WHERE {condition} ORDER BY id DESC LIMIT ?2", rows::COLUMNS);
+    fn entries(&self, sql: &str, host: &HostName, most: usize) -> Result<Vec<Entry>, HistoryError> {
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         self.ask(|connection| {
-            connection.prepare_cached(&sql)?.query_map((host.key(), most), rows::entry)?.collect()
+            connection.prepare_cached(sql)?.query_map((host.key(), most), rows::entry)?.collect()
         })
     }
 

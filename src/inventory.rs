@@ -74,10 +74,58 @@ pub async fn look(settings: &Settings, patience: Option<Duration>) -> Result<Inv
     ask(settings, None, patience).await
 }
 
+/// What became of a question to the inventory.
+#[derive(Debug)]
+pub struct Examination {
+    /// As [`look`] gives it.
+    pub inventory: Result<Inventory, InventoryError>,
+    /// What NetBox itself said, or why it said nothing; `None` if there is no
+    /// NetBox.
+    pub netbox: Option<Result<Answered, String>>,
+}
+
+/// What NetBox said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answered {
+    /// How many hosts bear the tag and have one of the statuses.
+    pub hosts: usize,
+    /// Whether NetBox has shown the tag itself, not only hosts that bear it.
+    pub tag_confirmed: bool,
+    /// The last good list, if there is one.
+    pub last: Option<Drift>,
+}
+
+/// How a list differs from the last good one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drift {
+    /// When NetBox gave the last good list.
+    pub at: DateTime<Utc>,
+    /// How many hosts are new.
+    pub new: usize,
+    /// How many have left.
+    pub gone: usize,
+}
+
+/// [`look`], with what NetBox said in detail.
+pub async fn examine(settings: &Settings, patience: Duration) -> Examination {
+    let mut netbox = None;
+    let inventory = question(settings, None, Some(patience), &mut netbox).await;
+    Examination { inventory, netbox }
+}
+
 async fn ask(
     settings: &Settings,
     keep: Option<DateTime<Utc>>,
     patience: Option<Duration>,
+) -> Result<Inventory, InventoryError> {
+    question(settings, keep, patience, &mut None).await
+}
+
+async fn question(
+    settings: &Settings,
+    keep: Option<DateTime<Utc>>,
+    patience: Option<Duration>,
+    said: &mut Option<Result<Answered, String>>,
 ) -> Result<Inventory, InventoryError> {
     let has_static = settings.hosts.values().any(|own| own.listed);
     let Some(netbox) = &settings.netbox else {
@@ -91,18 +139,25 @@ async fn ask(
     let mut warnings = Vec::new();
     let patience = patience.unwrap_or(Duration::MAX);
     let listing = tokio::time::timeout(patience, netbox::list(netbox)).await;
-    let (answer, odd) = match listing {
-        Ok(Ok(listing)) => (Ok(listing.hosts), listing.warnings),
-        Ok(Err(error)) => (Err(error.to_string()), Vec::new()),
-        Err(_) => {
-            (Err(format!("NetBox did not list its hosts within {}", human_duration(patience))), Vec::new())
+    let mut tag_confirmed = false;
+    let answer = match listing {
+        Ok(Ok(listing)) => {
+            warnings.extend(listing.warnings);
+            tag_confirmed = listing.tag_confirmed;
+            Ok(listing.hosts)
         }
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("NetBox did not list its hosts within {}", human_duration(patience))),
     };
-    warnings.extend(odd);
     let saved = file::read(state_dir, keep.is_none()).unwrap_or_else(|why| {
         warnings.push(why);
         None
     });
+    *said = Some(answer.as_ref().map_err(Clone::clone).map(|hosts| Answered {
+        hosts: hosts.len(),
+        tag_confirmed,
+        last: saved.as_ref().map(|saved| drift(hosts, saved)),
+    }));
     let mut decision = decide(answer, saved, netbox, &file::path(state_dir));
     if let Some(why) = decision.nothing.take() {
         if !has_static {
@@ -192,6 +247,12 @@ fn decide(
     );
     let hosts = fresh.into_iter().chain(missing).collect();
     Decision { hosts, warnings: vec![warning], ..Decision::default() }
+}
+
+fn drift(hosts: &[Listed], last: &Saved) -> Drift {
+    let names = |list: &[Listed]| list.iter().map(identity).collect::<HashSet<String>>();
+    let (now, then) = (names(hosts), names(&last.hosts));
+    Drift { at: last.at, new: now.difference(&then).count(), gone: then.difference(&now).count() }
 }
 
 /// What a host is known by from one list to the next.

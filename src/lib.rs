@@ -14,14 +14,20 @@
 //! | [`settings`] | what the operator wants, already checked |
 //! | [`snapshot`] | names, facts and verdicts of snapshots |
 //! | [`retention`] | which snapshots to keep, and why |
+//! | [`rotation`] | what becomes of a host's snapshots, for all who ask |
 //! | [`filter`] | excludes and mounts in, rsync filter rules out |
 //! | [`guard`] | what a plausible run looks like |
 //! | [`outcome`] | what became of a host; severity; exit code |
 //! | [`plot`] | figures over time as pictures |
 //! | [`status`] | how a host is doing |
 //! | [`past`] | what is remembered of runs |
+//! | [`trend`] | whether a run's figures are what they usually are |
+//! | [`finding`] | what a check found, and what to do |
+//! | [`growth`] | how fast a store fills |
+//! | [`holes`] | rsync's known holes |
 //! | [`table`] | tables of text |
 //! | [`text`] | text from elsewhere, made safe to print |
+//! | [`when`] | what people say of a time |
 //! | **edges** | **each talks to one thing outside** |
 //! | [`config`] | TOML to [`settings::Settings`], every fault at once |
 //! | [`process`] | the only place that starts programs |
@@ -33,6 +39,7 @@
 //! | [`store`] | ZFS, or directories with hard links |
 //! | [`report`] | Icinga, Prometheus |
 //! | [`history`] | SQLite: what ran, when, how it went |
+//! | [`tools`] | the programs of this machine, and their versions |
 //! | [`logging`] | stderr, syslog |
 
 pub mod backup;
@@ -40,9 +47,12 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod filter;
+pub mod finding;
 pub mod fleet;
+pub mod growth;
 pub mod guard;
 pub mod history;
+pub mod holes;
 pub mod host;
 pub mod https;
 pub mod inventory;
@@ -55,10 +65,14 @@ pub mod process;
 pub mod remote;
 pub mod report;
 pub mod retention;
+pub mod rotation;
 pub mod settings;
 pub mod snapshot;
 pub mod status;
 pub mod store;
 pub mod table;
 pub mod text;
+pub mod tools;
 pub mod transfer;
+pub mod trend;
+pub mod when;

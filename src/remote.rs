@@ -4,6 +4,7 @@
 //! on their standard input, so that no name or path is ever a shell word.
 
 mod hook;
+pub mod keys;
 mod probe;
 mod ssh;
 
@@ -15,6 +16,14 @@ use crate::process::{Failure, Program};
 use crate::settings;
 use std::hash::{BuildHasher, Hasher};
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// Run there; holds no single quote.
+const RSYNC_VERSION: &str = "LC_ALL=C exec rsync --version";
+/// How long rsync may take to say its version.
+const VERSION_DEADLINE: Duration = Duration::from_secs(30);
+/// More than rsync says of itself, in bytes.
+const LONGEST_VERSION: usize = 64 * 1024;
 
 /// Why the far side could not be worked with: what was being done, why it
 /// failed, and on further lines what to try.
@@ -23,6 +32,8 @@ pub enum RemoteError {
     /// No connection.
     #[error("{why}{}", .hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default())]
     Connect {
+        /// What kind of refusal it is.
+        refusal: Refusal,
         /// What ssh said.
         why: String,
         /// What to try.
@@ -40,6 +51,21 @@ pub enum RemoteError {
     /// The far side's answer makes no sense.
     #[error("cannot understand the host's answer: {0}")]
     Nonsense(String),
+}
+
+/// What kept a connection from being made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// No key of the host is known.
+    UnknownKey,
+    /// The host's key is not the one that is known.
+    ChangedKey,
+    /// The host does not let us in.
+    Login,
+    /// Nobody is there.
+    Unreachable,
+    /// Something else.
+    Other,
 }
 
 /// A host that can be worked with. Dropping it ends its connection.
@@ -61,6 +87,14 @@ impl Remote {
         // This machine's rsync runs as whoever runs us; so does the rest.
         let sudo = host.settings.sudo && connection.is_some();
         Ok(Remote { connection, sudo })
+    }
+
+    /// What comes back when the host's rsync is asked for its version as a copy
+    /// would start it; text of a login shell before it is a fault.
+    pub async fn rsync_version(&self) -> Result<String, RemoteError> {
+        let asked = self.script(RSYNC_VERSION, "`rsync --version` there".to_owned());
+        let output = asked.deadline(VERSION_DEADLINE).most_output(LONGEST_VERSION).run().await?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// rsync's `--rsh`, for a host that is not this machine.
@@ -99,7 +133,7 @@ mod tests {
 
     #[test]
     fn scripts_can_travel_as_one_shell_word() {
-        for script in [probe::SCRIPT, hook::SCRIPT] {
+        for script in [probe::SCRIPT, hook::SCRIPT, RSYNC_VERSION] {
             assert!(!script.contains('\''));
         }
     }

@@ -60,6 +60,60 @@ pub fn is_ancestors(name: &str) -> bool {
         .any(|date| date.len() == 10 && chrono::NaiveDate::parse_from_str(date, "%Y-%m-%d").is_ok())
 }
 
+/// The longest name of a hold, in bytes.
+pub const LONGEST_HOLD: usize = 100;
+
+/// The name that a snapshot is held under, so that whoever holds it can be told
+/// from others and release just that. Fit to be a word of `zfs hold`, and a line
+/// of a file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HoldName(String);
+
+/// A name that a hold cannot have, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{}` cannot be the name of a hold: {why}", crate::text::printable(.name))]
+pub struct UnfitHoldName {
+    /// The name as it was given.
+    pub name: String,
+    /// What is wrong with it.
+    pub why: &'static str,
+}
+
+impl HoldName {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for HoldName {
+    type Err = UnfitHoldName;
+
+    fn from_str(name: &str) -> Result<Self, UnfitHoldName> {
+        let unfit = |why| Err(UnfitHoldName { name: name.to_owned(), why });
+        if name.is_empty() {
+            return unfit("it is empty");
+        }
+        if name.len() > LONGEST_HOLD {
+            return unfit("it is longer than 100 bytes");
+        }
+        if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b)) {
+            return unfit("only the letters a to z, digits, `-`, `_`, `.` and `:` are allowed");
+        }
+        // ZFS keeps the names with a dot for itself.
+        if name.starts_with(['-', '.']) {
+            return unfit("it must begin with neither `-` nor `.`");
+        }
+        Ok(HoldName(name.to_owned()))
+    }
+}
+
+impl fmt::Display for HoldName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
 /// What a snapshot is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -203,6 +257,21 @@ mod tests {
         ] {
             assert!(name.parse::<SnapshotName>().is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn no_name_of_a_hold_is_an_option_a_line_or_one_of_zfs_own() {
+        let (fits, long) = ("x".repeat(LONGEST_HOLD), "x".repeat(LONGEST_HOLD + 1));
+        for name in ["kept", "before-18.04_upgrade", "ticket:4711", "7", "_", ":", &fits] {
+            assert_eq!(name.parse::<HoldName>().unwrap().to_string(), name);
+        }
+        for name in ["", "-r", ".send-17-1", "a b", "a\tb", "a\n", "a/b", "a@b", "é", "a,b", "a%", &long] {
+            assert!(name.parse::<HoldName>().is_err(), "{name:?}");
+        }
+        assert_eq!(
+            "a b".parse::<HoldName>().unwrap_err().to_string(),
+            "`a b` cannot be the name of a hold: only the letters a to z, digits, `-`, `_`, `.` and `:` are allowed"
+        );
     }
 
     #[test]

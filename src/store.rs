@@ -6,15 +6,18 @@
 //! suite, `tests/store_contract.rs`, holds both to what [`Store`] promises.
 
 pub mod directory;
+mod inspection;
 pub mod zfs;
 
-pub use directory::Directory;
+pub use directory::{Directory, others_may_write};
+pub use inspection::{Inspection, Room};
 pub use zfs::Zfs;
 
 use crate::host::HostName;
 use crate::settings;
-use crate::snapshot::{Facts, Overview, Snapshot, SnapshotName};
+use crate::snapshot::{Facts, HoldName, Overview, Snapshot, SnapshotName};
 use crate::text::{human_bytes, printable};
+use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -137,6 +140,26 @@ pub trait Store {
     /// Whether [`Store::space`] costs no more than a listing; else it reads
     /// every tree of the host.
     fn space_is_known(&self) -> bool;
+    /// Holds a snapshot, a foreign one too, under a name: nobody removes it
+    /// until all of its holds are released. `false` if it was held under that
+    /// name already. Needs no survey, and no lock of the host: of a hold and a
+    /// removal in one moment, one fails.
+    ///
+    /// # Errors
+    /// The snapshot is not there (any more), or the hold cannot be kept.
+    async fn hold(&self, host: &HostName, snapshot: &str, name: &HoldName) -> Result<bool, StoreError>;
+
+    /// Releases the hold of this name, as [`Store::holds`] gives it.
+    ///
+    /// # Errors
+    /// The snapshot is not there, or not held under that name: what does hold
+    /// it is named.
+    async fn release(&self, host: &HostName, snapshot: &str, name: &str) -> Result<(), StoreError>;
+
+    /// The names of the holds on each of a host's snapshots that is held,
+    /// sorted. Holds of other programs' are among them, under any name; one
+    /// without a name has the empty one. A host without a place has none.
+    async fn holds(&self, host: &HostName) -> Result<BTreeMap<String, Vec<String>>, StoreError>;
 
     /// Where people look for a snapshot's files. Known for certain after
     /// [`Store::survey`] or [`Store::snapshots`].
@@ -169,6 +192,17 @@ impl AnyStore {
                 AnyStore::Directory(Directory::new(path, *min_free_percent)?)
             }
         })
+    }
+}
+
+impl AnyStore {
+    /// What there is to say of the store before anybody relies on it. Changes
+    /// nothing, and mounts nothing.
+    pub async fn inspect(&self, now: DateTime<Utc>) -> Inspection {
+        match self {
+            AnyStore::Zfs(store) => store.inspect(now).await,
+            AnyStore::Directory(store) => store.inspect().await,
+        }
     }
 }
 
@@ -243,6 +277,27 @@ impl Store for AnyStore {
         }
     }
 
+    async fn hold(&self, host: &HostName, snapshot: &str, name: &HoldName) -> Result<bool, StoreError> {
+        match self {
+            AnyStore::Zfs(store) => store.hold(host, snapshot, name).await,
+            AnyStore::Directory(store) => store.hold(host, snapshot, name).await,
+        }
+    }
+
+    async fn release(&self, host: &HostName, snapshot: &str, name: &str) -> Result<(), StoreError> {
+        match self {
+            AnyStore::Zfs(store) => store.release(host, snapshot, name).await,
+            AnyStore::Directory(store) => store.release(host, snapshot, name).await,
+        }
+    }
+
+    async fn holds(&self, host: &HostName) -> Result<BTreeMap<String, Vec<String>>, StoreError> {
+        match self {
+            AnyStore::Zfs(store) => store.holds(host).await,
+            AnyStore::Directory(store) => store.holds(host).await,
+        }
+    }
+
     fn browse(&self, host: &HostName, name: &str) -> PathBuf {
         match self {
             AnyStore::Zfs(store) => store.browse(host, name),
@@ -261,6 +316,30 @@ impl Store for AnyStore {
 /// Oldest first; two of one time by name.
 fn sort(snapshots: &mut [Snapshot]) {
     snapshots.sort_by(|a, b| (a.time, &a.name).cmp(&(b.time, &b.name)));
+}
+
+/// The refusal to hold or release a snapshot that is not there.
+fn no_such_snapshot(snapshot: &str) -> StoreError {
+    StoreError::new(format!("there is no snapshot `{}`", printable(snapshot)))
+        .hint("it may have been removed in this moment")
+}
+
+/// The refusal to release a hold that is not there. `holds` are those that are.
+fn not_held(snapshot: &str, name: &str, holds: &[String]) -> StoreError {
+    let what = format!("`{}` is not held {}", printable(snapshot), under(name));
+    let holds: Vec<String> = holds.iter().map(|name| under(name)).collect();
+    StoreError::new(match holds.is_empty() {
+        true => format!("{what}: nothing holds it"),
+        false => format!("{what}: it is held {}", holds.join(", ")),
+    })
+}
+
+/// How a hold's name reads after the word held.
+fn under(name: &str) -> String {
+    match name {
+        "" => "without a name".to_owned(),
+        name => format!("as `{}`", printable(name)),
+    }
 }
 
 /// A path, safe to print.

@@ -31,6 +31,25 @@ pub fn printable_bytes(bytes: &[u8]) -> String {
     printable(&String::from_utf8_lossy(bytes))
 }
 
+/// A field of `/proc/self/mountinfo` without the kernel's escapes: blank, tab,
+/// newline, backslash and `#` are written as a backslash and three octal
+/// digits.
+pub fn unescaped(field: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((first, after)) = rest.split_first() {
+        let escape = match after {
+            [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', ..] if *first == b'\\' => {
+                Some((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'))
+            }
+            _ => None,
+        };
+        bytes.push(escape.unwrap_or(*first));
+        rest = if escape.is_some() { &after[3..] } else { after };
+    }
+    bytes
+}
+
 /// The text cut to at most `limit` characters, with an ellipsis where
 /// something went.
 pub fn shortened(text: &str, limit: usize) -> String {

@@ -13,7 +13,7 @@ mod support;
 
 use backup::host::HostName;
 use backup::process::Program;
-use backup::snapshot::{Facts, Origin, Overview, Snapshot, SnapshotName, Verdict, newest_good};
+use backup::snapshot::{Facts, HoldName, Origin, Overview, Snapshot, SnapshotName, Verdict, newest_good};
 use backup::store::zfs::System;
 use backup::store::{Directory, Store, Survey, Workspace, Zfs};
 use standin::StandIn;
@@ -286,6 +286,96 @@ async fn what_is_held_stays_and_the_others_go<H: Harness>(world: H) {
     assert_eq!(names(&survey, &vpn()), text_of(&[day(1), day(3), day(5)]));
 }
 
+fn hold_name(name: &str) -> HoldName {
+    name.parse().unwrap()
+}
+
+async fn a_hold_lasts_until_it_is_released<H: Harness>(world: H) {
+    let store = world.store(0);
+    assert!(store.holds(&vpn()).await.unwrap().is_empty(), "no place, no holds");
+    for number in 1..=3 {
+        take(&store, &vpn(), day(number), Verdict::Good, "text").await;
+    }
+    world.take_foreign("vpn", "before-upgrade").await;
+    assert!(store.holds(&vpn()).await.unwrap().is_empty(), "nobody holds any");
+    // As another process would, which has surveyed nothing.
+    let other = world.store(0);
+    let (kept, longest) = (hold_name("kept"), hold_name(&"x:-_.".repeat(20)));
+    let first = day(1).to_string();
+    assert!(other.hold(&vpn(), &first, &kept).await.unwrap());
+    assert!(!other.hold(&vpn(), &first, &kept).await.unwrap(), "it was held already");
+    assert!(other.hold(&vpn(), &first, &longest).await.unwrap());
+    assert!(other.hold(&vpn(), "before-upgrade", &kept).await.unwrap(), "somebody else's");
+    // This one has surveyed and knows nothing of it.
+    assert!(store.hold(&vpn(), &day(2).to_string(), &kept).await.unwrap());
+    let holds = store.holds(&vpn()).await.unwrap();
+    let held: Vec<(&str, Vec<&str>)> = holds
+        .iter()
+        .map(|(snapshot, names)| (snapshot.as_str(), names.iter().map(String::as_str).collect()))
+        .collect();
+    assert_eq!(
+        held,
+        [
+            (first.as_str(), vec!["kept", longest.as_str()]),
+            (&day(2).to_string(), vec!["kept"]),
+            ("before-upgrade", vec!["kept"]),
+        ]
+    );
+    let snapshots = store.snapshots(&vpn()).await.unwrap().unwrap();
+    assert!(snapshots.iter().all(|snapshot| snapshot.held == holds.contains_key(&snapshot.name)));
+    let removal = store.remove(&vpn(), &text_of(&[day(1), day(2)])).await.unwrap();
+    assert_eq!((removal.removed, removal.kept.len()), (vec![], 2));
+
+    store.release(&vpn(), &first, "kept").await.unwrap();
+    let refusal = store.release(&vpn(), &first, "kept").await.unwrap_err().to_string();
+    assert!(refusal.ends_with(&format!("is not held as `kept`: it is held as `{longest}`")), "{refusal}");
+    let removal = store.remove(&vpn(), &text_of(&[day(1)])).await.unwrap();
+    assert_eq!((removal.removed, removal.kept.len()), (vec![], 1), "one hold is left");
+    store.release(&vpn(), &first, longest.as_str()).await.unwrap();
+    let refusal = store.release(&vpn(), &first, "kept").await.unwrap_err().to_string();
+    assert!(refusal.ends_with("is not held as `kept`: nothing holds it"), "{refusal}");
+    let removal = store.remove(&vpn(), &text_of(&[day(1), day(2)])).await.unwrap();
+    assert_eq!(removal.removed, text_of(&[day(1)]));
+    other.release(&vpn(), &day(2).to_string(), "kept").await.unwrap();
+    other.release(&vpn(), "before-upgrade", "kept").await.unwrap();
+    assert!(store.holds(&vpn()).await.unwrap().is_empty());
+}
+
+async fn what_is_not_there_is_neither_held_nor_released<H: Harness>(world: H) {
+    let store = world.store(0);
+    let kept = hold_name("kept");
+    for (host, why) in [(vpn(), "it has snapshots"), (mail(), "it has no place")] {
+        if host == vpn() {
+            take(&store, &host, day(1), Verdict::Good, "text").await;
+        }
+        for snapshot in [&day(2).to_string(), "", "..", "x,y", "%", "x@y"] {
+            let refusal = store.hold(&host, snapshot, &kept).await.unwrap_err().to_string();
+            assert!(refusal.starts_with("there is no snapshot `"), "{why}: {refusal}");
+            let refusal = store.release(&host, snapshot, "kept").await.unwrap_err().to_string();
+            assert!(refusal.starts_with("there is no snapshot `"), "{why}: {refusal}");
+        }
+    }
+    assert!(store.holds(&vpn()).await.unwrap().is_empty());
+    for odd in ["", "-r", "a b", "é"] {
+        store.release(&vpn(), &day(1).to_string(), odd).await.unwrap_err();
+    }
+}
+
+async fn a_host_is_asked_by_itself<H: Harness>(world: H) {
+    let store = world.store(0);
+    take(&store, &vpn(), day(1), Verdict::Good, "vpn").await;
+    take(&store, &mail(), day(2), Verdict::Good, "mail").await;
+    world.hold("vpn", &day(1).to_string()).await;
+    let later = world.store(0);
+    assert_eq!(later.hosts().await.unwrap(), ["mail", "vpn"]);
+    let survey = store.survey().await.unwrap();
+    for host in [vpn(), mail()] {
+        assert_eq!(later.snapshots(&host).await.unwrap().unwrap(), survey.of(&host));
+    }
+    assert_eq!(later.snapshots(&"web".parse().unwrap()).await.unwrap(), None);
+    assert_eq!(later.holds(&mail()).await.unwrap(), Default::default());
+}
+
 async fn what_is_gone_already_counts_as_removed<H: Harness>(world: H) {
     let store = world.store(0);
     for number in 1..=4 {
@@ -449,6 +539,9 @@ contract![
     what_is_given_up_costs_no_snapshot_and_no_later_try,
     a_foreign_snapshot_is_listed_and_never_removed,
     what_is_held_stays_and_the_others_go,
+    a_hold_lasts_until_it_is_released,
+    what_is_not_there_is_neither_held_nor_released,
+    a_host_is_asked_by_itself,
     what_is_gone_already_counts_as_removed,
     no_name_is_a_list_a_range_or_a_path,
     hosts_do_not_see_each_other,

@@ -10,10 +10,12 @@ use backup::host::HostName;
 use backup::inventory;
 use backup::lock::Runtime;
 use backup::outcome::{HostReport, Outcome, Severity, Stage};
-use backup::snapshot::{Facts, Snapshot, SnapshotName, Verdict};
+use backup::snapshot::{Facts, HoldName, Snapshot, SnapshotName, Verdict};
 use backup::store::{Directory, Removal, Store, StoreError, Survey, Workspace};
+use backup::trend::Past;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -50,6 +52,22 @@ impl Store for Stuck {
     }
     async fn remove(&self, _: &HostName, _: &[String]) -> Result<Removal, StoreError> {
         std::future::pending().await
+    }
+    async fn space(&self, host: &HostName) -> Result<BTreeMap<String, u64>, StoreError> {
+        self.store.space(host).await
+    }
+    fn space_is_known(&self) -> bool {
+        self.store.space_is_known()
+    }
+
+    async fn hold(&self, _: &HostName, _: &str, _: &HoldName) -> Result<bool, StoreError> {
+        Err(StoreError::new("the disk is full"))
+    }
+    async fn release(&self, host: &HostName, snapshot: &str, name: &str) -> Result<(), StoreError> {
+        self.store.release(host, snapshot, name).await
+    }
+    async fn holds(&self, host: &HostName) -> Result<BTreeMap<String, Vec<String>>, StoreError> {
+        self.store.holds(host).await
     }
     fn browse(&self, host: &HostName, name: &str) -> PathBuf {
         self.store.browse(host, name)
@@ -91,6 +109,8 @@ async fn run(dir: &Path, minute: i64, at: Step, cancel: &CancellationToken, watc
         configured: Vec::new(),
         cancel: cancel.clone(),
         accept_deletions: false,
+        keep: None,
+        past: Past::new(),
         watch,
     }
 }
@@ -142,4 +162,24 @@ async fn a_store_that_does_not_answer_fails_the_host_and_not_the_run() {
     assert!(matches!(reports[1].outcome, Outcome::Copied { verdict: Verdict::Good, .. }), "{reports:?}");
     assert_eq!(reports[1].severity(), Severity::Warning);
     assert!(reports[1].summary().contains("old snapshots could not be removed: the store was not done"));
+}
+
+#[tokio::test]
+async fn a_copy_that_cannot_be_held_as_the_operator_wants_is_critical_and_replaces_nothing() {
+    let dir = tempfile::Builder::new().prefix("story").tempdir().unwrap();
+    for (minute, keep) in [(0, None), (1, Some("before-upgrade".parse().unwrap()))] {
+        let cancel = CancellationToken::new();
+        let mut run = run(dir.path(), minute, Step::Rotate, &cancel, Box::new(|_, _| ())).await;
+        let is_held = keep.is_some();
+        run.keep = keep;
+        let report = host(&run, &inventory::forced(&run.settings, "web".parse().unwrap())).await;
+        assert!(matches!(report.outcome, Outcome::Copied { verdict: Verdict::Good, .. }), "{report:?}");
+        if is_held {
+            assert_eq!(report.severity(), Severity::Critical);
+            let said =
+                "the snapshot could not be held as `before-upgrade`: the disk is full (`backup hold web ";
+            assert!(report.summary().starts_with(said), "{}", report.summary());
+            assert_eq!(run.store.survey().await.unwrap().hosts["web"].len(), 2, "nothing was removed");
+        }
+    }
 }

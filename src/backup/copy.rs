@@ -45,12 +45,9 @@ impl<S: Store> Story<'_, S> {
                 debug!("left out: {mount}");
             }
         }
-        let mut configured = self.run.configured.clone();
-        for pattern in &self.host.settings.exclude {
-            match Rule::parse(pattern.as_bytes()) {
-                Ok(rule) => configured.push(rule),
-                Err(error) => warn!("the configured exclude `{}` is not used: {error}", printable(pattern)),
-            }
+        let (mut configured, unfit) = filter::configured(&self.run.configured, &self.host.settings.exclude);
+        for (pattern, why) in unfit {
+            warn!("the configured exclude `{}` is not used: {why}", printable(pattern));
         }
         if probe.is_this_machine {
             // A copy of the store into the store would grow for ever.

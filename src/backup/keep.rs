@@ -4,13 +4,19 @@ use super::{Step, Story, failed};
 use crate::guard::Observed;
 use crate::outcome::{Figures, Outcome, Severity, Stage};
 use crate::remote::Probe;
-use crate::retention;
-use crate::snapshot::{Facts, Origin, Snapshot, SnapshotName, Verdict, newest_good};
+use crate::rotation::Rotation;
+use crate::snapshot::{Facts, HoldName, Origin, Snapshot, SnapshotName, Verdict, newest_good};
 use crate::store::{Store, Survey};
 use crate::text::{human_bytes, printable};
 use crate::transfer::{Ending, Transfer};
+use crate::trend::{self, Jump, Sample};
 use std::time::Duration;
 use tracing::{debug, info};
+
+/// What the report of a host says whose snapshot is held.
+pub fn held_as(name: &HoldName) -> String {
+    format!("held as `{name}`")
+}
 
 impl<S: Store> Story<'_, S> {
     /// Takes the snapshot with its verdict; rotates if the run was good.
@@ -48,12 +54,19 @@ impl<S: Store> Story<'_, S> {
             human_bytes(statistics.bytes),
             statistics.changed
         );
-        let taken =
-            Snapshot { name: name.to_string(), time: name.time(), held: false, origin: Origin::Run(facts) };
+        // Before anything is removed, whatever the copy is worth.
+        let held = self.hold(name).await;
+        let taken = Snapshot { name: name.to_string(), time: name.time(), held, origin: Origin::Run(facts) };
+        let jumps = if verdict == Verdict::Good { self.jumps(&taken) } else { Vec::new() };
+        let (falls, rises): (Vec<Jump>, Vec<Jump>) = jumps.into_iter().partition(Jump::is_fall);
+        self.note_jumps(&falls, name, survey);
         let good = verdict == Verdict::Good && self.notes.iter().all(|note| note.severity == Severity::Ok);
         if good {
             self.rotate(taken, survey).await;
         }
+        // What is larger than usual has lost nothing: that holds up no rotation,
+        // which makes the room that it needs (docs/decisions/0014-sizes-that-jump.md).
+        self.note_jumps(&rises, name, survey);
         Ok(Outcome::Copied { verdict, why, snapshot: name })
     }
 
@@ -97,6 +110,35 @@ impl<S: Store> Story<'_, S> {
         }
     }
 
+    /// What of a good copy is not as it usually is.
+    fn jumps(&self, taken: &Snapshot) -> Vec<Jump> {
+        let past = self.run.past.get(self.host.name.key()).map_or(&[][..], Vec::as_slice);
+        let now = Sample::of_snapshots(std::slice::from_ref(taken));
+        let jumps = now.first().map(|now| trend::jumps(past, now)).unwrap_or_default();
+        // What the operator has accepted is not held against the copy.
+        jumps.into_iter().filter(|jump| !(self.run.accept_deletions && jump.is_fall())).collect()
+    }
+
+    fn note_jumps(&mut self, jumps: &[Jump], taken: SnapshotName, survey: &Survey) {
+        if jumps.is_empty() {
+            return;
+        }
+        let what: Vec<String> = jumps.iter().map(Jump::to_string).collect();
+        let host = &self.host.name;
+        let is_left = |snapshot: &&Snapshot| snapshot.is_good() && !self.removed.contains(&snapshot.name);
+        let former = survey.of(host).iter().rfind(is_left);
+        let former = former.filter(|_| jumps.iter().any(Jump::is_of_the_copy));
+        let diff = former.map_or_else(String::new, |former| {
+            format!("`backup diff {host} {} {}` shows what changed, ", printable(&former.name), taken)
+        });
+        let text = format!(
+            "{}\n  {diff}`backup status {host} --plot` shows how it was before; if it is meant, there is nothing \
+             to do: it is not told again as long as it stays",
+            what.join("; ")
+        );
+        self.note(Severity::Warning, text);
+    }
+
     /// A name that no snapshot of the host has: two runs within one second get
     /// two seconds.
     async fn snapshot_name(&self, survey: &Survey) -> SnapshotName {
@@ -108,6 +150,26 @@ impl<S: Store> Story<'_, S> {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    }
+
+    /// Holds the snapshot, if the operator wants that, and says whether it is
+    /// held. Who asked for that is about to do something dangerous: it must not
+    /// go unheard that there is nothing to come back to.
+    async fn hold(&mut self, name: SnapshotName) -> bool {
+        let Some(keep) = &self.run.keep else { return false };
+        let held = self.in_time(self.run.store.hold(&self.host.name, &name.to_string(), keep)).await;
+        let (severity, text) = match &held {
+            Ok(_) => (Severity::Ok, held_as(keep)),
+            Err(error) => (
+                Severity::Critical,
+                format!(
+                    "the snapshot could not be held as `{keep}`: {error} (`backup hold {} {name} {keep}` tries again)",
+                    self.host.name
+                ),
+            ),
+        };
+        self.note(severity, text);
+        held.is_ok()
     }
 
     /// Removes what no tier claims any more. What goes wrong here costs space,
@@ -123,8 +185,13 @@ impl<S: Store> Story<'_, S> {
         }
         self.at(Step::Rotate);
         let settings = &self.run.settings;
-        let snapshots: Vec<Snapshot> = survey.of(&self.host.name).iter().cloned().chain([taken]).collect();
-        let plan = retention::plan(&settings.retention, settings.timezone, self.run.clock.now(), &snapshots);
+        let rotation = Rotation {
+            policy: &settings.retention,
+            timezone: settings.timezone,
+            now: self.run.clock.now(),
+            clock_behind: false,
+        };
+        let plan = rotation.plan(survey.of(&self.host.name), Some(taken));
         for decision in &plan.decisions {
             debug!("{decision}");
         }
@@ -143,10 +210,10 @@ impl<S: Store> Story<'_, S> {
         };
         match removal {
             Ok(removal) => {
-                self.removed = removal.removed.len();
                 for name in &removal.removed {
                     info!("removed {}", printable(name));
                 }
+                self.removed = removal.removed;
                 for (name, why) in &removal.kept {
                     self.note(
                         Severity::Ok,

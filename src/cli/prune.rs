@@ -1,16 +1,295 @@
-//! `backup prune`.
+//! `backup prune`: rotation alone, over what is there now.
+//!
+//! What goes is decided as after a run, with no snapshot of a run's counted in.
+//! Each host is locked and asked for its snapshots anew before anything of it
+//! is removed: what a run took meanwhile is not missed, and no run is met.
 
+use super::fates::{Fates, Kept, Problem, counted};
+use super::output::{Format, Output};
 use super::progress::Bars;
-use super::session::{self, Common};
+use super::run;
+use super::session::{self, Common, Session, nearest};
+use super::signals::Signals;
+use crate::backup;
 use crate::clock::Clock;
+use crate::host::HostName;
+use crate::inventory::{self, Inventory};
+use crate::lock::{HostLock, Runtime};
+use crate::retention::{Fate, Plan};
+use crate::rotation::Rotation;
+use crate::settings::Settings;
+use crate::snapshot::Snapshot;
+use crate::store::{Removal, Store, StoreError, Survey};
+use crate::text::printable;
+use anyhow::{Context, anyhow, bail};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use tracing::{debug, info, warn};
+
+const HELP: &str = "\
+Examples:
+  backup prune --dry-run
+      Show what no retention tier claims any more, and remove nothing.
+  backup prune vpn
+      Remove it, after `retention` was changed or holds were released.
+
+Runs rotate by themselves, but only hosts whose run was good. What piled up
+while a host's hooks failed this removes too: see first that what the hooks
+leave on the host is in the copies that stay.
+
+`all`, the default, is every host of the inventory. A host that has left it
+keeps everything, unless it is named. A host that a run has at this moment is
+passed over. The newest good snapshot stays, held ones stay, and so does what
+is not ours.
+
+JSON: {keep: [{host, snapshot, reasons}], remove: [{host, snapshot, reason}]},
+of what was done, or with `--dry-run` would be; and `problems`, a list of
+{host, problem}.
+
+Exit status: 0 if all that should go is gone, 1 if something is not (a host
+that a run has, a clock that is behind), 2 if nothing could start.";
 
 /// What may be said on its command line.
 #[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
 pub(super) struct Arguments {
+    /// Hosts: a name in any case, a glob such as 'web*', or `all`.
+    #[arg(value_name = "HOST", default_value = "all")]
+    hosts: Vec<String>,
+    /// Show what would be removed, and remove nothing.
+    #[arg(long, short = 'n')]
+    dry_run: bool,
+    #[command(flatten)]
+    format: Format,
     #[command(flatten)]
     common: Common,
 }
 
-pub(super) fn execute(arguments: &Arguments, _clock: Clock) -> u8 {
-    session::run(&arguments.common, &Bars::new(false), async || anyhow::bail!("unfinished"))
+pub(super) fn execute(arguments: &Arguments, clock: Clock) -> u8 {
+    session::run(&arguments.common, &Bars::new(false), async || prune(arguments, clock).await)
+}
+
+/// The JSON answer. Fields are only ever added.
+#[derive(Debug, Default, Serialize)]
+struct Answer {
+    #[serde(flatten)]
+    fates: Fates,
+    /// What stood in the way.
+    problems: Vec<Problem>,
+}
+
+async fn prune(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
+    let mut signals = Signals::listen()?;
+    let session = Session::open(&arguments.common, clock)?;
+    let ready = async {
+        let survey = run::survey(&session.store).await?;
+        let hosts = chosen(&arguments.hosts, &session.settings, &survey).await?;
+        anyhow::Ok((survey, hosts))
+    };
+    let (survey, hosts) = tokio::select! {
+        ready = ready => ready?,
+        () = signals.next() => bail!("told to stop before anything was removed"),
+    };
+    let mut pruning = Pruning::new(&session, &survey, arguments.dry_run)?;
+    for host in &hosts {
+        tokio::select! {
+            () = pruning.host(host) => {}
+            () = signals.next() => {
+                let why = "told to stop: some of its snapshots may be gone, all others stay until the next rotation";
+                pruning.problem(Some(host), why);
+                break;
+            }
+        }
+    }
+    let answer = pruning.answer;
+    let mut out = Output::new();
+    if arguments.format.json {
+        out.json(&answer)?;
+    } else if arguments.dry_run && !answer.fates.remove.is_empty() {
+        out.table(answer.fates.table(arguments.common.verbose))?;
+    }
+    out.end()?;
+    let (keep, remove) = (answer.fates.keep.len(), answer.fates.remove.len());
+    let done = if arguments.dry_run { "would be removed" } else { "removed" };
+    info!("{}: {} {done}, {keep} kept", counted(hosts.len(), "host"), counted(remove, "snapshot"));
+    Ok(u8::from(!answer.problems.is_empty()))
+}
+
+/// The hosts that the words mean, each once, sorted. A name that the store
+/// knows needs no inventory: so a host that has left it can be named too, and a
+/// NetBox that is down keeps nobody from it.
+async fn chosen(words: &[String], settings: &Settings, survey: &Survey) -> anyhow::Result<Vec<HostName>> {
+    let (mut hosts, mut others) = (BTreeMap::new(), Vec::new());
+    for word in words {
+        match word.parse::<HostName>() {
+            Ok(name) if survey.hosts.contains_key(name.key()) => {
+                hosts.insert(name.key().to_owned(), name);
+            }
+            _ => others.push(word.clone()),
+        }
+    }
+    if !others.is_empty() {
+        let inventory = inventory::look(settings, None).await?;
+        inventory.warnings.iter().for_each(|warning| warn!("{warning}"));
+        let selection = inventory::select(&inventory, &others)
+            .map_err(|error| anyhow!("{error}{}", retired(&others, &inventory, survey)))?;
+        for host in selection.hosts {
+            hosts.insert(host.name.key().to_owned(), host.name.clone());
+        }
+    }
+    Ok(hosts.into_values().collect())
+}
+
+/// The host that has left the inventory and may have been meant.
+fn retired(words: &[String], inventory: &Inventory, survey: &Survey) -> String {
+    let left = || {
+        let is_listed = |key: &str| inventory.hosts.iter().any(|host| host.name.key() == key);
+        survey.hosts.keys().map(String::as_str).filter(move |key| !is_listed(key))
+    };
+    let near = words.iter().find_map(|word| nearest(&word.to_lowercase(), left()));
+    near.map_or_else(String::new, |near| format!("; the store still holds snapshots of `{near}`"))
+}
+
+/// A rotation under way.
+struct Pruning<'a> {
+    session: &'a Session,
+    survey: &'a Survey,
+    /// Where hosts are locked; nowhere for a look.
+    runtime: Option<Runtime>,
+    clock_behind: bool,
+    answer: Answer,
+}
+
+impl<'a> Pruning<'a> {
+    fn new(session: &'a Session, survey: &'a Survey, dry_run: bool) -> anyhow::Result<Self> {
+        let runtime = match dry_run {
+            true => None,
+            false => Some(enter(&session.settings)?),
+        };
+        // Not the command's start: a run may have taken snapshots since.
+        let behind = backup::clock_behind(survey, session.clock.now());
+        let clock_behind = behind.is_some();
+        let mut pruning = Pruning { session, survey, runtime, clock_behind, answer: Answer::default() };
+        if let Some(newest) = behind {
+            let why = format!(
+                "nothing is removed anywhere: the clock stands before the newest snapshot, {newest} (set the \
+                 clock right; if it is right, it was ahead when that snapshot was taken: remove the snapshot)"
+            );
+            pruning.problem(None, why);
+        }
+        Ok(pruning)
+    }
+
+    fn problem(&mut self, host: Option<&HostName>, why: impl Into<String>) {
+        let (host, problem) = (host.map(|host| host.spelled().to_owned()), why.into());
+        match &host {
+            Some(host) => warn!("{host}: {problem}"),
+            None => warn!("{problem}"),
+        }
+        self.answer.problems.push(Problem { host, problem });
+    }
+
+    /// Rotates one host.
+    async fn host(&mut self, host: &HostName) {
+        let lock = match self.lock(host).await {
+            Ok(lock) => lock,
+            Err(why) => return self.problem(Some(host), why),
+        };
+        let snapshots = match self.snapshots(host).await {
+            Ok(snapshots) => snapshots,
+            Err(error) => return self.problem(Some(host), format!("nothing was removed: {error}")),
+        };
+        let settings = &self.session.settings;
+        let rotation = Rotation {
+            policy: &settings.retention,
+            timezone: settings.timezone,
+            now: self.session.clock.now(),
+            clock_behind: self.clock_behind,
+        };
+        let plan = rotation.plan(&snapshots, None);
+        plan.decisions.iter().for_each(|decision| debug!("{host}: {decision}"));
+        if let Some(newest) = plan.clock_behind.filter(|_| !self.clock_behind) {
+            // Taken since the survey, under another clock.
+            let why =
+                format!("nothing was removed: the clock stands before the newest snapshot, of {newest}");
+            self.problem(Some(host), why);
+        }
+        let mut kept = BTreeMap::new();
+        if lock.is_some() {
+            kept = self.remove(host, &plan).await;
+        }
+        self.tell(host, &plan, &kept);
+    }
+
+    /// The host's lock; `None` for a look.
+    async fn lock(&self, host: &HostName) -> Result<Option<HostLock>, String> {
+        let Some(runtime) = &self.runtime else { return Ok(None) };
+        let lock = runtime.lock_host(host).await;
+        lock.map(Some).map_err(|error| format!("nothing was removed: {error}"))
+    }
+
+    /// What is there now; for a look, what was there a moment ago.
+    async fn snapshots(&self, host: &HostName) -> Result<Vec<Snapshot>, StoreError> {
+        match self.runtime {
+            None => Ok(self.survey.of(host).to_vec()),
+            Some(_) => Ok(self.session.store.snapshots(host).await?.unwrap_or_default()),
+        }
+    }
+
+    /// Removes what the plan says, and gives what stays all the same, each with
+    /// the reason.
+    async fn remove(&mut self, host: &HostName, plan: &Plan) -> BTreeMap<String, String> {
+        let names = plan.removals();
+        if names.is_empty() {
+            return BTreeMap::new();
+        }
+        let deadline = self.session.settings.transfer.deadline;
+        let removing = tokio::time::timeout(deadline, self.session.store.remove(host, &names)).await;
+        let removed = removing.unwrap_or_else(|_| {
+            Err(StoreError::new("the store was not done within `transfer.deadline`")
+                .hint("does its disk hang, or is it too slow for so many files?"))
+        });
+        let kept: BTreeMap<String, String> = match removed {
+            Ok(Removal { kept, .. }) => kept.into_iter().collect(),
+            Err(error) => {
+                let all = names.iter().map(|name| (name.clone(), error.to_string()));
+                self.problem(Some(host), format!("old snapshots could not be removed: {error}"));
+                return all.collect();
+            }
+        };
+        for (name, why) in &kept {
+            let (name, why) = (printable(name), printable(why));
+            self.problem(Some(host), format!("{name} could not be removed: {why}"));
+        }
+        kept
+    }
+
+    /// Keeps for the answer what became of a host's snapshots.
+    fn tell(&mut self, host: &HostName, plan: &Plan, kept: &BTreeMap<String, String>) {
+        let fates = &mut self.answer.fates;
+        for decision in &plan.decisions {
+            if let Some(why) = kept.get(&decision.name) {
+                fates.keep.push(Kept {
+                    host: host.spelled().to_owned(),
+                    snapshot: decision.name.clone(),
+                    reasons: vec![format!("it could not be removed: {}", printable(why))],
+                    new: false,
+                });
+                continue;
+            }
+            fates.add(host.spelled(), decision, None);
+            if let (Some(_), Fate::Remove(why)) = (&self.runtime, &decision.fate) {
+                info!("{host}: removed {}: {why}", printable(&decision.name));
+            }
+        }
+    }
+}
+
+fn enter(settings: &Settings) -> anyhow::Result<Runtime> {
+    let (runtime, swept) = Runtime::enter(&settings.runtime_dir)
+        .context("the runtime directory is not usable (is this root, and `runtime_dir` right?)")?;
+    if swept > 0 {
+        warn!("cleared away what {swept} run(s) left that had been killed");
+    }
+    Ok(runtime)
 }

@@ -1,5 +1,6 @@
 //! `backup [run] HOST...|all`: from the configuration to the exit code.
 
+use super::ledger::{self, Ledger};
 use super::session::{self, Common};
 use super::{progress::Bars, signals::Signals};
 use crate::backup::{self, Run};
@@ -11,7 +12,7 @@ use crate::lock::Runtime;
 use crate::outcome::{self, HostReport, Outcome, Severity, Stage};
 use crate::report::{Reporter, icinga::Icinga, metrics, summary};
 use crate::settings::Settings;
-use crate::snapshot::{Facts, newest_good};
+use crate::snapshot::{Facts, HoldName, newest_good};
 use crate::store::{AnyStore, Store, StoreError, Survey};
 use crate::text::printable;
 use crate::{fleet, logging};
@@ -50,6 +51,10 @@ pub(super) struct Arguments {
     /// another machine.
     #[arg(long)]
     accept_deletions: bool,
+    /// Hold each new snapshot under this name: no rotation removes it until
+    /// `backup release` lets it go. For the moment before something dangerous.
+    #[arg(long, value_name = "NAME")]
+    keep: Option<HoldName>,
 }
 
 impl Arguments {
@@ -88,7 +93,8 @@ async fn start(arguments: &Arguments, clock: Clock, bars: Bars) -> anyhow::Resul
     };
     let run = Rc::new(ready.run);
     stop_on(signals, &run);
-    let reports = back_up(&run, ready.hosts, ready.faults, ready.icinga, &mut trouble).await;
+    let told = Told { reporter: Reporter::start(ready.icinga), ledger: ready.ledger };
+    let reports = back_up(&run, ready.hosts, ready.faults, told, &mut trouble).await;
     bars.clear();
     Ok(close(&run, arguments, &reports, trouble))
 }
@@ -99,6 +105,13 @@ struct Ready {
     hosts: Vec<Host>,
     faults: Vec<Fault>,
     icinga: Option<Icinga>,
+    ledger: Ledger,
+}
+
+/// Who hears of each host as it is done, beside the log.
+struct Told {
+    reporter: Reporter,
+    ledger: Ledger,
 }
 
 /// Everything before the first host. What makes the run doubtful is said, and
@@ -141,14 +154,14 @@ async fn prepare(
         warn!("{text}");
         trouble.push(text);
     }
-    let hosts = fleet::order(hosts, |name| {
-        let last = survey.as_ref().ok()?.of(name).iter().rev().find_map(|snapshot| snapshot.facts());
-        last.and_then(|facts: &Facts| facts.duration)
-    });
+    let hosts = in_order(hosts, survey.as_ref().ok());
     bars.expect(hosts.len());
     let id =
         format!("{}/{}/{}", settings.server, clock.start().format("%Y-%m-%dT%H%M%SZ"), std::process::id());
     debug!("run {id}: {} hosts, {} jobs", hosts.len(), settings.jobs);
+    let names: Vec<HostName> = hosts.iter().map(|host| host.name.clone()).collect();
+    let held = survey.as_ref().cloned().unwrap_or_default();
+    let (ledger, past) = ledger::open(settings.state_dir.clone(), clock, id.clone(), held, names).await;
     let watched = bars.clone();
     let run = Run {
         store,
@@ -159,16 +172,26 @@ async fn prepare(
         configured,
         cancel: CancellationToken::new(),
         accept_deletions: arguments.accept_deletions,
+        keep: arguments.keep.clone(),
         clock_behind,
+        past,
         watch: Box::new(move |host, event| watched.heard(host, event)),
         settings,
     };
-    Ok(Ready { run, hosts, faults, icinga })
+    Ok(Ready { run, hosts, faults, icinga, ledger })
+}
+
+/// The hosts as a run begins them, one after the other.
+pub(super) fn in_order(hosts: Vec<Host>, survey: Option<&Survey>) -> Vec<Host> {
+    fleet::order(hosts, |name| {
+        let last = survey?.of(name).iter().rev().find_map(|snapshot| snapshot.facts());
+        last.and_then(|facts: &Facts| facts.duration)
+    })
 }
 
 /// What the store holds. One that does not answer is every host's failure, and
 /// is reported as such, rather than the run's silence.
-async fn survey(store: &AnyStore) -> Result<Survey, StoreError> {
+pub(super) async fn survey(store: &AnyStore) -> Result<Survey, StoreError> {
     tokio::time::timeout(LONGEST_SURVEY, store.survey()).await.unwrap_or_else(|_| {
         Err(StoreError::new("the store did not say within 15 minutes what it holds")
             .hint("does its disk hang, or the network filesystem that it is on?"))
@@ -201,7 +224,7 @@ async fn choose(
 }
 
 /// The rules of the operator's own pattern files.
-fn pattern_files(files: &[PathBuf]) -> anyhow::Result<Vec<Rule>> {
+pub(super) fn pattern_files(files: &[PathBuf]) -> anyhow::Result<Vec<Rule>> {
     let mut rules = Vec::new();
     for file in files {
         let bytes = std::fs::read(file)
@@ -236,15 +259,16 @@ async fn back_up(
     run: &Rc<Run<AnyStore>>,
     hosts: Vec<Host>,
     faults: Vec<Fault>,
-    icinga: Option<Icinga>,
+    told: Told,
     trouble: &mut Vec<String>,
 ) -> Vec<HostReport> {
-    let reporter = Reporter::start(icinga);
+    let Told { reporter, mut ledger } = told;
     let mut reports = Vec::with_capacity(hosts.len() + faults.len());
     let mut done = |report: HostReport| {
         let report = with_history(report, run);
         say(&report);
         reporter.submit(report.clone());
+        ledger.record(report.clone());
         reports.push(report);
     };
     for fault in faults {
@@ -268,7 +292,8 @@ async fn back_up(
             () = stopped => {}
         }
     };
-    for problem in reporter.finish(enough).await {
+    let (undelivered, unwritten) = tokio::join!(reporter.finish(enough), ledger.finish());
+    for problem in undelivered.into_iter().chain(unwritten) {
         warn!("{problem}");
         trouble.push(problem);
     }
@@ -316,7 +341,19 @@ fn close(run: &Run<AnyStore>, arguments: &Arguments, reports: &[HostReport], mut
         }
     }
     if !arguments.common.quiet {
-        logging::print(&format!("\n{}", summary::table(reports, &trouble, took)));
+        let held = arguments.keep.as_ref().map(|name| held(name, reports)).unwrap_or_default();
+        logging::print(&format!("\n{}{held}", summary::table(reports, &trouble, took)));
     }
     outcome::exit_code(reports, !trouble.is_empty())
+}
+
+/// Which snapshots an operator can come back to, a line each.
+fn held(name: &HoldName, reports: &[HostReport]) -> String {
+    let said = backup::held_as(name);
+    let held = reports.iter().filter(|report| report.notes.iter().any(|note| note.text == said));
+    held.filter_map(|report| match &report.outcome {
+        Outcome::Copied { snapshot, .. } => Some(format!("\nheld as `{name}`: {} {snapshot}", report.host)),
+        _ => None,
+    })
+    .collect()
 }

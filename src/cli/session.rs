@@ -7,11 +7,13 @@ use super::progress::Bars;
 use crate::clock::Clock;
 use crate::host::HostName;
 use crate::settings::Settings;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, Verdict};
 use crate::store::{AnyStore, Store};
 use crate::text::printable;
 use crate::{config, logging, process};
 use anyhow::{anyhow, bail};
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::task::LocalSet;
@@ -131,6 +133,66 @@ impl Place {
         };
         bail!("`{}` has no snapshot `{}`; {advice}", self.host, printable(word))
     }
+
+    /// The snapshot that shows the host as it was at a time: the newest good
+    /// one until then, or the newest partial one where none is good. What lies
+    /// nearer and is not taken is said. `zone` is the one in which times are
+    /// told.
+    pub(super) fn at(&self, time: DateTime<Utc>, zone: Tz) -> anyhow::Result<&Snapshot> {
+        let (snapshot, doubt) = self.chosen(time, zone)?;
+        if let Some(doubt) = doubt {
+            warn!("{doubt}");
+        }
+        Ok(snapshot)
+    }
+
+    /// [`Place::at`], with what is to be said of the choice.
+    fn chosen(&self, time: DateTime<Utc>, zone: Tz) -> anyhow::Result<(&Snapshot, Option<String>)> {
+        let told = |time: DateTime<Utc>| time.with_timezone(&zone).format("%Y-%m-%d %H:%M:%S %Z");
+        let newest = |verdicts: &[Verdict]| {
+            let until = self.snapshots.iter().filter(|snapshot| snapshot.time <= time);
+            let wanted = until.filter(|s| s.verdict().is_some_and(|verdict| verdicts.contains(&verdict)));
+            wanted.max_by_key(|snapshot| snapshot.time)
+        };
+        if let Some(taken) = newest(&[Verdict::Good]).or_else(|| newest(&[Verdict::Partial])) {
+            let nearest = newest(&[Verdict::Good, Verdict::Partial, Verdict::Suspect]);
+            let nearer = nearest.filter(|nearest| nearest.time > taken.time);
+            let doubt = match (nearer, nearer.and_then(Snapshot::verdict)) {
+                (Some(nearer), Some(verdict)) => Some(format!(
+                    "`{}` of {} is nearer to that time, but {verdict} (`--snapshot` takes it anyway)",
+                    printable(&nearer.name),
+                    told(nearer.time)
+                )),
+                _ if !taken.is_good() => Some(format!(
+                    "`{}` has no good snapshot until then; `{}` is partial: some files could not be read",
+                    self.host,
+                    printable(&taken.name)
+                )),
+                _ => None,
+            };
+            return Ok((taken, doubt));
+        }
+        if let Some(suspect) = newest(&[Verdict::Suspect]) {
+            bail!(
+                "`{}` has no snapshot of {} or before that is to be believed; \
+                 `{}` is suspect (`--snapshot` takes it anyway)",
+                self.host,
+                told(time),
+                printable(&suspect.name)
+            );
+        }
+        let ours = self.snapshots.iter().filter(|snapshot| snapshot.is_ours());
+        match ours.min_by_key(|snapshot| snapshot.time) {
+            Some(oldest) => bail!(
+                "`{}` has no snapshot of {} or before; its oldest is `{}` of {}",
+                self.host,
+                told(time),
+                printable(&oldest.name),
+                told(oldest.time)
+            ),
+            None => bail!("`{}` has no snapshot of ours (see `backup snapshots {0}`)", self.host),
+        }
+    }
 }
 
 /// The name that is most like a word, if one is like it.
@@ -145,7 +207,7 @@ pub(super) fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> O
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::Origin;
+    use crate::snapshot::{Facts, Origin};
 
     fn place(names: &[&str]) -> Place {
         let snapshot = |name: &&str| Snapshot {
@@ -176,5 +238,73 @@ mod tests {
             place(&[]).snapshot("latest").unwrap_err().to_string(),
             "`VPN` has no good snapshot (see `backup snapshots VPN`)"
         );
+    }
+
+    /// A snapshot a letter, a day after the other from 2026-11-01 02:00 UTC on:
+    /// good, partial, suspect, foreign.
+    fn history(letters: &str) -> Place {
+        let snapshots = letters.chars().zip(0..).map(|(letter, day)| {
+            let ours = |verdict| {
+                Origin::Run(Facts {
+                    run: "r".into(),
+                    verdict,
+                    files: None,
+                    bytes: None,
+                    duration: None,
+                    machine: None,
+                })
+            };
+            let time: DateTime<Utc> = "2026-11-01T02:00:00Z".parse().unwrap();
+            let origin = match letter {
+                'g' => ours(Verdict::Good),
+                'p' => ours(Verdict::Partial),
+                's' => ours(Verdict::Suspect),
+                _ => Origin::Foreign,
+            };
+            let time = time + chrono::TimeDelta::days(day);
+            Snapshot { name: format!("{letter}{}", day + 1), time, held: false, origin }
+        });
+        Place { host: "VPN".parse().unwrap(), snapshots: snapshots.collect() }
+    }
+
+    #[test]
+    fn the_snapshot_of_a_time_is_the_newest_good_one_until_then() {
+        for (letters, day, expected, doubt, why) in [
+            ("ggg", 3, "g3", None, "the very second counts"),
+            ("ggg", 9, "g3", None, "the newest"),
+            ("ggg", 2, "g2", None, "not one after it"),
+            ("gff", 3, "g1", None, "another's is none"),
+            ("gpg", 2, "g1", Some("`p2` of 2026-11-02 02:00:00 UTC is nearer"), "a partial one lies nearer"),
+            ("gps", 3, "g1", Some("`s3` of 2026-11-03 02:00:00 UTC is nearer"), "a suspect one lies nearer"),
+            ("ppf", 3, "p2", Some("no good snapshot until then"), "better than nothing"),
+            ("psg", 2, "p1", Some("`s2`"), "not the suspect one"),
+        ] {
+            let place = history(letters);
+            let time = format!("2026-11-{day:02}T02:00:00Z").parse().unwrap();
+            let (taken, said) = place.chosen(time, Tz::UTC).unwrap();
+            assert_eq!(taken.name, expected, "{letters}: {why}");
+            match doubt {
+                Some(doubt) => assert!(said.is_some_and(|said| said.contains(doubt)), "{letters}: {why}"),
+                None => assert_eq!(said, None, "{letters}: {why}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_time_without_a_snapshot_is_told_what_there_is() {
+        let refusal = |letters: &str| {
+            let time = "2026-11-01T02:00:00Z".parse::<DateTime<Utc>>().unwrap();
+            history(letters)
+                .chosen(time - chrono::TimeDelta::seconds(1), Tz::Europe__London)
+                .unwrap_err()
+                .to_string()
+        };
+        assert_eq!(
+            refusal("fgg"),
+            "`VPN` has no snapshot of 2026-11-01 01:59:59 GMT or before; its oldest is `g2` of 2026-11-02 02:00:00 GMT"
+        );
+        assert_eq!(refusal("f"), "`VPN` has no snapshot of ours (see `backup snapshots VPN`)");
+        let suspect = history("sg").chosen("2026-11-01T03:00:00Z".parse().unwrap(), Tz::UTC).unwrap_err();
+        assert!(suspect.to_string().contains("`s1` is suspect (`--snapshot` takes it anyway)"), "{suspect}");
     }
 }

@@ -2,9 +2,8 @@
 
 use secrecy::SecretString;
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// The environment variable that holds NetBox's API token.
@@ -41,8 +40,8 @@ impl Environment {
         }
     }
 
-    /// Whether a file can be read, and whether others than its owner may.
-    pub(super) fn open(&self, path: &Path) -> io::Result<(File, bool)> {
+    /// Opens a file, and says whose it is and who may use it.
+    pub(super) fn open(&self, path: &Path) -> io::Result<(File, Metadata)> {
         let path = self.root.join(path.strip_prefix("/").unwrap_or(path));
         // Asked first: to open a FIFO would wait for its writer.
         let metadata = std::fs::metadata(&path)?;
@@ -52,18 +51,18 @@ impl Environment {
         if !metadata.is_file() {
             return Err(io::Error::other("it is not a regular file"));
         }
-        Ok((File::open(&path)?, metadata.permissions().mode() & 0o077 != 0))
+        Ok((File::open(&path)?, metadata))
     }
 
-    /// A small file's content, and whether others than its owner may read it.
-    pub(super) fn read(&self, path: &Path) -> io::Result<(Vec<u8>, bool)> {
-        let (file, shared) = self.open(path)?;
+    /// A small file's content, and whose it is and who may use it.
+    pub(super) fn read(&self, path: &Path) -> io::Result<(Vec<u8>, Metadata)> {
+        let (file, metadata) = self.open(path)?;
         let mut content = Vec::new();
         file.take(LONGEST_SECRET + 1).read_to_end(&mut content)?;
         if content.len() as u64 > LONGEST_SECRET {
             return Err(io::Error::other("it is longer than 64 KiB"));
         }
-        Ok((content, shared))
+        Ok((content, metadata))
     }
 }
 

@@ -6,6 +6,8 @@ use super::section::Section;
 use super::values::{self, PATH};
 use crate::text::printable;
 use secrecy::{ExposeSecret, SecretString};
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Takes the path of a file that has to be readable; `remedy` says what to do
@@ -37,8 +39,8 @@ pub(super) fn files(section: &mut Section<'_>, key: &'static str, remedy: &str) 
 /// for others.
 pub(super) fn private_key(section: &mut Section<'_>, key: &'static str) -> Option<PathBuf> {
     let path = file(section, key, "correct the path, or make a key there with `ssh-keygen -t ed25519`")?;
-    if let Ok((_, true)) = section.environment().open(&path) {
-        section.warn(too_open(&path));
+    if let Ok((_, metadata)) = section.environment().open(&path) {
+        unsafe_to_keep(&path, &metadata).into_iter().for_each(|warning| section.warn(warning));
     }
     Some(path)
 }
@@ -68,7 +70,7 @@ pub(super) fn secret(
         return None;
     };
     let shown = printable(&path.to_string_lossy());
-    let (bytes, shared) = match section.environment().read(&path) {
+    let (bytes, metadata) = match section.environment().read(&path) {
         Ok(found) => found,
         Err(error) => {
             let seen = format!("is \"{shown}\", which cannot be read ({})", reason(&error));
@@ -76,9 +78,7 @@ pub(super) fn secret(
             return None;
         }
     };
-    if shared {
-        section.warn(too_open(&path));
-    }
+    unsafe_to_keep(&path, &metadata).into_iter().for_each(|warning| section.warn(warning));
     let secret = usable(&String::from_utf8_lossy(&bytes));
     secret.map_err(|why| section.fault(key, format!("is \"{shown}\", which {why}"), both_ways)).ok()
 }
@@ -97,12 +97,33 @@ fn usable(text: &str) -> Result<SecretString, &'static str> {
     }
 }
 
+/// What is wrong with who may use a file that holds a secret.
+fn unsafe_to_keep(path: &Path, metadata: &Metadata) -> Vec<String> {
+    let ours = rustix::process::geteuid().as_raw();
+    let mut warnings = Vec::new();
+    if metadata.mode() & 0o077 != 0 {
+        warnings.push(too_open(path));
+    }
+    if metadata.uid() != 0 && metadata.uid() != ours {
+        let (shown, word) = (printable(&path.to_string_lossy()), shell_word(path));
+        warnings.push(format!(
+            "`{shown}` belongs to the user {}, who can read and change it; give it to root with `chown root {word}`",
+            metadata.uid()
+        ));
+    }
+    warnings
+}
+
 fn too_open(path: &Path) -> String {
+    let (shown, word) = (printable(&path.to_string_lossy()), shell_word(path));
+    format!("`{shown}` is open to others than its owner; close it with `chmod 600 {word}`")
+}
+
+/// A path as a shell reads it.
+fn shell_word(path: &Path) -> String {
     let path = path.to_string_lossy();
     let plain = path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._+-".contains(&b));
-    let word = if plain { path.to_string() } else { format!("'{}'", path.replace('\'', r"'\''")) };
-    let (path, word) = (printable(&path), printable(&word));
-    format!("`{path}` is open to others than its owner; close it with `chmod 600 {word}`")
+    printable(&if plain { path.to_string() } else { format!("'{}'", path.replace('\'', r"'\''")) })
 }
 
 #[cfg(test)]

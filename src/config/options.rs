@@ -98,7 +98,8 @@ fn timezone(top: &mut Section<'_>) -> Tz {
 }
 
 fn ssh(section: &mut Section<'_>) -> Ssh {
-    let fill = "correct the path, or write the hosts' public keys there, each checked on its host";
+    let fill =
+        "correct the path, or make an empty one with `touch`, and `backup check --trust-host-keys` fills it";
     Ssh {
         identity_file: private_key(section, "identity_file"),
         known_hosts_file: file(section, "known_hosts_file", fill),

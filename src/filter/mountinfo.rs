@@ -2,6 +2,7 @@
 
 use super::Warning;
 use super::carve::parent;
+use crate::text::unescaped;
 use std::collections::{HashMap, HashSet};
 
 /// No more mounts than this are looked through at one point.
@@ -64,24 +65,6 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
 
 fn number(field: &[u8]) -> Option<u64> {
     std::str::from_utf8(field).ok()?.parse().ok()
-}
-
-/// Undoes the kernel's escapes: blank, tab, newline, backslash and `#` are
-/// written as a backslash and three octal digits.
-fn unescaped(field: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((first, after)) = rest.split_first() {
-        let escape = match after {
-            [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', ..] if *first == b'\\' => {
-                Some((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'))
-            }
-            _ => None,
-        };
-        bytes.push(escape.unwrap_or(*first));
-        rest = if escape.is_some() { &after[3..] } else { after };
-    }
-    bytes
 }
 
 impl Mount {

@@ -3,6 +3,7 @@
 use super::schema::{self, Kind};
 use super::{HistoryError, PATIENCE};
 use chrono::{DateTime, Utc};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{FlockOperation, flock};
 use std::ffi::OsString;
@@ -37,8 +38,7 @@ pub(super) fn open(state_dir: &Path, path: &Path, now: DateTime<Utc>) -> Result<
     let _door = enter(state_dir, path)?;
     let mut warnings = Vec::new();
     let why = match look(path, &mut warnings)? {
-        Look::Usable(connection) => return Ok(Ready { connection, is_new: false, warnings }),
-        Look::Empty(connection) => return Ok(Ready { connection, is_new: true, warnings }),
+        Look::Usable(connection, is_new) => return Ok(Ready { connection, is_new, warnings }),
         Look::Useless(why) => why,
     };
     let aside = set_aside(path, now)?;
@@ -48,9 +48,7 @@ pub(super) fn open(state_dir: &Path, path: &Path, now: DateTime<Utc>) -> Result<
         aside.display()
     ));
     match look(path, &mut warnings)? {
-        Look::Usable(connection) | Look::Empty(connection) => {
-            Ok(Ready { connection, is_new: true, warnings })
-        }
+        Look::Usable(connection, is_new) => Ok(Ready { connection, is_new, warnings }),
         Look::Useless(why) => Err(HistoryError::Damaged { path: path.to_owned(), why }),
     }
 }
@@ -84,10 +82,8 @@ fn enter(state_dir: &Path, path: &Path) -> Result<File, HistoryError> {
 }
 
 enum Look {
-    /// A history.
-    Usable(Connection),
-    /// A history without anything in it.
-    Empty(Connection),
+    /// A history, and whether it knows of no run.
+    Usable(Connection, bool),
     /// Damaged, or somebody else's.
     Useless(String),
 }
@@ -111,13 +107,12 @@ fn look(path: &Path, warnings: &mut Vec<String>) -> Result<Look, HistoryError> {
         Err(error) => return Err(unusable("look at", path, &error)),
     }
     match opened(path) {
-        Ok(Some((connection, Kind::Empty))) => Ok(Look::Empty(connection)),
-        Ok(Some((connection, Kind::Ours(_)))) => Ok(Look::Usable(connection)),
-        Ok(Some((_, Kind::Newer(found)))) => {
+        Ok(Found::History { connection, is_new }) => Ok(Look::Usable(connection, is_new)),
+        Ok(Found::Newer(found)) => {
             Err(HistoryError::Newer { path: path.to_owned(), found, known: schema::NEWEST })
         }
-        Ok(Some((_, Kind::Foreign))) => Ok(Look::Useless("it is not a history of this program".to_owned())),
-        Ok(None) => Ok(Look::Useless("it is damaged".to_owned())),
+        Ok(Found::Foreign) => Ok(Look::Useless("it is not a history of this program".to_owned())),
+        Ok(Found::Damaged(why)) => Ok(Look::Useless(why)),
         Err(error) => match HistoryError::of("open", path, &error) {
             HistoryError::Damaged { why, .. } => Ok(Look::Useless(why)),
             error => Err(error),
@@ -125,26 +120,46 @@ fn look(path: &Path, warnings: &mut Vec<String>) -> Result<Look, HistoryError> {
     }
 }
 
-/// The database and what it was; `None` if it is damaged within.
-fn opened(path: &Path) -> rusqlite::Result<Option<(Connection, Kind)>> {
+/// What a database turns out to be.
+enum Found {
+    /// A history of the newest version.
+    History { connection: Connection, is_new: bool },
+    /// A history of this version, which is not known yet.
+    Newer(i64),
+    /// Somebody else's.
+    Foreign,
+    /// Damaged within; so, for example.
+    Damaged(String),
+}
+
+fn opened(path: &Path) -> rusqlite::Result<Found> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(PATIENCE)?;
+    // What is not ours to write is not to be tidied up either.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     let kind = schema::kind(&connection)?;
-    if matches!(kind, Kind::Foreign | Kind::Newer(_)) {
-        return Ok(Some((connection, kind)));
+    match kind {
+        Kind::Empty | Kind::Ours(_) => {}
+        Kind::Newer(version) => return Ok(Found::Newer(version)),
+        Kind::Foreign => return Ok(Found::Foreign),
     }
-    let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    if found != "ok" {
-        return Ok(None);
+    let fault: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if fault != "ok" {
+        return Ok(Found::Damaged(fault.lines().map(str::trim).collect::<Vec<_>>().join(" ")));
     }
     // Readers and the one writer do not wait for each other. What the last
     // moments before a power failure wrote may be lost, nothing else.
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "normal")?;
-    schema::migrate(&mut connection)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    if kind != Kind::Ours(schema::NEWEST) {
+        schema::migrate(&mut connection)?;
+    }
     schema::complete(&connection)?;
-    Ok(Some((connection, kind)))
+    let is_new: bool =
+        connection.query_row("SELECT NOT EXISTS (SELECT 1 FROM runs)", [], |row| row.get(0))?;
+    Ok(Found::History { connection, is_new })
 }
 
 /// Gives the database another name, with what belongs to it.
@@ -155,11 +170,17 @@ fn set_aside(path: &Path, now: DateTime<Utc>) -> Result<PathBuf, HistoryError> {
     let aside = std::iter::once(stem.clone()).chain(later).find(free).unwrap_or(stem.clone());
     let failed = |e: io::Error| unusable("set aside", path, &e);
     fs::rename(path, &aside).map_err(failed)?;
-    for what in ["-wal", "-shm"] {
-        match fs::rename(beside(path, what), beside(&aside, what)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            _ => {}
-        }
+    // Its log goes with it, if anything is in it. The log's index can be made
+    // again from the log.
+    let (log, index) = (beside(path, "-wal"), beside(path, "-shm"));
+    let moved = match fs::metadata(&log) {
+        Ok(meta) if meta.len() > 0 => fs::rename(&log, beside(&aside, "-wal")),
+        Ok(_) => fs::remove_file(&log),
+        Err(_) => Ok(()),
+    };
+    moved.map_err(failed)?;
+    match fs::remove_file(&index) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
+        _ => Ok(aside),
     }
-    Ok(aside)
 }

@@ -16,10 +16,16 @@ use std::time::Duration;
 /// last lines of a few hooks.
 const LONGEST_DETAILS: usize = 16 * 1024;
 
-/// The columns of an entry, in the order of [`entry`] and [`Values`].
-pub(super) const COLUMNS: &str = "host, spelled, run, started, finished, word, verdict, severity, summary, \
-     details, transfers, hooks, files, bytes, received, changed, changed_bytes, deleted, snapshot, snapshots, \
-     from_snapshot";
+/// The columns of an entry, in the order of [`entry`] and [`values`].
+macro_rules! columns {
+    () => {
+        "host, spelled, run, started, finished, word, verdict, severity, summary, details, transfers, hooks, \
+         files, bytes, received, changed, changed_bytes, deleted, snapshot, snapshots, from_snapshot"
+    };
+}
+pub(super) use columns;
+/// The same as a constant.
+pub(super) const COLUMNS: &str = columns!();
 /// A place for the value of each of them.
 pub(super) const PLACES: &str =
     "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21";

@@ -81,6 +81,8 @@ pub(super) struct Listing {
     pub hosts: Vec<Listed>,
     /// What was odd about the answer.
     pub warnings: Vec<String>,
+    /// Whether NetBox has shown the tag itself.
+    pub tag_confirmed: bool,
 }
 
 /// Asks NetBox for every host with the tag and one of the statuses.
@@ -104,7 +106,7 @@ impl Session<'_> {
         let slug = self.slug().await?;
         let (devices, machines) =
             tokio::try_join!(self.kind(Kind::Device, &slug), self.kind(Kind::VirtualMachine, &slug))?;
-        let mut listing = Listing::default();
+        let mut listing = Listing { tag_confirmed: slug.confirmed, ..Listing::default() };
         let mut refused = Vec::new();
         let (mut untagged, mut other_status) = (0, 0);
         for (kind, found) in [(Kind::Device, devices), (Kind::VirtualMachine, machines)] {

@@ -50,6 +50,11 @@ pub(super) fn find(name: &OsStr, path: &OsStr) -> Option<PathBuf> {
         .find(|file| executable(file))
 }
 
+/// Where a program is that would be started by this name, if it is installed.
+pub fn locate(name: &str) -> Option<PathBuf> {
+    find(OsStr::new(name), &search_path())
+}
+
 /// A command line for a program that starts another one: what it starts then
 /// dies with it, as what we start dies with us.
 pub fn guarded(line: &str) -> String {

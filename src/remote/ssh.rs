@@ -5,7 +5,7 @@
 //! deadline, a process group and an end with our own (see
 //! `docs/decisions/0002-openssh-for-the-master-only.md`).
 
-use super::RemoteError;
+use super::{Refusal, RemoteError};
 use crate::host::Host;
 use crate::process::{self, Program};
 use crate::settings;
@@ -75,6 +75,7 @@ impl Connection {
             Ok(Err(error)) => return Err(explain(host, settings, &error)),
             Err(_) => {
                 return Err(RemoteError::Connect {
+                    refusal: Refusal::Other,
                     why: format!("`{}` accepted the connection and then said nothing", host.address),
                     hint: Some(format!(
                         "try `ssh -v -p {} {}@{}`",
@@ -123,14 +124,14 @@ fn explain(host: &Host, settings: &settings::Ssh, error: &openssh::Error) -> Rem
     };
     let (address, user) = (&host.address, &host.settings.user);
     let file = settings.known_hosts_file.as_deref().unwrap_or(Path::new("/root/.ssh/known_hosts")).display();
-    let port = if host.settings.port == 22 { String::new() } else { format!("-p {} ", host.settings.port) };
     let entry = if host.settings.port == 22 {
         address.clone()
     } else {
         format!("[{address}]:{}", host.settings.port)
     };
-    let (why, hint) = if said.contains("REMOTE HOST IDENTIFICATION HAS CHANGED") {
+    let (refusal, why, hint) = if said.contains("REMOTE HOST IDENTIFICATION HAS CHANGED") {
         (
+            Refusal::ChangedKey,
             format!("the host key of `{address}` is not the one in `{file}`"),
             Some(format!(
                 "somebody may stand in between; if the host was reinstalled, remove the old key with \
@@ -139,16 +140,22 @@ fn explain(host: &Host, settings: &settings::Ssh, error: &openssh::Error) -> Rem
         )
     } else if said.contains("host key is known for") || said.contains("Host key verification failed") {
         (
+            Refusal::UnknownKey,
             format!("the host key of `{address}` is not known"),
-            Some(format!("check its fingerprint, then `ssh-keyscan {port}{address} >> {file}`")),
+            Some(format!(
+                "`backup check --trust-host-keys {}` shows it and, after a yes, keeps it",
+                host.name
+            )),
         )
     } else if said.contains("Permission denied (") {
         (
+            Refusal::Login,
             format!("`{user}@{address}` refuses our key"),
             Some(format!("put this server's public key into `{user}`'s authorized_keys there")),
         )
     } else if said.contains("Connection refused") {
         (
+            Refusal::Unreachable,
             format!("`{address}` refuses connections to port {}", host.settings.port),
             Some("is sshd running there?".to_owned()),
         )
@@ -158,18 +165,20 @@ fn explain(host: &Host, settings: &settings::Ssh, error: &openssh::Error) -> Rem
     {
         let limit = crate::text::human_duration(settings.connect_timeout);
         (
+            Refusal::Unreachable,
             format!("`{address}` did not answer within {limit}"),
             Some("is it up, and its address right?".to_owned()),
         )
     } else if said.contains("Could not resolve hostname") {
         (
+            Refusal::Unreachable,
             format!("no address is known for `{address}`"),
             Some("is it in DNS, or is `domain` missing?".to_owned()),
         )
     } else {
-        (format!("cannot connect to `{address}`: {}", last_line(&said)), None)
+        (Refusal::Other, format!("cannot connect to `{address}`: {}", last_line(&said)), None)
     };
-    RemoteError::Connect { why, hint }
+    RemoteError::Connect { refusal, why, hint }
 }
 
 fn last_line(text: &str) -> String {

@@ -8,6 +8,8 @@
 //! or are in Icinga's `lib/icinga/apiactions.cpp` and
 //! `lib/remote/actionshandler.cpp`.
 
+mod examine;
+
 use crate::https::{self, ClientError};
 use crate::outcome::{HostReport, Outcome};
 use crate::settings;

@@ -4,7 +4,8 @@
 //! ```text
 //! {path}/{host}/snapshots/{name}/       one whole tree a snapshot
 //! {path}/{host}/snapshots/{name}.json   its facts; without them it is foreign
-//! {path}/{host}/snapshots/{name}.hold   it is held
+//! {path}/{host}/snapshots/{name}.hold   it is held: a line a hold, its name;
+//!                                       empty, it is held without a name
 //! {path}/{host}/latest                  a symlink to the newest good one
 //! {path}/{host}/.incomplete/            the tree that rsync fills
 //! {path}/{host}/.interrupted/{n}/       what earlier attempts left
@@ -22,19 +23,23 @@
 
 mod attempt;
 mod delete;
+mod holds;
+mod inspect;
 mod list;
 mod place;
 mod space;
 
 use super::{Removal, Store, StoreError, Survey, Workspace, blocking, enough_room, shown};
 use crate::host::HostName;
-use crate::snapshot::{Facts, Overview, Snapshot, SnapshotName};
+use crate::snapshot::{Facts, HoldName, Overview, Snapshot, SnapshotName};
 use place::Place;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+pub use inspect::others_may_write;
 
 /// A directory that holds every host's copies.
 #[derive(Debug)]
@@ -132,6 +137,28 @@ impl Store for Directory {
         blocking(move || {
             let place = Place::new(&canonical(&path)?, &host);
             space::of_each(&place, &flag).map_err(failed("read the snapshots in", &place.snapshots()))
+        })
+        .await
+    }
+
+    async fn hold(&self, host: &HostName, snapshot: &str, name: &HoldName) -> Result<bool, StoreError> {
+        let (place, snapshot, name) = (self.place(host), snapshot.to_owned(), name.clone());
+        blocking(move || place.hold(&snapshot, &name)).await
+    }
+
+    async fn release(&self, host: &HostName, snapshot: &str, name: &str) -> Result<(), StoreError> {
+        let (place, snapshot, name) = (self.place(host), snapshot.to_owned(), name.to_owned());
+        blocking(move || place.release(&snapshot, &name)).await
+    }
+
+    async fn holds(&self, host: &HostName) -> Result<BTreeMap<String, Vec<String>>, StoreError> {
+        let (path, host) = (self.path.clone(), host.clone());
+        blocking(move || {
+            let place = Place::new(&canonical(&path)?, &host);
+            match place.holds() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+                holds => holds.map_err(failed("read the holds in", &place.snapshots())),
+            }
         })
         .await
     }

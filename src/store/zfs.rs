@@ -10,6 +10,8 @@
 //! with `-r`, `-R` or `-f`; the parent dataset is never made here.
 
 mod dataset;
+mod holds;
+mod inspect;
 #[cfg(feature = "libzetta")]
 mod library;
 mod mount;
@@ -21,7 +23,7 @@ pub use system::System;
 use super::{Removal, Store, StoreError, Survey, Workspace, blocking, enough_room, shown};
 use crate::host::HostName;
 use crate::process::Failure;
-use crate::snapshot::{Facts, Snapshot, SnapshotName};
+use crate::snapshot::{Facts, HoldName, Snapshot, SnapshotName};
 use crate::text::printable;
 use mount::Refusal;
 use parse::Filesystem;
@@ -120,6 +122,13 @@ impl Zfs {
         Ok(())
     }
 
+    /// Refuses a pool of which the kernel says without a program that it is not
+    /// usable.
+    fn check_known_state(&self) -> Result<(), StoreError> {
+        let state = mount::pool_state(&self.system, pool_of(&self.dataset));
+        state.map_or(Ok(()), |state| self.check_pool(&state))
+    }
+
     /// The parent's dataset and the hosts', by host.
     async fn datasets(&self) -> Result<(Filesystem, BTreeMap<String, Filesystem>), StoreError> {
         let (system, dataset) = (&self.system, self.dataset.as_str());
@@ -170,9 +179,7 @@ impl Zfs {
         question: impl FnOnce(&System) -> Result<(), Refusal> + Send + 'static,
     ) -> Result<(), Refusal> {
         let pool = pool_of(&self.dataset);
-        if let Some(state) = mount::pool_state(&self.system, pool) {
-            self.check_pool(&state).map_err(Refusal::Other)?;
-        }
+        self.check_known_state().map_err(Refusal::Other)?;
         let system = self.system.clone();
         let answer = blocking(move || Ok(question(&system)));
         match tokio::time::timeout(KERNEL_DEADLINE, answer).await {
@@ -413,6 +420,18 @@ impl Store for Zfs {
 
     fn space_is_known(&self) -> bool {
         true
+    }
+
+    async fn hold(&self, host: &HostName, snapshot: &str, name: &HoldName) -> Result<bool, StoreError> {
+        self.place_hold(host, snapshot, name).await
+    }
+
+    async fn release(&self, host: &HostName, snapshot: &str, name: &str) -> Result<(), StoreError> {
+        self.lift_hold(host, snapshot, name).await
+    }
+
+    async fn holds(&self, host: &HostName) -> Result<BTreeMap<String, Vec<String>>, StoreError> {
+        self.list_holds(host).await
     }
 
     fn browse(&self, host: &HostName, name: &str) -> PathBuf {

@@ -206,6 +206,26 @@ async fn answer(
         return recorded(include_str!("../recorded/icinga/bad-password.json"));
     }
     let path = uri.path().trim_start_matches('/');
+    if method == Method::GET && path == "v1" {
+        let permissions = match fault {
+            Fault::NoPermission | Fault::NoPermissionUnsaid => json!([]),
+            _ => json!(["actions/process-check-result", "objects/query/Service"]),
+        };
+        let mut own: Value = serde_json::from_str(include_str!("../recorded/icinga/own.json")).unwrap();
+        own["body"]["results"][0]["permissions"] = permissions;
+        return json_answer(200, &own["body"]);
+    }
+    if let Some(name) = path.strip_prefix("v1/objects/services/").filter(|_| method == Method::GET) {
+        if fault == Fault::FilteredOut || !shared.lock().services.contains(name) {
+            return recorded(include_str!("../recorded/icinga/no-such-service-by-name.json"));
+        }
+        let mut service: Value =
+            serde_json::from_str(include_str!("../recorded/icinga/service.json")).unwrap();
+        let found = &mut service["body"]["results"][0];
+        found["name"] = json!(name);
+        found["attrs"]["enable_passive_checks"] = json!(fault != Fault::PassiveDisabled);
+        return json_answer(200, &service["body"]);
+    }
     if path != "v1/actions/process-check-result" || method != Method::POST {
         let status = format!(
             "The requested path '{path}' could not be found or the request method is not valid for this path."

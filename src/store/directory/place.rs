@@ -40,10 +40,6 @@ impl Place {
         self.snapshots().join(format!("{name}.json"))
     }
 
-    pub(super) fn is_held(&self, name: &str) -> bool {
-        exists(&self.snapshots().join(format!("{name}.hold")))
-    }
-
     pub(super) fn incomplete(&self) -> PathBuf {
         self.root.join(".incomplete")
     }
@@ -176,33 +172,47 @@ impl Place {
 
     /// Takes one snapshot out of sight, or says why not.
     fn retire(&self, name: &str) -> Result<(), String> {
-        if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
+        if !is_name(name) {
             return Err("it is not the name of a snapshot".to_owned());
         }
         let (tree, facts) = (self.tree(name), self.facts(name));
         if !exists(&tree) {
             return Ok(());
         }
+        let _nobody_else = self.alone().map_err(|error| format!("its holds cannot be looked at: {error}"))?;
         if self.is_held(name) {
             return Err("it is held".to_owned());
         }
         if list::facts(&facts)?.is_none() {
             return Err("it is not ours".to_owned());
         }
-        self.discard(&tree)
-            .and_then(|()| fs::remove_file(facts).or_else(unless_missing))
-            .map_err(|error| error.to_string())
+        self.take_away(name).unwrap_or_else(|error| Err(error.to_string()))
+    }
+
+    /// Last step of a removal. Who holds a snapshot by hand takes no lock, so
+    /// it is looked at again when nobody can see the tree any more.
+    pub(super) fn take_away(&self, name: &str) -> io::Result<Result<(), String>> {
+        let tree = self.tree(name);
+        let at = self.move_out(&tree)?;
+        if self.is_held(name) {
+            move_tree(&at, &tree)?;
+            return Ok(Err("it is held".to_owned()));
+        }
+        fs::remove_file(self.facts(name)).or_else(unless_missing).map(Ok)
     }
 
     /// Moves a tree, if it is there, to what is being deleted.
     pub(super) fn discard(&self, tree: &Path) -> io::Result<()> {
-        if !exists(tree) {
-            return Ok(());
-        }
+        if exists(tree) { self.move_out(tree).map(drop) } else { Ok(()) }
+    }
+
+    /// Moves a tree to what is being deleted, and says where it is now.
+    fn move_out(&self, tree: &Path) -> io::Result<PathBuf> {
         make_dir(&self.removing())?;
         // No other tree of this filesystem has the same number.
-        let number = tree.symlink_metadata()?.ino();
-        move_tree(tree, &self.removing().join(number.to_string()))
+        let at = self.removing().join(tree.symlink_metadata()?.ino().to_string());
+        move_tree(tree, &at)?;
+        Ok(at)
     }
 
     /// Gives up everything that unfinished attempts left.
@@ -225,6 +235,11 @@ pub(super) fn go_on(stop: &AtomicBool) -> Result<(), StoreError> {
         false => Ok(()),
         true => Err(StoreError::new("the run was told to stop")),
     }
+}
+
+/// Whether this can be the name of a tree among the snapshots.
+pub(super) fn is_name(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\0'])
 }
 
 /// Whether there is anything of that name; a dangling symlink counts.
@@ -260,7 +275,7 @@ pub(super) fn move_tree(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-fn sync_dir(path: &Path) -> io::Result<()> {
+pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 

@@ -3,7 +3,7 @@
 
 use super::super::{StoreError, shown};
 use super::System;
-use crate::text::printable_bytes;
+use crate::text::{printable_bytes, unescaped};
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
@@ -123,19 +123,6 @@ fn mount(line: &[u8]) -> Option<Mount> {
         kind: fields.get(hyphen + 1)?.to_vec(),
         source: unescaped(fields.get(hyphen + 2)?),
     })
-}
-
-/// A field of mountinfo, where blanks and backslashes are octal: `\040`.
-fn unescaped(field: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((&first, after)) = rest.split_first() {
-        let code = after.get(..3).filter(|_| first == b'\\');
-        let code = code.and_then(|code| u8::from_str_radix(std::str::from_utf8(code).ok()?, 8).ok());
-        bytes.push(code.unwrap_or(first));
-        rest = if code.is_some() { &after[3..] } else { after };
-    }
-    bytes
 }
 
 /// Bytes that an ordinary write can still fill at a mount point, quotas heeded.

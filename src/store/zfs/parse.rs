@@ -21,6 +21,9 @@ pub(super) const PROPERTIES: &str = "creation,userrefs,backup:run,backup:verdict
 /// What is asked of snapshots about the space that they alone use.
 pub(super) const SPACE_COLUMNS: &str = "name,used";
 
+/// The properties of datasets, each with its value and its source, by dataset.
+pub(super) type Datasets = BTreeMap<String, BTreeMap<String, (String, String)>>;
+
 /// Output that is not what `zfs` prints.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{}` {why}", shortened(&printable(.line), 200))]
@@ -79,6 +82,36 @@ fn filesystem(line: &str) -> Result<Filesystem, Unparsable> {
     })
 }
 
+/// The answer of `zfs list -o name,userrefs`: the snapshots that are held, each
+/// with its dataset.
+pub(super) fn held(text: &str) -> Result<Vec<&str>, Unparsable> {
+    let mut held = Vec::new();
+    for line in text.lines() {
+        match line.split_once('\t').map(|(name, count)| (name, count.parse::<u64>())) {
+            Some((_, Ok(0))) => {}
+            Some((name, Ok(_))) => held.push(name),
+            _ => return unparsable(line, "says no number of holds"),
+        }
+    }
+    Ok(held)
+}
+
+/// The answer of `zfs holds -H`: the names of the holds by snapshot of this
+/// dataset, sorted. Such a name may hold a tab, the date after it does not.
+pub(super) fn holds(text: &str, dataset: &str) -> Result<BTreeMap<String, Vec<String>>, Unparsable> {
+    let mut holds: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in text.lines() {
+        let hold = line.strip_prefix(dataset).and_then(|rest| rest.strip_prefix('@')).and_then(|rest| {
+            let (snapshot, rest) = rest.split_once('\t')?;
+            Some((snapshot, rest.rsplit_once('\t')?.0))
+        });
+        let Some((snapshot, name)) = hold else { return unparsable(line, "is no snapshot's hold") };
+        holds.entry(snapshot.to_owned()).or_default().push(name.to_owned());
+    }
+    holds.values_mut().for_each(|names| names.sort_unstable());
+    Ok(holds)
+}
+
 /// The host whose copies a dataset holds; `None` for any other dataset.
 pub(super) fn host_of<'a>(name: &'a str, parent: &str) -> Option<&'a str> {
     let child = name.strip_prefix(parent)?.strip_prefix('/')?;
@@ -124,6 +157,26 @@ pub(super) fn space(text: &str) -> Result<BTreeMap<String, u64>, Unparsable> {
     text.lines()
         .map(|line| used(line).map_or_else(|| unparsable(line, "does not say what a snapshot uses"), Ok))
         .collect()
+}
+
+/// The answer of `zfs get -o name,property,value,source` for datasets: each
+/// one's properties, with their values and sources.
+pub(super) fn properties(text: &str) -> Result<Datasets, Unparsable> {
+    let mut datasets = Datasets::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (name, _) = rest.split_once('\t').unwrap_or((rest, ""));
+        let begin = rest;
+        while let Some(record) = Record::next(&mut rest, name)? {
+            let properties = datasets.entry(name.to_owned()).or_default();
+            properties
+                .insert(record.property.to_owned(), (record.value.to_owned(), record.source.to_owned()));
+        }
+        if begin.len() == rest.len() {
+            return unparsable(first_line(begin), "is no dataset's property");
+        }
+    }
+    Ok(datasets)
 }
 
 fn first_line(text: &str) -> &str {
@@ -432,6 +485,25 @@ mod tests {
         for bad in ["data/vpn\t1\n", "data/vpn@x\n", "data/vpn@x\t-\n", "data/vpn@x\t4K\n", "\n"] {
             assert!(super::space(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn holds_are_read_and_what_is_not_one_is_shown() {
+        let text = "data/vpn@a\tkeep\tFri Nov 20  2:00 2026\ndata/vpn@b c\tz y\tFri Nov 20  2:00 2026\n\
+                    data/vpn@b c\t.send-17-1\tFri Nov 20  2:00 2026\ndata/vpn@d\tx\ty\tFri Nov 20  2:00 2026\n";
+        let holds = holds(text, "data/vpn").unwrap();
+        let expected = [("a", &["keep"][..]), ("b c", &[".send-17-1", "z y"]), ("d", &["x\ty"])];
+        assert_eq!(
+            holds,
+            expected
+                .map(|(name, tags)| (name.to_owned(), tags.iter().map(|tag| (*tag).to_owned()).collect()))
+                .into()
+        );
+        for bad in ["data/vpn@a\tkeep\n", "data/mail@a\tkeep\tFri\n", "no holds\n"] {
+            assert!(super::holds(bad, "data/vpn").is_err(), "{bad:?}");
+        }
+        assert_eq!(held("data/vpn@a\t0\ndata/vpn@b c\t2\n").unwrap(), ["data/vpn@b c"]);
+        assert!(held("data/vpn@a\tnone\n").is_err());
     }
 
     #[test]

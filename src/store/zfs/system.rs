@@ -60,6 +60,12 @@ impl System {
             .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
     }
 
+    /// Lists something with `zfs`, whose failure may be an answer.
+    pub(super) async fn read(&self, args: &[&str]) -> Result<String, Failure> {
+        let output = Program::new(&self.zfs).args(args).deadline(self.list_deadline).run().await?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// Changes something.
     pub(super) async fn change<S: AsRef<OsStr>>(
         &self,
@@ -99,7 +105,12 @@ pub(super) fn pool_of(dataset: &str) -> &str {
 /// Whether `zfs destroy` failed because there was nothing to destroy.
 pub(super) fn is_gone(failure: &Failure) -> bool {
     let said = String::from_utf8_lossy(failure.stderr());
-    said.contains("could not find any snapshots to destroy") || said.contains("dataset does not exist")
+    said.contains("could not find any snapshots to destroy") || is_missing(failure)
+}
+
+/// Whether a program failed because what it was to work on is not there.
+pub(super) fn is_missing(failure: &Failure) -> bool {
+    String::from_utf8_lossy(failure.stderr()).contains("dataset does not exist")
 }
 
 /// Why a snapshot stays, in ZFS's own words where it has some.

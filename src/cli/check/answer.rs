@@ -1,0 +1,215 @@
+//! The answer: as text for people, or as JSON.
+
+use super::super::output::{Format, Output, wants_colour, width};
+use super::hosts::HostLooked;
+use crate::finding::{Finding, Level, Section, Tally, worst};
+use crate::table::WIDEST;
+use crate::text::printable;
+use serde::Serialize;
+
+/// Where the text of a finding begins, in columns.
+const INDENT: usize = 11;
+
+/// Everything that was found.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    pub(super) sections: Vec<Section>,
+    pub(super) hosts: Vec<HostLooked>,
+}
+
+/// `check --json`.
+#[derive(Serialize)]
+struct Json<'a> {
+    /// No error and no warning.
+    ready: bool,
+    /// How many findings are errors, those of hosts too.
+    errors: usize,
+    /// How many are warnings.
+    warnings: usize,
+    /// By what they are about: `configuration`, `tools`, `inventory`,
+    /// `icinga`, `store`.
+    sections: &'a [Section],
+    /// Every host that was looked at, sorted by name.
+    hosts: &'a [HostLooked],
+}
+
+impl Answer {
+    /// Adds a section, unless there is nothing in it.
+    pub(super) fn section(&mut self, name: &'static str, findings: Vec<Finding>) {
+        if !findings.is_empty() {
+            self.sections.push(Section { name, findings });
+        }
+    }
+
+    fn tally(&self) -> Tally {
+        let mut tally = Tally::default();
+        self.sections.iter().for_each(|section| tally.count(&section.findings));
+        self.hosts.iter().for_each(|host| tally.count(&host.findings));
+        tally
+    }
+
+    /// Writes it to stdout, and says how it went as an exit code.
+    pub(super) fn give(&self, format: Format) -> anyhow::Result<u8> {
+        let tally = self.tally();
+        let mut out = Output::new();
+        if format.json {
+            out.json(&Json {
+                ready: tally.is_ready(),
+                errors: tally.errors,
+                warnings: tally.warnings,
+                sections: &self.sections,
+                hosts: &self.hosts,
+            })?;
+        } else {
+            let layout =
+                Layout { width: width().map(|width| usize::from(width.min(WIDEST))), colour: wants_colour() };
+            out.write(self.text(layout).as_bytes())?;
+        }
+        out.end()?;
+        Ok(u8::from(!tally.is_ready()))
+    }
+
+    fn text(&self, layout: Layout) -> String {
+        let mut text = String::new();
+        for section in &self.sections {
+            text.push_str(&format!("{}\n", section.name));
+            for finding in &section.findings {
+                text.push_str(&layout.finding(finding));
+            }
+        }
+        if !self.hosts.is_empty() {
+            text.push_str("hosts\n");
+            let longest = self.hosts.iter().map(|host| host.name.chars().count()).max().unwrap_or(0);
+            for host in &self.hosts {
+                let line = format!("{:longest$}  {}", printable(&host.name), host.summary());
+                text.push_str(&layout.line(worst(&host.findings), &line));
+                for finding in host.findings.iter().filter(|finding| finding.level != Level::Ok) {
+                    text.push_str(&layout.below(finding));
+                }
+            }
+        }
+        let tally = self.tally();
+        let hosts = match self.hosts.len() {
+            0 => String::new(),
+            1 => ": 1 host".to_owned(),
+            count => format!(": {count} hosts"),
+        };
+        match tally.is_ready() {
+            true => text.push_str(&format!("\nready{hosts}\n")),
+            false => text.push_str(&format!("\n{tally}: not ready\n")),
+        }
+        text
+    }
+}
+
+/// How text is laid out.
+#[derive(Debug, Clone, Copy)]
+struct Layout {
+    /// The terminal's columns; in a pipe nothing is broken.
+    width: Option<usize>,
+    colour: bool,
+}
+
+impl Layout {
+    fn finding(self, finding: &Finding) -> String {
+        let said = format!("{}: {}", printable(&finding.subject), printable(&finding.text));
+        self.line(finding.level, &said) + &self.remedy(finding)
+    }
+
+    /// A finding of a host, below its line.
+    fn below(self, finding: &Finding) -> String {
+        let said = format!("{}: {}", finding.level, printable(&finding.text));
+        self.wrapped(&said, INDENT, INDENT) + &self.remedy(finding)
+    }
+
+    fn remedy(self, finding: &Finding) -> String {
+        let Some(remedy) = &finding.remedy else { return String::new() };
+        self.wrapped(&format!("→ {}", printable(remedy)), INDENT, INDENT + 2)
+    }
+
+    /// A line that begins with its level.
+    fn line(self, level: Level, said: &str) -> String {
+        let begin = format!("  {level:<width$}", width = INDENT - 2);
+        let begin = match (self.colour, level) {
+            (true, Level::Error) => format!("\u{1b}[31m{begin}\u{1b}[0m"),
+            (true, Level::Warning) => format!("\u{1b}[33m{begin}\u{1b}[0m"),
+            (true, Level::Ok) => format!("\u{1b}[32m{begin}\u{1b}[0m"),
+            _ => begin,
+        };
+        let text = self.wrapped(said, INDENT, INDENT);
+        begin + text.get(INDENT..).unwrap_or_default()
+    }
+
+    /// Words, broken where the terminal ends: the first line indented so much,
+    /// the others so much.
+    fn wrapped(self, said: &str, first: usize, others: usize) -> String {
+        let mut text = " ".repeat(first);
+        let Some(width) = self.width else { return text + said + "\n" };
+        let mut column = first;
+        // In the order of `split`, blanks that line columns up stay.
+        for (index, word) in said.split(' ').enumerate() {
+            let length = word.chars().count();
+            if index > 0 && column + 1 + length > width && column > others {
+                text.truncate(text.trim_end().len());
+                text.push('\n');
+                text.push_str(&" ".repeat(others));
+                column = others;
+            } else if index > 0 {
+                text.push(' ');
+                column += 1;
+            }
+            text.push_str(word);
+            column += length;
+        }
+        text + "\n"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer() -> Answer {
+        let mut answer = Answer::default();
+        answer.section(
+            "tools",
+            vec![
+                Finding::ok("ssh", "is `/usr/bin/ssh`"),
+                Finding::error(
+                    "rsync",
+                    "is not installed \u{1b}[2J",
+                    "install it (`apt install rsync`), from wherever your distribution has it in the end",
+                ),
+            ],
+        );
+        answer.section("icinga", Vec::new());
+        answer
+    }
+
+    #[test]
+    fn in_a_pipe_nothing_is_broken_or_coloured() {
+        let text = answer().text(Layout { width: None, colour: false });
+        assert_eq!(
+            text,
+            "tools\n  ok       ssh: is `/usr/bin/ssh`\n  error    rsync: is not installed \\u{1b}[2J\n\
+             \x20          → install it (`apt install rsync`), from wherever your distribution has it in the end\n\
+             \n1 error: not ready\n"
+        );
+    }
+
+    #[test]
+    fn on_a_terminal_no_line_is_wider_than_it() {
+        let text = answer().text(Layout { width: Some(40), colour: false });
+        assert!(text.lines().all(|line| line.chars().count() <= 40), "{text}");
+        assert!(text.contains("\n             distribution has it in the"), "{text}");
+        let coloured = answer().text(Layout { width: Some(80), colour: true });
+        assert!(coloured.contains("\u{1b}[31m  error    \u{1b}[0mrsync"), "{coloured}");
+    }
+
+    #[test]
+    fn nothing_wrong_is_ready() {
+        let mut answer = Answer::default();
+        answer.section("tools", vec![Finding::note("x", "odd", "look")]);
+        assert!(answer.text(Layout { width: None, colour: false }).ends_with("\nready\n"));
+    }
+}

@@ -1,0 +1,379 @@
+//! The hosts: each is connected to and asked, as a run would, and nothing is
+//! done there.
+
+use super::{each, parted};
+use crate::clock::{self, Clock, Comparison};
+use crate::filter::{self, LeftOut, Reason};
+use crate::finding::{Finding, Level, worst};
+use crate::holes::Version;
+use crate::host::{Host, Transport};
+use crate::lock::Runtime;
+use crate::remote::keys::Target;
+use crate::remote::{Probe, Question, Refusal, Remote, RemoteError, SourceState};
+use crate::settings::Settings;
+use crate::store::Inspection;
+use crate::text::{human_duration, printable};
+use crate::transfer::TransferError;
+use serde::Serialize;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// For what is done over a connection that stands.
+const ASK_LIMIT: Duration = Duration::from_secs(120);
+/// Clocks that are further apart than this are worth a note.
+const APART: i64 = 5 * 60;
+/// The oldest rsync that a host does with.
+const OLDEST_RSYNC: Version = Version(3, 1, 0);
+
+/// What there is to say of a host.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(super) struct HostLooked {
+    /// As the inventory spells it.
+    pub(super) name: String,
+    /// The worst of its findings; `ok` without any.
+    level: Option<Level>,
+    /// `user@address:port`, or `local`.
+    reached_by: String,
+    /// Whether it was connected to and asked.
+    answered: bool,
+    /// Where the filesystems are mounted that a run copies, the source's own
+    /// first.
+    filesystems: Vec<String>,
+    /// What is mounted below the source and not copied.
+    left_out: Vec<NotCopied>,
+    /// The hooks that a run runs, in order.
+    hooks: Vec<String>,
+    /// The version of its rsync.
+    rsync: Option<String>,
+    /// Whether the store has a place for it: `there`, `new` for one that the
+    /// first run makes, `unknown`.
+    place: &'static str,
+    /// What is wrong, and what to do.
+    pub(super) findings: Vec<Finding>,
+}
+
+/// Something mounted that is not copied.
+#[derive(Debug, Clone, Serialize)]
+struct NotCopied {
+    path: String,
+    #[serde(rename = "type")]
+    kind: String,
+    reason: String,
+}
+
+impl HostLooked {
+    fn of(host: &Host) -> Self {
+        let reached_by = match host.settings.transport {
+            Transport::Local => "local".to_owned(),
+            Transport::Ssh => {
+                let address = match host.address.contains(':') {
+                    true => format!("[{}]", host.address),
+                    false => host.address.clone(),
+                };
+                format!("{}@{address}:{}", host.settings.user, host.settings.port)
+            }
+        };
+        HostLooked { name: host.name.spelled().to_owned(), reached_by, place: "unknown", ..Self::default() }
+    }
+
+    /// The rest of its line.
+    pub(super) fn summary(&self) -> String {
+        let mut parts = vec![printable(&self.reached_by)];
+        if self.answered {
+            let count = |number: usize, what: &str| match number {
+                1 => format!("1 {what}"),
+                number => format!("{number} {what}s"),
+            };
+            parts.push(count(self.filesystems.len(), "filesystem"));
+            parts.push(count(self.hooks.len(), "hook"));
+            parts.extend(self.rsync.as_ref().map(|version| format!("rsync {version}")));
+            if self.place == "new" {
+                parts.push("no copy yet".to_owned());
+            }
+        }
+        parts.join(", ")
+    }
+
+    fn find(
+        &mut self,
+        finding: fn(String, String, String) -> Finding,
+        text: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        self.findings.push(finding(self.name.clone(), text.into(), remedy.into()));
+    }
+}
+
+/// What every host is looked at with.
+struct Shared {
+    settings: Settings,
+    runtime: Runtime,
+    clock: Clock,
+}
+
+/// Looks at hosts, `jobs` at once; an error if none can be connected to.
+pub(super) async fn look(
+    hosts: &[Host],
+    settings: &Settings,
+    inspection: Option<&Inspection>,
+    clock: Clock,
+) -> Result<Vec<HostLooked>, Finding> {
+    let (runtime, _) = Runtime::enter(&settings.runtime_dir).map_err(|error| {
+        Finding::error("runtime_dir", error.to_string(), "is this root, and `runtime_dir` right?")
+    })?;
+    let shared = Rc::new(Shared { settings: settings.clone(), runtime, clock });
+    let work = |host: Host| {
+        let shared = shared.clone();
+        async move { host_looked(&shared, &host).await }
+    };
+    let looked = each(hosts, settings.jobs, work).await;
+    let place = |(host, looked): (Host, Option<HostLooked>)| {
+        let mut looked = looked.unwrap_or_else(|| {
+            let mut broken = HostLooked::of(&host);
+            broken.find(Finding::error, "the look at it broke off", "please report this as a bug");
+            broken
+        });
+        if let Some(inspection) = inspection {
+            let found = inspection.places.get(host.name.key());
+            looked.place = if found.is_some() { "there" } else { "new" };
+            looked.findings.extend(found.into_iter().flatten().map(|finding| Finding {
+                text: format!("`{}` {}", finding.subject, finding.text),
+                subject: looked.name.clone(),
+                ..finding.clone()
+            }));
+        }
+        looked.level = Some(worst(&looked.findings));
+        looked
+    };
+    Ok(looked.into_iter().map(place).collect())
+}
+
+/// Connects to one host and asks it.
+async fn host_looked(shared: &Shared, host: &Host) -> HostLooked {
+    let mut looked = HostLooked::of(host);
+    let settings = &shared.settings;
+    let dir = match shared.runtime.connection_dir() {
+        Ok(dir) => dir,
+        Err(error) => {
+            looked.find(Finding::error, error.to_string(), "is this root, and `runtime_dir` right?");
+            return looked;
+        }
+    };
+    let remote = match connect(host, settings, dir).await {
+        Ok(remote) => remote,
+        Err(error) => {
+            refused(&mut looked, host, settings, error).await;
+            return looked;
+        }
+    };
+    let question = Question {
+        source: &host.settings.source,
+        exclude_file: &settings.excludes.remote_file,
+        hook_directory: &settings.hooks.directory,
+        witness: shared.runtime.witness(),
+    };
+    let asked = async {
+        let probe = remote.probe(question).await?;
+        let version = match probe.rsync {
+            Some(_) => Some(remote.rsync_version().await),
+            None => None,
+        };
+        Ok::<_, RemoteError>((probe, version))
+    };
+    match timeout(ASK_LIMIT, asked).await {
+        Ok(Ok((probe, version))) => {
+            looked.answered = true;
+            judged(&mut looked, host, settings, &probe, shared.clock);
+            rsync(&mut looked, version);
+        }
+        Ok(Err(error)) => {
+            let (what, remedy) = parted(&error.to_string());
+            let unless = format!("log in by hand: `ssh {}@{}`", host.settings.user, host.address);
+            looked.find(Finding::error, what, remedy.unwrap_or(unless));
+        }
+        Err(_) => {
+            let text = format!("it let us in, and did not answer within {}", human_duration(ASK_LIMIT));
+            looked.find(Finding::error, text, "does one of its disks hang? look at its load and its `dmesg`");
+        }
+    }
+    looked
+}
+
+/// The connection, whatever ssh itself waits for.
+async fn connect(host: &Host, settings: &Settings, dir: PathBuf) -> Result<Remote, RemoteError> {
+    let whole = settings.ssh.connect_timeout * 3 + Duration::from_secs(30);
+    timeout(whole, Remote::connect(host, &settings.ssh, dir)).await.unwrap_or_else(|_| {
+        Err(RemoteError::Connect {
+            refusal: Refusal::Other,
+            why: format!("`{}` could not be connected to within {}", host.address, human_duration(whole)),
+            hint: None,
+        })
+    })
+}
+
+/// Why there is no connection. Of a host whose key is not known the key is
+/// shown, to be compared.
+async fn refused(looked: &mut HostLooked, host: &Host, settings: &Settings, error: RemoteError) {
+    let (refusal, why, hint) = match error {
+        RemoteError::Connect { refusal, why, hint } => (refusal, why, hint),
+        other => {
+            let (what, remedy) = parted(&other.to_string());
+            (Refusal::Other, what, remedy)
+        }
+    };
+    if refusal == Refusal::UnknownKey {
+        let shown = async { Target::of(host, &settings.ssh).await?.scan(&settings.ssh).await }.await;
+        let text = match &shown {
+            Ok(keys) => {
+                let key = keys.first().map(|key| format!(": it shows {} {}", key.kind, key.fingerprint));
+                why + &key.unwrap_or_default()
+            }
+            Err(error) => format!("{why}, nor could it be fetched: {error}"),
+        };
+        let remedy = match shown {
+            Ok(_) => format!(
+                "backup check --trust-host-keys {}; compare it with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host",
+                host.name
+            ),
+            Err(error) => error.remedy,
+        };
+        looked.find(Finding::error, text, remedy);
+        return;
+    }
+    let unless =
+        format!("see what `ssh -v -p {} {}@{}` says", host.settings.port, host.settings.user, host.address);
+    looked.find(Finding::error, why, hint.unwrap_or(unless));
+}
+
+/// What the probe tells, as a run would take it.
+fn judged(looked: &mut HostLooked, host: &Host, settings: &Settings, probe: &Probe, clock: Clock) {
+    if let SourceState::Unusable(state) = &probe.source {
+        let text = format!("the source `{}` is {} there", printable(&host.settings.source), printable(state));
+        looked.find(Finding::error, text, "is `source` right, and its disk mounted?");
+    } else {
+        filesystems(looked, host, probe);
+    }
+    if probe.rsync.is_none() {
+        let (what, remedy) = parted(&TransferError::NoRemoteRsync.to_string());
+        looked.find(Finding::error, what, remedy.unwrap_or_default());
+    }
+    if !probe.is_root {
+        let text = format!("`{}` is not root there: what it may not read is missing", host.settings.user);
+        looked.find(Finding::warning, text, "set `sudo = true` for it, or log in as root");
+    }
+    let file = printable(&settings.excludes.remote_file);
+    if let Some(fault) = probe.excludes_fault {
+        looked.find(Finding::warning, format!("its `{file}` is not used: {fault}"), "correct it on the host");
+    }
+    let (_, warnings) = filter::parse_lines(&probe.excludes, &settings.excludes.remote_file);
+    for warning in warnings {
+        let (what, remedy) = parted(&warning.to_string());
+        looked.find(
+            Finding::warning,
+            what,
+            remedy.unwrap_or_else(|| "correct the line on the host".to_owned()),
+        );
+    }
+    hooks(looked, host, settings, probe);
+    clocks(looked, probe, clock);
+}
+
+/// What would be copied, and what would not.
+fn filesystems(looked: &mut HostLooked, host: &Host, probe: &Probe) {
+    let selection = filter::select(&probe.mounts, &probe.real_source, host.settings.filesystems);
+    if selection.own.is_none() {
+        let text = "its list of mounts does not name the source's filesystem";
+        looked.find(Finding::error, text, "is `/proc` mounted there?");
+    }
+    looked.filesystems = selection.own.iter().chain(&selection.included).map(ToString::to_string).collect();
+    let left_out = |mount: &LeftOut| NotCopied {
+        path: String::from_utf8_lossy(&mount.filesystem.point).into_owned(),
+        kind: String::from_utf8_lossy(&mount.filesystem.fstype).into_owned(),
+        reason: mount.reason.to_string(),
+    };
+    looked.left_out = selection.left_out.iter().map(left_out).collect();
+    for warning in &selection.warnings {
+        looked.find(Finding::warning, warning.to_string(), "see `/proc/self/mountinfo` there");
+    }
+    // What is elsewhere in the copy too, or nobody's data, is not missed.
+    let missed = |mount: &&LeftOut| {
+        use Reason::{Automount, Fuse, Network, NotADisk, OtherFilesystem};
+        matches!(mount.reason, Automount | Fuse | Network | NotADisk | OtherFilesystem)
+    };
+    let missed: Vec<String> = selection.left_out.iter().filter(missed).map(ToString::to_string).collect();
+    if !missed.is_empty() {
+        let text = format!("not copied: {}", crate::finding::named(&missed));
+        let remedy = "back them up where they are at home, or as a host of their own with that `source`";
+        looked.find(Finding::note, text, remedy);
+    }
+}
+
+fn hooks(looked: &mut HostLooked, host: &Host, settings: &Settings, probe: &Probe) {
+    if !host.settings.hooks {
+        if !probe.hooks.run.is_empty() {
+            let text = format!("its hooks are not run: {}", probe.hooks.run.join(", "));
+            looked.find(Finding::note, text, "`hooks = false` says so");
+        }
+        return;
+    }
+    looked.hooks.clone_from(&probe.hooks.run);
+    for name in &probe.hooks.odd {
+        let directory = printable(&settings.hooks.directory);
+        let text = format!(
+            "`{directory}/{}` is not run: only letters, digits, `-` and `_` may be in a hook's name",
+            printable(name)
+        );
+        looked.find(Finding::warning, text, "rename it there, or take its `x` away if it is none");
+    }
+}
+
+fn clocks(looked: &mut HostLooked, probe: &Probe, clock: Clock) {
+    let set = "set the one that is wrong; `date` shows it, and NTP keeps it right";
+    let Some(theirs) = probe.time else {
+        looked.find(Finding::note, "it did not say what time it has", "`date +%s` should print it there");
+        return;
+    };
+    let apart = (clock.now() - theirs).num_seconds();
+    let how = if apart > 0 { "ahead of" } else { "behind" };
+    let by = human_duration(Duration::from_secs(apart.unsigned_abs()));
+    if clock::compare(clock.now(), theirs) != Comparison::Alike {
+        let text =
+            format!("this server's clock is {by} {how} the host's: nothing of that host is ever removed");
+        looked.find(Finding::warning, text, set);
+    } else if apart.abs() > APART {
+        looked.find(Finding::note, format!("this server's clock is {by} {how} the host's"), set);
+    }
+}
+
+fn rsync(looked: &mut HostLooked, said: Option<Result<String, RemoteError>>) {
+    match said {
+        None => {}
+        Some(Ok(said)) => {
+            if let Some(version) = said.lines().find_map(Version::of) {
+                looked.rsync = Some(version.to_string());
+                if version < OLDEST_RSYNC {
+                    let text = format!("its rsync {version} is too old");
+                    looked.find(Finding::error, text, format!("install rsync {OLDEST_RSYNC} or later there"));
+                }
+            }
+            if Version::of(&said).is_some() {
+                return;
+            }
+            if looked.rsync.is_some() {
+                let (what, remedy) = parted(&TransferError::NoisyShell.to_string());
+                looked.find(Finding::error, what, remedy.unwrap_or_default());
+            } else {
+                let first = printable(said.lines().next().unwrap_or_default());
+                let text = format!("its rsync is not rsync as it is known here: {first}");
+                looked.find(Finding::warning, text, "install your distribution's package rsync there");
+            }
+        }
+        Some(Err(error)) => {
+            let (what, remedy) = parted(&error.to_string());
+            let unless = "run `rsync --version` there";
+            looked.find(Finding::error, what, remedy.unwrap_or_else(|| unless.to_owned()));
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! This machine: the configuration, the files that it names, and the folders
+//! that runs write to.
+
+use super::parted;
+use crate::clock::Clock;
+use crate::config::{ConfigError, Fault};
+use crate::filter;
+use crate::finding::Finding;
+use crate::settings::Settings;
+use crate::store::others_may_write;
+use crate::text::printable;
+use rustix::fs::{Access, access};
+use std::path::Path;
+
+/// Everything that is wrong with a configuration that cannot be used.
+pub(super) fn faults(error: &ConfigError) -> Vec<Finding> {
+    let ConfigError::Faulty { path, faults } = error else {
+        let (what, remedy) = parted(&error.to_string());
+        let remedy = remedy.unwrap_or_else(|| "see config.example.toml".to_owned());
+        return vec![Finding::error("configuration", what, remedy)];
+    };
+    let file = shown(path);
+    let finding = |fault: &Fault| match fault {
+        Fault::Syntax { line, column, message } => Finding::error(
+            format!("{file}:{line}:{column}"),
+            format!("not TOML: {message}"),
+            "correct the line",
+        ),
+        Fault::Option { line, key, seen, want } => {
+            let at = line.map(|line| format!(":{line}")).unwrap_or_default();
+            Finding::error(format!("{file}{at}"), format!("`{key}` {seen}"), want.clone())
+        }
+    };
+    faults.iter().map(finding).collect()
+}
+
+/// What there is to say of a configuration that can be used.
+pub(super) fn configuration(
+    path: &Path,
+    settings: &Settings,
+    warnings: &[String],
+    clock: Clock,
+) -> Vec<Finding> {
+    let file = shown(path);
+    let mut findings =
+        vec![Finding::ok(&file, format!("is understood; this server is `{}`", settings.server))];
+    if !rustix::process::geteuid().is_root() {
+        findings.push(Finding::warning(
+            "user",
+            "this is not root: owners, devices and some attributes of files cannot be kept, and this check sees less",
+            "run it as root, as cron does",
+        ));
+    }
+    findings.extend(warnings.iter().map(|warning| {
+        let (what, remedy) = parted(warning);
+        Finding::warning(&file, what, remedy.unwrap_or_else(|| "correct it there".to_owned()))
+    }));
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    for path in std::iter::once(path).chain(folder) {
+        findings.extend(others_may_write(path).map(|why| {
+            Finding::error(
+                shown(path),
+                format!("{why}: whoever may change the configuration decides what root does here"),
+                format!("chown root {0} && chmod go-w {0}", shown(path)),
+            )
+        }));
+    }
+    findings.extend(trusted(settings));
+    findings.extend(excludes(settings));
+    let now = clock.now().with_timezone(&settings.timezone);
+    findings.push(Finding::ok(
+        "timezone",
+        format!("{}, where it is {}", settings.timezone, now.format("%Y-%m-%d %H:%M")),
+    ));
+    findings.push(folder_for(
+        "state_dir",
+        &settings.state_dir,
+        "the last good list of hosts and the history",
+    ));
+    findings.push(folder_for("runtime_dir", &settings.runtime_dir, "locks and control sockets"));
+    findings.extend(settings.metrics_textfile.as_deref().map(textfile));
+    if settings.icinga.is_none() && settings.metrics_textfile.is_none() {
+        findings.push(Finding::note(
+            "reports",
+            "nobody but cron's mail tells of a failure, and nobody of a night without a run",
+            "set `[icinga]` or `metrics.textfile`",
+        ));
+    }
+    findings
+}
+
+/// Files that decide whom to trust, and may be written to by somebody else.
+fn trusted(settings: &Settings) -> Vec<Finding> {
+    let mut files = vec![("ssh.known_hosts_file", settings.ssh.known_hosts_file.as_deref())];
+    files.push((
+        "inventory.netbox.ca_file",
+        settings.netbox.as_ref().and_then(|netbox| netbox.ca_file.as_deref()),
+    ));
+    files.push(("icinga.ca_file", settings.icinga.as_ref().and_then(|icinga| icinga.ca_file.as_deref())));
+    files.extend(settings.excludes.files.iter().map(|file| ("excludes.files", Some(file.as_path()))));
+    let named = files.into_iter().filter_map(|(key, file)| Some((key, file?)));
+    let open = named.filter_map(|(key, file)| {
+        let why = others_may_write(file)?;
+        let remedy = format!("chown root {0} && chmod go-w {0}", shown(file));
+        Some(Finding::warning(key, format!("`{}` {why}", shown(file)), remedy))
+    });
+    open.collect()
+}
+
+/// The pattern files of this server.
+fn excludes(settings: &Settings) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for file in &settings.excludes.files {
+        match std::fs::read(file) {
+            Ok(bytes) => {
+                let (_, warnings) = filter::parse_lines(&bytes, &file.to_string_lossy());
+                findings.extend(warnings.into_iter().map(|warning| {
+                    let at = format!("{}:{}", shown(file), warning.line);
+                    let (what, remedy) = parted(&warning.text);
+                    Finding::warning(
+                        at,
+                        what,
+                        remedy.unwrap_or_else(|| "correct or remove the line".to_owned()),
+                    )
+                }));
+            }
+            Err(error) => findings.push(Finding::error(
+                "excludes.files",
+                format!("`{}` cannot be read: {error}", shown(file)),
+                "correct the path, or write the patterns there",
+            )),
+        }
+    }
+    findings
+}
+
+/// A folder that runs make if it is missing.
+fn folder_for(key: &str, path: &Path, what: &str) -> Finding {
+    let name = shown(path);
+    let existing = path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"));
+    if !existing.is_dir() {
+        let text = format!("`{}` is not a folder, and `{name}` cannot be made", shown(existing));
+        return Finding::error(key, text, format!("move it away, or correct `{key}`"));
+    }
+    if let Err(error) = access(existing, Access::WRITE_OK | Access::EXEC_OK) {
+        let text = format!("`{}` cannot be written to: {error}", shown(existing));
+        return Finding::error(key, text, format!("is this root? correct its mode or its mount, or `{key}`"));
+    }
+    if existing != path {
+        return Finding::ok(key, format!("`{name}` will be made, for {what}"));
+    }
+    match others_may_write(path) {
+        Some(why) => Finding::error(
+            key,
+            format!("`{name}` {why}, and it holds {what}"),
+            format!("chown root {name} && chmod go-w {name}"),
+        ),
+        None => Finding::ok(key, format!("`{name}` is there, for {what}")),
+    }
+}
+
+fn textfile(file: &Path) -> Finding {
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    let key = "metrics.textfile";
+    if !folder.is_dir() {
+        let text = format!("the folder `{}` is missing", shown(folder));
+        return Finding::error(key, text, "install the node exporter, or correct the path");
+    }
+    match access(folder, Access::WRITE_OK | Access::EXEC_OK) {
+        Ok(()) => Finding::ok(key, format!("`{}` can be written", shown(file))),
+        Err(error) => Finding::error(
+            key,
+            format!("the folder `{}` cannot be written to: {error}", shown(folder)),
+            "correct its mode or its mount",
+        ),
+    }
+}
+
+fn shown(path: &Path) -> String {
+    printable(&path.to_string_lossy())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finding::Level;
+
+    #[test]
+    fn folders_that_runs_write_to_are_there_or_can_be_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        for (path, level, said) in [
+            (dir.path().to_owned(), Level::Ok, "is there"),
+            (dir.path().join("new/state"), Level::Ok, "will be made"),
+            (file.join("state"), Level::Error, "is not a folder"),
+        ] {
+            let finding = folder_for("state_dir", &path, "things");
+            assert!(finding.level == level && finding.text.contains(said), "{finding:?}");
+        }
+        assert_eq!(textfile(&dir.path().join("x.prom")).level, Level::Ok);
+        assert_eq!(textfile(&dir.path().join("none/x.prom")).level, Level::Error);
+    }
+}

@@ -1,0 +1,141 @@
+//! NetBox and Icinga, as findings.
+
+use super::parted;
+use crate::clock::Clock;
+use crate::finding::Finding;
+use crate::https;
+use crate::inventory::{self, Answered, Inventory};
+use crate::report::icinga::Icinga;
+use crate::settings::{NetBox, Settings};
+use crate::text::{human_duration, printable};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long NetBox may take to list its hosts.
+const NETBOX_LIMIT: Duration = Duration::from_secs(120);
+/// How long Icinga may take for everything that it is asked.
+const ICINGA_LIMIT: Duration = Duration::from_secs(120);
+
+/// Where hosts come from: the inventory, if it can be had, and its findings.
+pub(super) async fn inventory(settings: &Settings, clock: Clock) -> (Option<Inventory>, Vec<Finding>) {
+    let begun = clock.now();
+    let examination = inventory::examine(settings, NETBOX_LIMIT).await;
+    let took = (clock.now() - begun).to_std().unwrap_or_default();
+    let mut findings = Vec::new();
+    let mut told = String::new();
+    if let (Some(netbox), Some(said)) = (&settings.netbox, &examination.netbox) {
+        match said {
+            Ok(answered) => findings.extend(answers(netbox, *answered, took)),
+            Err(why) => {
+                told.clone_from(why);
+                let (what, remedy) = parted(why);
+                let remedy = remedy
+                    .unwrap_or_else(|| "make NetBox answer, or correct `inventory.netbox.url`".to_owned());
+                findings.push(Finding::error("NetBox", what, remedy));
+            }
+        }
+    }
+    let advised = |text: &str, unless: &str| {
+        let (what, remedy) = parted(text);
+        (what, remedy.unwrap_or_else(|| unless.to_owned()))
+    };
+    let inventory = match examination.inventory {
+        Ok(inventory) => inventory,
+        Err(error) => {
+            // What NetBox said is told already.
+            let error = error.to_string();
+            let rest = error.strip_prefix(&told).map_or(error.as_str(), |rest| rest.trim_start_matches("; "));
+            let (what, remedy) = advised(rest, "make NetBox answer, or name hosts as `[hosts.NAME]`");
+            findings.push(Finding::error("hosts", what, remedy));
+            return (None, findings);
+        }
+    };
+    for warning in &inventory.warnings {
+        if let Some(rest) = warning.strip_prefix(&told).filter(|_| !told.is_empty()) {
+            let rest = rest.trim_start_matches("; ");
+            findings.push(Finding::note("hosts", rest, "nothing is lost as long as it is the right list"));
+        } else {
+            let (what, remedy) = advised(warning, "look at NetBox; every run warns of it");
+            findings.push(Finding::warning("hosts", what, remedy));
+        }
+    }
+    for fault in &inventory.faults {
+        let name = if fault.name.is_empty() { "(no name)" } else { &fault.name };
+        let (what, remedy) = advised(&fault.why, "correct it in NetBox");
+        findings.push(Finding::error(name, what, remedy));
+    }
+    findings.extend(inventory.notes.iter().map(|note| {
+        let remedy = match note.contains("listed = false") {
+            true => "remove that section, or tag the host in NetBox",
+            false => "nothing, if that is meant; else tag the host again",
+        };
+        Finding::note("hosts", note, remedy)
+    }));
+    findings.push(match inventory.hosts.len() {
+        0 => Finding::error(
+            "hosts",
+            "there is no host that could be backed up",
+            "tag hosts in NetBox, or add `[hosts.NAME]`",
+        ),
+        count => Finding::ok("hosts", format!("{count} can be backed up")),
+    });
+    (Some(inventory), findings)
+}
+
+/// What a NetBox that answers has to tell.
+fn answers(netbox: &NetBox, answered: Answered, took: Duration) -> Vec<Finding> {
+    let (url, tag) = (https::shown(&netbox.url), printable(&netbox.tag));
+    let statuses = printable(&netbox.statuses.join("`, `"));
+    let mut findings = vec![Finding::ok(
+        &url,
+        format!(
+            "takes the token, and lists {} host(s) with the tag `{tag}` and a status of `{statuses}`, in {}",
+            answered.hosts,
+            human_duration(took)
+        ),
+    )];
+    if !answered.tag_confirmed {
+        findings.push(Finding::note(
+            &url,
+            format!("the tag `{tag}` itself cannot be seen, so whether its name is right is not known"),
+            "let the token's user view tags; compare `inventory.netbox.tag` with NetBox",
+        ));
+    }
+    findings.push(match answered.last {
+        Some(last) => Finding::ok(
+            &url,
+            format!(
+                "since the last good list, of {}, {} host(s) are new and {} have left",
+                last.at.format("%Y-%m-%d %H:%M UTC"),
+                last.new,
+                last.gone
+            ),
+        ),
+        None => Finding::ok(
+            &url,
+            "no earlier list was kept; the first run keeps one for the nights without NetBox",
+        ),
+    });
+    findings
+}
+
+/// The Icinga of the configuration, and these hosts' services there.
+pub(super) async fn icinga(settings: &Settings, hosts: Vec<String>) -> Vec<Finding> {
+    let Some(configured) = &settings.icinga else { return Vec::new() };
+    let url = https::shown(&configured.url);
+    let icinga = match Icinga::new(configured, &settings.server) {
+        Ok(icinga) => icinga,
+        Err(error) => {
+            let (what, remedy) = parted(&error.to_string());
+            return vec![Finding::error(
+                url,
+                what,
+                remedy.unwrap_or_else(|| "correct `[icinga]`".to_owned()),
+            )];
+        }
+    };
+    timeout(ICINGA_LIMIT, icinga.examine(hosts)).await.unwrap_or_else(|_| {
+        let text = format!("did not answer everything within {}", human_duration(ICINGA_LIMIT));
+        vec![Finding::error(url, text, "look at its load, and at the network between")]
+    })
+}
