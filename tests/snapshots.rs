@@ -80,6 +80,7 @@ fn each_snapshot_is_listed_with_its_worth_and_why_it_is_kept() {
             (&held["held"], &held["claims"], &held["reasons"]),
             (&json!(true), &json!([]), &json!(["held"]))
         );
+        assert_eq!(held["holds"], json!(["keep"]));
         let goes = listed(&answer, "backup-2026-11-20T010005Z");
         assert_eq!((&goes["goes"], &goes["reasons"]), (&json!("no tier claims it"), &json!([])));
         let last_year = listed(&answer, "backup-2025-12-31T020005Z");
@@ -108,6 +109,7 @@ fn in_a_pipe_each_snapshot_is_one_whole_line() {
         assert!(line.contains(claims), "{line}");
         assert!(line.ends_with(shelf.tree("vpn", "backup-2026-11-20T020005Z").to_str().unwrap()), "{line}");
         assert!(ran.stdout.contains("  nothing: no tier claims it  "), "{}", ran.stdout);
+        assert!(ran.stdout.contains("  held as keep  "), "{}", ran.stdout);
         assert!(ran.stdout.contains("  foreign "), "{}", ran.stdout);
         let quiet = shelf.backup(&["snapshots", "vpn", "--quiet"]).exits(0);
         assert_eq!((quiet.stdout, quiet.stderr), (ran.stdout, String::new()));
@@ -184,7 +186,7 @@ fn a_look_changes_nothing_and_needs_no_inventory() {
     zfs.standin().forget_calls();
     zfs.backup(&["snapshots", "vpn"]).exits(0);
     let calls = zfs.standin().calls();
-    assert!(calls.len() <= 6, "{calls:#?}");
+    assert!(calls.len() <= 8, "{calls:#?}");
     for call in calls {
         let words: Vec<&str> = call.split(' ').collect();
         assert!(matches!(words[1], "list" | "get" | "holds"), "{call}");

@@ -123,12 +123,9 @@ fn every_expected_host_is_there_with_how_it_is_doing() {
         assert_eq!(tried["state"], "failed", "it was tried");
         assert_eq!(tried["problem"], "no good copy; connect failed: no route to host");
         assert_eq!(answer["warnings"], json!([]));
-        assert_eq!(shelf.json(0, &["status", "vpn", "--json"])["hosts"][0], {
-            let mut again = vpn.clone();
-            again["age_seconds"] =
-                shelf.json(0, &["status", "VPN", "--json"])["hosts"][0]["age_seconds"].clone();
-            again
-        });
+        let mut alone = shelf.json(0, &["status", "vpn", "--json"])["hosts"][0].clone();
+        alone["age_seconds"] = vpn["age_seconds"].clone();
+        assert_eq!(alone, *vpn, "one that is looked at alone looks the same");
     });
 }
 

@@ -5,7 +5,7 @@ use super::progress::Bars;
 use super::session::{self, Common, Place, Session};
 use crate::clock::{self, Clock};
 use crate::logging;
-use crate::retention::{self, Decision, Fate};
+use crate::retention::{self, Decision, Fate, Reason};
 use crate::snapshot::{Snapshot, Verdict};
 use crate::store::Store;
 use crate::table::{Column, Table};
@@ -29,7 +29,7 @@ moment would: the newest good snapshot of a day, week, month or year, a hold,
 or that it is not ours. One that nothing keeps goes with the next rotation.
 
 JSON: a list of {name, time, verdict, claims, held, ours, bytes_used, files,
-path}, and further {bytes, duration_seconds, run, reasons, goes}. `time` is
+path}, and further {bytes, duration_seconds, run, holds, reasons, goes}. `time` is
 RFC 3339 in UTC; `verdict` is null of a snapshot that is not ours; `bytes_used`
 is what its removal alone would free, null where that was not asked for.
 
@@ -66,7 +66,12 @@ async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
         true => session.store.space(&place.host).await?,
         false => BTreeMap::new(),
     };
-    let rows = rows(&session, &place, &space);
+    // Nobody needs to be asked who holds nothing.
+    let holds = match place.snapshots.iter().any(|snapshot| snapshot.held) {
+        true => session.store.holds(&place.host).await?,
+        false => BTreeMap::new(),
+    };
+    let rows = rows(&session, &place, &space, &holds);
     let mut out = Output::new();
     if arguments.format.json {
         out.json(&rows)?;
@@ -110,6 +115,8 @@ struct Row {
     duration_seconds: Option<u64>,
     /// The run that took it.
     run: Option<String>,
+    /// The names that it is held under.
+    holds: Vec<String>,
     /// All that keeps it, the claims too.
     reasons: Vec<String>,
     /// Why the next rotation removes it; null if it does not.
@@ -118,7 +125,12 @@ struct Row {
     taken: DateTime<Utc>,
 }
 
-fn rows(session: &Session, place: &Place, space: &BTreeMap<String, u64>) -> Vec<Row> {
+fn rows(
+    session: &Session,
+    place: &Place,
+    space: &BTreeMap<String, u64>,
+    holds: &BTreeMap<String, Vec<String>>,
+) -> Vec<Row> {
     let settings = &session.settings;
     let plan = retention::plan(&settings.retention, settings.timezone, session.clock.now(), &place.snapshots);
     // The plan is sorted as the store's list is.
@@ -128,10 +140,26 @@ fn rows(session: &Session, place: &Place, space: &BTreeMap<String, u64>) -> Vec<
         .zip(&plan.decisions)
         .map(|(snapshot, decision)| Row {
             bytes_used: space.get(&snapshot.name).copied(),
+            holds: holds.get(&snapshot.name).cloned().unwrap_or_default(),
             path: session.store.browse(&place.host, &snapshot.name).to_string_lossy().into_owned(),
             ..row(snapshot, decision)
         })
         .collect()
+}
+
+impl Row {
+    /// What keeps it, with the names of its holds.
+    fn kept_for(&self) -> String {
+        // One that is held without a name is held all the same.
+        let names: Vec<&str> =
+            self.holds.iter().map(String::as_str).filter(|name| !name.is_empty()).collect();
+        let held = Reason::Held.to_string();
+        let told = self.reasons.iter().map(|reason| match *reason == held && !names.is_empty() {
+            true => format!("held as {}", names.join(" and ")),
+            false => reason.clone(),
+        });
+        told.collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// What there is to say of a snapshot without its store.
@@ -149,6 +177,7 @@ fn row(snapshot: &Snapshot, decision: &Decision) -> Row {
         held: snapshot.held,
         ours: snapshot.is_ours(),
         bytes_used: None,
+        holds: Vec::new(),
         files: facts.and_then(|facts| facts.files),
         path: String::new(),
         bytes: facts.and_then(|facts| facts.bytes),
@@ -185,7 +214,7 @@ fn table(session: &Session, rows: &[Row], with_paths: bool) -> Table {
             or_dash(row.bytes_used.map(human_bytes)),
             match &row.goes {
                 Some(why) => format!("nothing: {why}"),
-                None => row.reasons.join(", "),
+                None => row.kept_for(),
             },
         ];
         if with_paths {

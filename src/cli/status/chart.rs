@@ -13,6 +13,7 @@ use anyhow::Context;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use std::path::Path;
+use std::time::Duration;
 use tracing::warn;
 
 /// How many runs are drawn at most.
@@ -64,7 +65,8 @@ fn copies(entries: &[Entry], snapshots: &[Snapshot]) -> Vec<Copy> {
         time: entry.finished,
         good: entry.is_good(),
         bytes: entry.bytes,
-        seconds: entry.copied_in().map(|took| took.as_secs()),
+        // Snapshots' names are to the second, and runs began within one.
+        seconds: entry.copied_in().map(|took| (took + Duration::from_millis(500)).as_secs()),
     });
     let begin = entries.iter().map(|entry| entry.started).min();
     let before =

@@ -5,7 +5,7 @@
 
 use super::super::{StoreError, Survey, shown, sort};
 use super::failed;
-use super::place::Place;
+use super::place::{Place, exists};
 use crate::host::HostName;
 use crate::snapshot::{Facts, Origin, Overview, Snapshot, SnapshotName, Taken};
 use crate::text::printable;
@@ -133,28 +133,33 @@ pub(super) fn trees(place: &Place) -> io::Result<Vec<String>> {
 
 /// One host's snapshots, oldest first.
 pub(super) fn snapshots(place: &Place) -> io::Result<Vec<Snapshot>> {
-    let mut snapshots = Vec::new();
-    for name in trees(place)? {
-        let (tree, facts_file) = (place.tree(&name), place.facts(&name));
-        let (origin, dated_by) = match facts(&facts_file) {
-            // A copied tree carries the time of its source.
-            Ok(Some(facts)) => (Origin::Run(facts), facts_file),
-            Ok(None) => (Origin::Foreign, tree),
-            Err(why) => {
-                tracing::warn!(
-                    "`{}` is left alone: its facts cannot be read: {why} (repair or remove `{}`)",
-                    shown(&tree),
-                    shown(&facts_file)
-                );
-                (Origin::Foreign, tree)
-            }
-        };
-        let time = time(&name, &dated_by);
-        let held = place.is_held(&name);
-        snapshots.push(Snapshot { name, time, held, origin });
-    }
+    let mut snapshots: Vec<Snapshot> =
+        trees(place)?.into_iter().filter_map(|name| snapshot(place, name)).collect();
     sort(&mut snapshots);
     Ok(snapshots)
+}
+
+/// The snapshot of a tree; `None` if it has gone since it was listed.
+fn snapshot(place: &Place, name: String) -> Option<Snapshot> {
+    let (tree, facts_file) = (place.tree(&name), place.facts(&name));
+    let (origin, dated_by) = match facts(&facts_file) {
+        // A copied tree carries the time of its source.
+        Ok(Some(facts)) => (Origin::Run(facts), facts_file),
+        // A tree goes before its facts do.
+        Ok(None) if !exists(&tree) => return None,
+        Ok(None) => (Origin::Foreign, tree),
+        Err(why) => {
+            tracing::warn!(
+                "`{}` is left alone: its facts cannot be read: {why} (repair or remove `{}`)",
+                shown(&tree),
+                shown(&facts_file)
+            );
+            (Origin::Foreign, tree)
+        }
+    };
+    let time = time(&name, &dated_by);
+    let held = place.is_held(&name);
+    Some(Snapshot { name, time, held, origin })
 }
 
 /// The facts in a file; `None` if there is none.
@@ -170,4 +175,18 @@ pub(super) fn facts(file: &Path) -> Result<Option<Facts>, String> {
         .and_then(|file| file.take(LONGEST_FACTS).read_to_end(&mut text))
         .map_err(|error| error.to_string())?;
     serde_json::from_slice(&text).map(Some).map_err(|error| printable(&error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_that_is_removed_while_it_is_listed_is_nobodys_snapshot() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place::new(dir.path(), &"vpn".parse().unwrap());
+        fs::create_dir_all(place.tree("foreign")).unwrap();
+        assert_eq!(snapshot(&place, "gone".to_owned()), None);
+        assert_eq!(snapshot(&place, "foreign".to_owned()).unwrap().origin, Origin::Foreign);
+    }
 }
