@@ -4,10 +4,12 @@
 //! on their standard input, so that no name or path is ever a shell word.
 
 mod hook;
+mod look;
 mod probe;
 mod ssh;
 
 pub use hook::{Hook, HookEnd, HookLimits, HookRun};
+pub use look::Look;
 pub use probe::{Hooks, Probe, Question, SourceState};
 
 use crate::host::{Host, Transport};
@@ -99,7 +101,7 @@ mod tests {
 
     #[test]
     fn scripts_can_travel_as_one_shell_word() {
-        for script in [probe::SCRIPT, hook::SCRIPT] {
+        for script in [probe::SCRIPT, hook::SCRIPT, look::SCRIPT] {
             assert!(!script.contains('\''));
         }
     }
