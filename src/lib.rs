@@ -8,6 +8,7 @@
 //! | [`cli`] | the command line; one file a subcommand |
 //! | [`fleet`] | many hosts: order, concurrency, shutdown |
 //! | [`backup`] | the story of one host, from lock to report |
+//! | [`verify`] | the story of one host's verification |
 //! | **core** | **pure: no I/O, no clock** |
 //! | [`clock`] | the time of a run, read once |
 //! | [`host`] | names and settings of hosts |
@@ -19,6 +20,7 @@
 //! | [`outcome`] | what became of a host; severity; exit code |
 //! | [`table`] | tables of text |
 //! | [`text`] | text from elsewhere, made safe to print |
+//! | [`verification`] | what a verification found, and how bad that is |
 //! | **edges** | **each talks to one thing outside** |
 //! | [`config`] | TOML to [`settings::Settings`], every fault at once |
 //! | [`process`] | the only place that starts programs |
@@ -54,3 +56,5 @@ pub mod store;
 pub mod table;
 pub mod text;
 pub mod transfer;
+pub mod verification;
+pub mod verify;
