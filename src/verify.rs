@@ -245,11 +245,13 @@ impl<S: Store> Story<'_, S> {
         let quick = self.rsync(sides, &entries, false).await?;
         let (mut alike, mut others) = (Vec::new(), Vec::new());
         for (entry, likeness) in entries.into_iter().zip(quick) {
-            if likeness == Some(Likeness::Alike) {
-                alike.push(entry);
-            } else {
-                self.count(likeness, 0);
-                others.push(entry);
+            match likeness {
+                Some(Likeness::Alike) => alike.push(entry),
+                Some(Likeness::Uncopied) => self.count(sides, &entry, likeness)?,
+                likeness => {
+                    self.count(sides, &entry, likeness)?;
+                    others.push(entry);
+                }
             }
         }
         self.tell();
@@ -260,7 +262,7 @@ impl<S: Store> Story<'_, S> {
         for (entry, likeness) in alike.into_iter().zip(contents?) {
             match likeness {
                 Some(Likeness::Different) => suspects.push(entry),
-                likeness => self.count(likeness, entry.size),
+                likeness => self.count(sides, &entry, likeness)?,
             }
         }
         let read = read?;
@@ -293,14 +295,14 @@ impl<S: Store> Story<'_, S> {
         for (entry, likeness) in suspects.into_iter().zip(again) {
             match likeness {
                 Some(Likeness::Different) => different.push(entry),
-                likeness => self.count(likeness, 0),
+                likeness => self.count(sides, &entry, likeness)?,
             }
         }
         let looks = self.look(sides, &different).await;
         for (entry, look) in different.into_iter().zip(looks) {
             let matter = match look {
                 Look::Gone => {
-                    self.count(None, 0);
+                    self.count(sides, &entry, None)?;
                     continue;
                 }
                 Look::Unreadable => Matter::UnreadableThere,
@@ -403,16 +405,24 @@ impl<S: Store> Story<'_, S> {
         }
     }
 
-    /// Counts a file that nothing is the matter with; `bytes` of it were read.
-    fn count(&mut self, likeness: Option<Likeness>, bytes: u64) {
+    /// Counts a file that nothing is the matter with.
+    fn count(&mut self, sides: &Sides, entry: &Entry, likeness: Option<Likeness>) -> Result<(), Stop> {
         let tally = &mut self.result.tally;
         tally.sampled += 1;
-        tally.bytes += bytes;
         match likeness {
             None => tally.gone += 1,
-            Some(Likeness::Alike) => tally.identical += 1,
+            Some(Likeness::Alike) => {
+                tally.identical += 1;
+                tally.bytes += entry.size;
+            }
             Some(Likeness::Changed | Likeness::Different) => tally.changed += 1,
+            // The walk has seen it there.
+            Some(Likeness::Uncopied) => {
+                return self
+                    .fault(sides, Fault { path: entry.path.clone(), error: io::ErrorKind::NotFound.into() });
+            }
         }
+        Ok(())
     }
 
     /// Takes something that cannot be read, unless it is the whole snapshot

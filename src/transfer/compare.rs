@@ -42,6 +42,8 @@ pub enum Likeness {
     Changed,
     /// Size and time are the same, the contents are not.
     Different,
+    /// The copy has no such file.
+    Uncopied,
 }
 
 /// What a comparison found.
@@ -156,8 +158,7 @@ fn likeness(paths: &[&[u8]], said: &[u8]) -> Vec<Option<Likeness>> {
         }
         if let Some(&place) = places.get(unescaped(name).as_slice()) {
             found[place] = Some(match (flags[2], flags[3], flags[4]) {
-                // It is not in the copy: whoever compares has just seen it there.
-                (b'+', ..) => Likeness::Changed,
+                (b'+', ..) => Likeness::Uncopied,
                 (_, b's', _) | (_, _, b't' | b'T') => Likeness::Changed,
                 (b'c', ..) => Likeness::Different,
                 _ => Likeness::Alike,
@@ -255,6 +256,7 @@ mod tests {
             ("time", ("text", 6), ("text", 5)),
             ("silent", ("text", 5), ("tezt", 5)),
             ("both", ("text", 6), ("tezt", 5)),
+            ("uncopied", ("text", 5), ("text", 5)),
         ] {
             at(&source, name, there.0, there.1);
             at(&copy, name, here.0, here.1);
@@ -262,20 +264,40 @@ mod tests {
         for name in ["gone", "below/gone", "folder", "link"] {
             at(&copy, name, "text", 5);
         }
+        fs::remove_file(copy.join("uncopied")).unwrap();
         fs::create_dir(source.join("folder")).unwrap();
         std::os::unix::fs::symlink("size", source.join("link")).unwrap();
         let nested: Vec<Vec<u8>> = odd.iter().map(|name| [b"x/".as_slice(), name].concat()).collect();
-        let mut paths: Vec<&[u8]> =
-            vec![b"size", b"time", b"silent", b"both", b"gone", b"below/gone", b"folder", b"link"];
+        let mut paths: Vec<&[u8]> = vec![
+            b"size",
+            b"time",
+            b"silent",
+            b"both",
+            b"uncopied",
+            b"gone",
+            b"below/gone",
+            b"folder",
+            b"link",
+        ];
         paths.extend(odd);
         paths.extend(nested.iter().map(Vec::as_slice));
-        use Likeness::{Alike, Changed, Different};
+        use Likeness::{Alike, Changed, Different, Uncopied};
         for (contents, silent) in [(false, Alike), (true, Different)] {
             let found = compared(&source, &copy, contents, &paths).await;
-            let (first, others) = found.likeness.split_at(8);
+            let (first, others) = found.likeness.split_at(9);
             assert_eq!(
                 first,
-                [Some(Changed), Some(Changed), Some(silent), Some(Changed), None, None, None, None],
+                [
+                    Some(Changed),
+                    Some(Changed),
+                    Some(silent),
+                    Some(Changed),
+                    Some(Uncopied),
+                    None,
+                    None,
+                    None,
+                    None
+                ],
                 "contents: {contents}"
             );
             assert!(others.iter().all(|likeness| *likeness == Some(Alike)), "{others:?}");
