@@ -32,10 +32,10 @@ const LAST_REPORTS: Duration = Duration::from_secs(60);
 /// What may be said on its command line.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
-    backup verify                 200 files of every host\n  \
-    backup verify web\\* --sample 20\n  \
-    backup verify files --all     every file; reads all of both sides\n  \
-    backup verify --quiet         for cron: says something only if something is wrong\n\n\
+    backup verify                      200 files of every host\n  \
+    backup verify 'web*' --sample 20   20 files of each of these hosts\n  \
+    backup verify files --all          every file; reads all of both sides\n  \
+    backup verify --quiet              for cron: says something only if something is wrong\n\n\
     Exit status: 0 if every host's copy is as it should be, 1 if one is not or could not be compared, \
     2 if nothing could start.\n\n\
     Notes: a file that has the size and the time of its copy and other contents is `different`: either side \

@@ -57,6 +57,11 @@ pub(super) fn read(state_dir: &Path) -> Result<Option<Saved>, String> {
     Err(format!("the last good inventory `{}` cannot be used: {why}; {fate}", path.display()))
 }
 
+/// The last good list, if one can be read; the file stays as it is.
+pub(super) fn peek(state_dir: &Path) -> Option<Saved> {
+    parsed(&fs::read(path(state_dir)).ok()?).ok()
+}
+
 fn parsed(bytes: &[u8]) -> Result<Saved, String> {
     let version =
         serde_json::from_slice::<Format<serde::de::IgnoredAny>>(bytes).map_err(|e| e.to_string())?.version;
