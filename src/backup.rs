@@ -14,13 +14,14 @@ use crate::filter::Rule;
 use crate::guard::Guard;
 use crate::host::{Host, HostName};
 use crate::lock::{HostLock, LockError, Runtime};
-use crate::outcome::{Figures, HostReport, Note, Outcome, Severity, Stage};
-use crate::remote::{Hook, HookEnd, HookLimits, Probe, Question, Remote, SourceState};
+use crate::outcome::{Allowed, Figures, HookEnd, HookResult, HostReport, Note, Outcome, Severity, Stage};
+use crate::remote::{Hook, HookLimits, Probe, Question, Remote, SourceState};
 use crate::settings::Settings;
 use crate::snapshot::{Verdict, newest_good};
 use crate::store::{Store, StoreError, Survey, Workspace};
-use crate::text::{human_duration, printable};
+use crate::text::printable;
 use crate::transfer::{Progress, TransferError};
+use crate::trend::Past;
 use chrono::{DateTime, Utc};
 use std::fmt;
 use std::time::Duration;
@@ -54,6 +55,8 @@ pub struct Run<S> {
     pub accept_deletions: bool,
     /// The newest snapshot in the store, if the clock stands before it.
     pub clock_behind: Option<Newest>,
+    /// What the hosts' last good runs were like.
+    pub past: Past,
     /// Hears how hosts get on.
     pub watch: Watch,
 }
@@ -124,7 +127,9 @@ pub async fn host<S: Store>(run: &Run<S>, host: &Host) -> HostReport {
         deadline: Instant::now() + run.settings.transfer.deadline,
         notes: Vec::new(),
         figures: None,
-        removed: 0,
+        transfers: Vec::new(),
+        hooks: Vec::new(),
+        removed: Vec::new(),
         misdated: None,
     };
     let outcome = story.whole().await.unwrap_or_else(|stop| stop);
@@ -140,7 +145,10 @@ struct Story<'a, S> {
     deadline: Instant,
     notes: Vec<Note>,
     figures: Option<Figures>,
-    removed: usize,
+    transfers: Vec<String>,
+    hooks: Vec<HookResult>,
+    /// The snapshots that rotation has removed.
+    removed: Vec<String>,
     /// Why the time of the copy is wrong, if it is.
     misdated: Option<String>,
 }
@@ -315,38 +323,20 @@ impl<S: Store> Story<'_, S> {
             let left = self.deadline.saturating_duration_since(Instant::now());
             let limits = HookLimits { timeout: limit.min(left), cancel: &self.run.cancel };
             let hook = remote.hook(Hook { directory, name }, limits).await;
-            let (severity, what) = match hook.end {
-                HookEnd::Exited { status: 0, left: false } => {
-                    (Severity::Ok, format!("took {}", human_duration(hook.took)))
-                }
-                HookEnd::Exited { status: 0, left: true } => {
-                    (Severity::Warning, "left processes behind, which were ended".to_owned())
-                }
-                HookEnd::Exited { status, left } => {
-                    let how = match status.checked_sub(128) {
-                        Some(signal @ 1..=64) => format!("was killed by signal {signal}"),
-                        _ => format!("failed (exit {status})"),
-                    };
-                    let rest = if left { " and left processes behind, which were ended" } else { "" };
-                    (Severity::Critical, how + rest)
-                }
-                HookEnd::TimedOut => {
-                    let setting = if limit <= left { "hooks.timeout" } else { "transfer.deadline" };
-                    let what = format!(
-                        "did not end within {} and was ended with all that it had started (see `{setting}`)",
-                        human_duration(limit.min(left))
-                    );
-                    (Severity::Critical, what)
-                }
-                HookEnd::Lost(why) => (Severity::Critical, format!("was lost: {why}")),
-                HookEnd::Cancelled => return Err(Outcome::Interrupted),
-            };
+            let setting = if limit <= left { "hooks.timeout" } else { "transfer.deadline" };
+            let allowed = Allowed { time: limit.min(left), setting };
+            let result = HookResult::new(name, &hook.end, hook.took, allowed);
+            self.hooks.push(result.clone());
+            if hook.end == HookEnd::Cancelled {
+                return Err(Outcome::Interrupted);
+            }
+            let HookResult { severity, ended, .. } = result;
             if severity == Severity::Ok {
                 hook.output.iter().for_each(|line| info!("hook {name}: {line}"));
-                info!("hook {name} {what}");
+                info!("hook {name} {ended}");
             } else {
                 let output: String = hook.output.iter().map(|line| format!("\n  {line}")).collect();
-                self.note(severity, format!("hook {name} {what}{output}"));
+                self.note(severity, format!("hook {name} {ended}{output}"));
             }
         }
         Ok(())
@@ -377,7 +367,9 @@ impl<S: Store> Story<'_, S> {
             started: self.started,
             finished: self.run.clock.now(),
             figures: self.figures,
-            snapshots: self.run.survey.is_ok().then_some(ours + taken - self.removed),
+            transfers: self.transfers,
+            hooks: self.hooks,
+            snapshots: self.run.survey.is_ok().then_some(ours + taken - self.removed.len()),
             last_good,
         }
     }

@@ -5,6 +5,7 @@ mod completions;
 mod diff;
 mod find;
 mod hold;
+mod ledger;
 mod output;
 mod plan;
 mod progress;

@@ -134,6 +134,8 @@ pub fn bare_report_of(
         started,
         finished,
         figures: None,
+        transfers: Vec::new(),
+        hooks: Vec::new(),
         snapshots: None,
         last_good: None,
     }

@@ -18,6 +18,8 @@
 //! | [`filter`] | excludes and mounts in, rsync filter rules out |
 //! | [`guard`] | what a plausible run looks like |
 //! | [`outcome`] | what became of a host; severity; exit code |
+//! | [`past`] | what is remembered of runs |
+//! | [`trend`] | whether a run's figures are what they usually are |
 //! | [`table`] | tables of text |
 //! | [`text`] | text from elsewhere, made safe to print |
 //! | [`verification`] | what a verification found, and how bad that is |
@@ -31,6 +33,7 @@
 //! | [`transfer`] | rsync |
 //! | [`store`] | ZFS, or directories with hard links |
 //! | [`report`] | Icinga, Prometheus |
+//! | [`history`] | SQLite: what ran, when, how it went |
 //! | [`logging`] | stderr, syslog |
 
 pub mod backup;
@@ -40,12 +43,14 @@ pub mod config;
 pub mod filter;
 pub mod fleet;
 pub mod guard;
+pub mod history;
 pub mod host;
 pub mod https;
 pub mod inventory;
 pub mod lock;
 pub mod logging;
 pub mod outcome;
+pub mod past;
 pub mod process;
 pub mod remote;
 pub mod report;
@@ -56,5 +61,6 @@ pub mod store;
 pub mod table;
 pub mod text;
 pub mod transfer;
+pub mod trend;
 pub mod verification;
 pub mod verify;

@@ -1,6 +1,10 @@
 //! What became of a host: how bad it is, one line that says it, and the exit
 //! code of a run.
 
+mod hook;
+
+pub use hook::{Allowed, HookEnd, HookResult};
+
 use crate::snapshot::{SnapshotName, Verdict};
 use crate::text::{human_bytes, human_duration};
 use chrono::{DateTime, Utc};
@@ -123,6 +127,8 @@ pub struct Figures {
     pub received: u64,
     /// Regular files that were new or changed.
     pub changed: u64,
+    /// Bytes that those hold together.
+    pub changed_bytes: u64,
     /// Files removed from the copy.
     pub deleted: u64,
 }
@@ -143,6 +149,11 @@ pub struct HostReport {
     pub finished: DateTime<Utc>,
     /// What was copied, where something was.
     pub figures: Option<Figures>,
+    /// What the end of each rsync meant, in order: more than one where the
+    /// connection was lost.
+    pub transfers: Vec<String>,
+    /// How the host's hooks went, in order.
+    pub hooks: Vec<HookResult>,
     /// How many snapshots of ours the host has now, if known.
     pub snapshots: Option<usize>,
     /// When its newest good snapshot was taken, if it has one and it is known.
@@ -258,6 +269,8 @@ mod tests {
             started: time,
             finished: time + chrono::TimeDelta::seconds(12),
             figures: None,
+            transfers: Vec::new(),
+            hooks: Vec::new(),
             snapshots: None,
             last_good: None,
         }
@@ -291,7 +304,14 @@ mod tests {
             severity: Severity::Critical,
             text: "hook mysql failed (exit 1)\nno such database".into(),
         });
-        report.figures = Some(Figures { files: 10, bytes: 4096, received: 100, changed: 1, deleted: 0 });
+        report.figures = Some(Figures {
+            files: 10,
+            bytes: 4096,
+            received: 100,
+            changed: 1,
+            changed_bytes: 50,
+            deleted: 0,
+        });
         assert_eq!(report.severity(), Severity::Critical);
         assert_eq!(
             report.summary(),

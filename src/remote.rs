@@ -8,7 +8,7 @@ mod look;
 mod probe;
 mod ssh;
 
-pub use hook::{Hook, HookEnd, HookLimits, HookRun};
+pub use hook::{Hook, HookLimits, HookRun};
 pub use look::Look;
 pub use probe::{Hooks, Probe, Question, SourceState};
 

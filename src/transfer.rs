@@ -13,6 +13,7 @@ pub use stats::{Progress, Statistics};
 use crate::process::{Exit, Failure, Output, Program, Running};
 use crate::text::{human_duration, last_lines, printable};
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -98,6 +99,17 @@ pub enum Ending {
     Incomplete,
     /// The limit on deletions was reached.
     TooManyDeletions,
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Ending::Complete => "everything was copied (exit 0)",
+            Ending::SourceChanged => "everything was copied that did not vanish meanwhile (exit 24)",
+            Ending::Incomplete => "some files could not be copied (exit 23)",
+            Ending::TooManyDeletions => "the limit on deletions was reached (exit 25)",
+        })
+    }
 }
 
 /// Why there is no copy worth a snapshot.

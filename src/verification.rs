@@ -322,6 +322,8 @@ impl Verification {
             started: self.started,
             finished: self.finished,
             figures: None,
+            transfers: Vec::new(),
+            hooks: Vec::new(),
             snapshots: None,
             last_good: None,
         })

@@ -395,6 +395,8 @@ fn a_late_result_does_not_hide_a_newer_one() {
             started: finished,
             finished,
             figures: None,
+            transfers: Vec::new(),
+            hooks: Vec::new(),
             snapshots: None,
             last_good: None,
         };

@@ -15,14 +15,15 @@ use std::path::Path;
 const STORY: [&str; 4] = ["cli", "fleet", "backup", "verify"];
 
 /// Each talks to one thing outside, and uses the core and the two doors.
-const EDGES: [&str; 8] = ["config", "inventory", "lock", "remote", "transfer", "store", "report", "logging"];
+const EDGES: [&str; 9] =
+    ["config", "inventory", "lock", "remote", "transfer", "store", "report", "history", "logging"];
 
 /// The edges that the other edges go through, to programs and to servers. They
 /// use the core alone.
 const DOORS: [&str; 2] = ["process", "https"];
 
 /// Pure: no input or output, no clock. They use each other.
-const CORE: [&str; 11] = [
+const CORE: [&str; 13] = [
     "clock",
     "host",
     "settings",
@@ -31,6 +32,8 @@ const CORE: [&str; 11] = [
     "filter",
     "guard",
     "outcome",
+    "past",
+    "trend",
     "table",
     "text",
     "verification",

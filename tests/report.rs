@@ -40,6 +40,8 @@ fn report(host: &str) -> HostReport {
         started,
         finished: started + TimeDelta::seconds(3),
         figures: None,
+        transfers: Vec::new(),
+        hooks: Vec::new(),
         snapshots: Some(7),
         last_good: None,
     }

@@ -12,6 +12,7 @@ use backup::lock::Runtime;
 use backup::outcome::{HostReport, Outcome, Severity, Stage};
 use backup::snapshot::{Facts, Snapshot, SnapshotName, Verdict};
 use backup::store::{Directory, Removal, Store, StoreError, Survey, Workspace};
+use backup::trend::Past;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -91,6 +92,7 @@ async fn run(dir: &Path, minute: i64, at: Step, cancel: &CancellationToken, watc
         configured: Vec::new(),
         cancel: cancel.clone(),
         accept_deletions: false,
+        past: Past::new(),
         watch,
     }
 }

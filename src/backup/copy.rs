@@ -124,9 +124,13 @@ impl<S: Store> Story<'_, S> {
             };
             let tell = |progress| (self.run.watch)(&self.host.name, Event::Copied(progress));
             let error = match job.run(limits, tell).await {
-                Ok(transfer) => return Ok(transfer),
+                Ok(transfer) => {
+                    self.transfers.push(transfer.ending.to_string());
+                    return Ok(transfer);
+                }
                 Err(error) => error,
             };
+            self.transfers.push(error.to_string());
             match error {
                 TransferError::Cancelled => return Err(Outcome::Interrupted),
                 TransferError::ConnectionLost(why) if lost < settings.retries => {

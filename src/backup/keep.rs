@@ -9,6 +9,7 @@ use crate::snapshot::{Facts, Origin, Snapshot, SnapshotName, Verdict, newest_goo
 use crate::store::{Store, Survey};
 use crate::text::{human_bytes, printable};
 use crate::transfer::{Ending, Transfer};
+use crate::trend::{self, Jump, Sample};
 use std::time::Duration;
 use tracing::{debug, info};
 
@@ -26,6 +27,7 @@ impl<S: Store> Story<'_, S> {
             bytes: statistics.bytes,
             received: statistics.received,
             changed: statistics.changed,
+            changed_bytes: statistics.changed_bytes,
             deleted: statistics.deleted,
         });
         let (verdict, why) = self.judge(transfer, probe, survey);
@@ -49,10 +51,16 @@ impl<S: Store> Story<'_, S> {
         );
         let taken =
             Snapshot { name: name.to_string(), time: name.time(), held: false, origin: Origin::Run(facts) };
+        let jumps = if verdict == Verdict::Good { self.jumps(&taken) } else { Vec::new() };
+        let (falls, rises): (Vec<Jump>, Vec<Jump>) = jumps.into_iter().partition(Jump::is_fall);
+        self.note_jumps(&falls, name, survey);
         let good = verdict == Verdict::Good && self.notes.iter().all(|note| note.severity == Severity::Ok);
         if good {
             self.rotate(taken, survey).await;
         }
+        // What is larger than usual has lost nothing: that holds up no rotation,
+        // which makes the room that it needs (docs/decisions/0014-sizes-that-jump.md).
+        self.note_jumps(&rises, name, survey);
         Ok(Outcome::Copied { verdict, why, snapshot: name })
     }
 
@@ -94,6 +102,35 @@ impl<S: Store> Story<'_, S> {
                 (Verdict::Partial, format!("some files could not be copied: {first}{more}{advice}"))
             }
         }
+    }
+
+    /// What of a good copy is not as it usually is.
+    fn jumps(&self, taken: &Snapshot) -> Vec<Jump> {
+        let past = self.run.past.get(self.host.name.key()).map_or(&[][..], Vec::as_slice);
+        let now = Sample::of_snapshots(std::slice::from_ref(taken));
+        let jumps = now.first().map(|now| trend::jumps(past, now)).unwrap_or_default();
+        // What the operator has accepted is not held against the copy.
+        jumps.into_iter().filter(|jump| !(self.run.accept_deletions && jump.is_fall())).collect()
+    }
+
+    fn note_jumps(&mut self, jumps: &[Jump], taken: SnapshotName, survey: &Survey) {
+        if jumps.is_empty() {
+            return;
+        }
+        let what: Vec<String> = jumps.iter().map(Jump::to_string).collect();
+        let host = &self.host.name;
+        let is_left = |snapshot: &&Snapshot| snapshot.is_good() && !self.removed.contains(&snapshot.name);
+        let former = survey.of(host).iter().rfind(is_left);
+        let former = former.filter(|_| jumps.iter().any(Jump::is_of_the_copy));
+        let diff = former.map_or_else(String::new, |former| {
+            format!("`backup diff {host} {} {}` shows what changed, ", printable(&former.name), taken)
+        });
+        let text = format!(
+            "{}\n  {diff}`backup status {host} --plot` shows how it was before; if it is meant, there is nothing \
+             to do: it is not told again as long as it stays",
+            what.join("; ")
+        );
+        self.note(Severity::Warning, text);
     }
 
     /// A name that no snapshot of the host has: two runs within one second get
@@ -142,10 +179,10 @@ impl<S: Store> Story<'_, S> {
         };
         match removal {
             Ok(removal) => {
-                self.removed = removal.removed.len();
                 for name in &removal.removed {
                     info!("removed {}", printable(name));
                 }
+                self.removed = removal.removed;
                 for (name, why) in &removal.kept {
                     self.note(
                         Severity::Ok,

@@ -1,5 +1,6 @@
 //! `backup [run] HOST...|all`: from the configuration to the exit code.
 
+use super::ledger::{self, Ledger};
 use super::session::{self, Common};
 use super::{progress::Bars, signals::Signals};
 use crate::backup::{self, Run};
@@ -88,7 +89,8 @@ async fn start(arguments: &Arguments, clock: Clock, bars: Bars) -> anyhow::Resul
     };
     let run = Rc::new(ready.run);
     stop_on(signals, &run, bars.clone());
-    let reports = back_up(&run, ready.hosts, ready.faults, ready.icinga, &mut trouble).await;
+    let told = Told { reporter: Reporter::start(ready.icinga), ledger: ready.ledger };
+    let reports = back_up(&run, ready.hosts, ready.faults, told, &mut trouble).await;
     bars.clear();
     Ok(close(&run, arguments, &reports, trouble))
 }
@@ -99,6 +101,13 @@ struct Ready {
     hosts: Vec<Host>,
     faults: Vec<Fault>,
     icinga: Option<Icinga>,
+    ledger: Ledger,
+}
+
+/// Who hears of each host as it is done, beside the log.
+struct Told {
+    reporter: Reporter,
+    ledger: Ledger,
 }
 
 /// Everything before the first host. What makes the run doubtful is said, and
@@ -151,6 +160,9 @@ async fn prepare(
     let id =
         format!("{}/{}/{}", settings.server, clock.start().format("%Y-%m-%dT%H%M%SZ"), std::process::id());
     debug!("run {id}: {} hosts, {} jobs", hosts.len(), settings.jobs);
+    let names: Vec<HostName> = hosts.iter().map(|host| host.name.clone()).collect();
+    let held = survey.as_ref().cloned().unwrap_or_default();
+    let (ledger, past) = ledger::open(settings.state_dir.clone(), clock, id.clone(), held, names).await;
     let watched = bars.clone();
     let run = Run {
         store,
@@ -162,10 +174,11 @@ async fn prepare(
         cancel: CancellationToken::new(),
         accept_deletions: arguments.accept_deletions,
         clock_behind,
+        past,
         watch: Box::new(move |host, event| watched.heard(host, event)),
         settings,
     };
-    Ok(Ready { run, hosts, faults, icinga })
+    Ok(Ready { run, hosts, faults, icinga, ledger })
 }
 
 /// What the store holds. One that does not answer is every host's failure, and
@@ -239,15 +252,16 @@ async fn back_up(
     run: &Rc<Run<AnyStore>>,
     hosts: Vec<Host>,
     faults: Vec<Fault>,
-    icinga: Option<Icinga>,
+    told: Told,
     trouble: &mut Vec<String>,
 ) -> Vec<HostReport> {
-    let reporter = Reporter::start(icinga);
+    let Told { reporter, mut ledger } = told;
     let mut reports = Vec::with_capacity(hosts.len() + faults.len());
     let mut done = |report: HostReport| {
         let report = with_history(report, run);
         say(&report);
         reporter.submit(report.clone());
+        ledger.record(report.clone());
         reports.push(report);
     };
     for fault in faults {
@@ -271,7 +285,8 @@ async fn back_up(
             () = stopped => {}
         }
     };
-    for problem in reporter.finish(enough).await {
+    let (undelivered, unwritten) = tokio::join!(reporter.finish(enough), ledger.finish());
+    for problem in undelivered.into_iter().chain(unwritten) {
         warn!("{problem}");
         trouble.push(problem);
     }

@@ -1,6 +1,7 @@
 //! Runs one hook of a host, to its end or ours.
 
 use super::{Remote, random_mark};
+use crate::outcome::HookEnd;
 use crate::process::{Running, Tail};
 use crate::text::{last_lines, printable_bytes, shortened};
 use std::time::Duration;
@@ -38,24 +39,6 @@ pub struct HookLimits<'a> {
     pub timeout: Duration,
     /// When the run is to stop.
     pub cancel: &'a CancellationToken,
-}
-
-/// How a hook ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HookEnd {
-    /// By itself.
-    Exited {
-        /// Its exit status; above 128 a signal's number plus 128.
-        status: i32,
-        /// Whether it left processes behind, which were ended.
-        left: bool,
-    },
-    /// It took too long and was ended with all that it had started.
-    TimedOut,
-    /// The run was to stop; likewise.
-    Cancelled,
-    /// The connection broke, or the hook could not be started.
-    Lost(String),
 }
 
 /// One hook's run.

@@ -350,7 +350,16 @@ mod tests {
             notes: Vec::new(),
             started: time + TimeDelta::milliseconds(500),
             finished: time + TimeDelta::milliseconds(12_700),
-            figures: Some(Figures { files: 10, bytes: 4096, received: 100, changed: 1, deleted: 0 }),
+            figures: Some(Figures {
+                files: 10,
+                bytes: 4096,
+                received: 100,
+                changed: 1,
+                changed_bytes: 50,
+                deleted: 0,
+            }),
+            transfers: Vec::new(),
+            hooks: Vec::new(),
             snapshots: Some(7),
             last_good: Some(time),
         }

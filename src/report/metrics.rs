@@ -349,7 +349,16 @@ mod tests {
             notes: Vec::new(),
             started: time(),
             finished: time() + TimeDelta::milliseconds(12_250),
-            figures: Some(Figures { files: 10, bytes: 4096, received: 100, changed: 1, deleted: 0 }),
+            figures: Some(Figures {
+                files: 10,
+                bytes: 4096,
+                received: 100,
+                changed: 1,
+                changed_bytes: 50,
+                deleted: 0,
+            }),
+            transfers: Vec::new(),
+            hooks: Vec::new(),
             snapshots: Some(7),
             last_good: Some(time()),
         }
@@ -359,6 +368,8 @@ mod tests {
         HostReport {
             outcome: Outcome::Failed { stage: Stage::Connect, why: "no route".into() },
             figures: None,
+            transfers: Vec::new(),
+            hooks: Vec::new(),
             snapshots: None,
             last_good: None,
             ..good(host)

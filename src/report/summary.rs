@@ -131,6 +131,8 @@ mod tests {
             started: time,
             finished: time,
             figures: None,
+            transfers: Vec::new(),
+            hooks: Vec::new(),
             snapshots: None,
             last_good: None,
         }
@@ -140,8 +142,14 @@ mod tests {
         let snapshot = SnapshotName::at(Utc.with_ymd_and_hms(2026, 11, 20, 2, 0, 5).unwrap());
         let mut report = report(host, Outcome::Copied { verdict, why: why.into(), snapshot });
         report.finished += TimeDelta::seconds(seconds);
-        report.figures =
-            Some(Figures { files, bytes: files * 5000, received: files * 7, changed: 1, deleted: 0 });
+        report.figures = Some(Figures {
+            files,
+            bytes: files * 5000,
+            received: files * 7,
+            changed: 1,
+            changed_bytes: 50,
+            deleted: 0,
+        });
         report.snapshots = Some(38);
         report
     }

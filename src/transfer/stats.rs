@@ -21,6 +21,8 @@ pub struct Statistics {
     pub directories: u64,
     /// Regular files whose contents were transferred.
     pub changed: u64,
+    /// Bytes that those hold together.
+    pub changed_bytes: u64,
     /// Files deleted from the copy.
     pub deleted: u64,
     /// Bytes in all files.
@@ -81,6 +83,7 @@ impl Reader {
                 }
                 "Number of deleted files" => &mut self.found.deleted,
                 "Number of regular files transferred" => &mut self.found.changed,
+                "Total transferred file size" => &mut self.found.changed_bytes,
                 "Total file size" => &mut self.found.bytes,
                 "Total bytes received" => {
                     self.complete = number.is_some();
@@ -118,7 +121,7 @@ fn kind(text: &str, kind: &str) -> Option<u64> {
 pub(super) const SAMPLE: &str = "\r              0   0%    0.00kB/s    0:00:00 (xfr#0, to-chk=0/2)\n\n\
     Number of files: 2014 (reg: 2009, dir: 3, link: 2)\nNumber of created files: 0\n\
     Number of deleted files: 2 (reg: 2)\nNumber of regular files transferred: 7\n\
-    Total file size: 1234567 bytes\nTotal transferred file size: 0 bytes\nLiteral data: 0 bytes\n\
+    Total file size: 1234567 bytes\nTotal transferred file size: 4321 bytes\nLiteral data: 0 bytes\n\
     Matched data: 0 bytes\nFile list size: 0\nFile list generation time: 0.001 seconds\n\
     File list transfer time: 0.000 seconds\nTotal bytes sent: 64\nTotal bytes received: 29\n\n\
     sent 64 bytes  received 29 bytes  186.00 bytes/sec\ntotal size is 1234567  speedup is 0.02\n";
@@ -138,6 +141,7 @@ mod tests {
                 files: 2014,
                 directories: 3,
                 changed: 7,
+                changed_bytes: 4321,
                 deleted: 2,
                 bytes: 1_234_567,
                 received: 29,
