@@ -177,6 +177,25 @@ fn a_damaged_copy_is_critical_for_icinga_too_and_a_good_one_leaves_the_runs_resu
     let finding = &hosts[0]["findings"][0];
     assert_eq!((&finding["path"], &finding["matter"]), (&"etc/fstab".into(), &"different".into()));
     assert_eq!(fs::read(source.join("etc/fstab")).unwrap(), b"# nothing\n");
+    // All three are in the history.
+    let history = backup::history::History::read(&rig.join("state")).unwrap().unwrap();
+    let rows = history.verifications(&"web".parse().unwrap(), 10).unwrap();
+    let different: Vec<u64> = rows.iter().map(|row| row.different).collect();
+    assert_eq!(different, [1, 1, 0]);
+    assert_eq!((rows[0].sampled, rows[0].identical), (3, 2));
+    assert!(rows[0].problem.as_ref().unwrap().contains("1 different"), "{rows:#?}");
+    assert_eq!((&rows[2].problem, rows[2].snapshot.as_ref()), (&None, rig.snapshots("web").first()));
+}
+
+#[test]
+fn a_history_that_cannot_be_written_costs_the_exit_code_and_not_the_answer() {
+    let mut rig = Rig::without_sshd();
+    rig.host("Web");
+    rig.backup(&["all"]).exits(0);
+    fs::remove_dir_all(rig.join("state")).unwrap();
+    fs::write(rig.join("state"), "no folder").unwrap();
+    let ran = rig.backup(&["verify", "--json"]).exits(1).says("the results are not in the history: ");
+    assert_eq!(json(&ran)[0]["state"], "good");
 }
 
 #[test]

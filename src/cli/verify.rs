@@ -5,10 +5,12 @@ use super::progress::Bars;
 use super::session::{self, Common};
 use super::signals::Signals;
 use crate::clock::Clock;
+use crate::history::{History, HistoryError, Opened};
 use crate::host::{Host, HostName};
 use crate::inventory::{self, Fault};
 use crate::lock::Runtime;
 use crate::outcome::Severity;
+use crate::past;
 use crate::report::{Reporter, icinga::Icinga, metrics};
 use crate::store::AnyStore;
 use crate::table::{Column, Table};
@@ -28,6 +30,9 @@ use tracing::{Instrument, error, info, info_span, warn};
 
 /// How long Icinga gets for what is still to be told at the end.
 const LAST_REPORTS: Duration = Duration::from_secs(60);
+
+/// How long the history may take to be written.
+const LAST_WRITING: Duration = Duration::from_secs(15);
 
 /// What may be said on its command line.
 #[derive(Debug, clap::Args)]
@@ -95,6 +100,10 @@ async fn start(arguments: &Arguments, clock: Clock, bars: &Bars) -> anyhow::Resu
         trouble = true;
     }
     trouble |= !write_metrics(&run, &results);
+    if let Some(problem) = remember(&run, &results).await {
+        warn!("{problem}");
+        trouble = true;
+    }
     results.sort_by_key(|result| result.host.to_lowercase());
     answer(arguments, &results)?;
     Ok(u8::from(trouble || results.iter().any(|result| result.state() != State::Good)))
@@ -219,6 +228,45 @@ fn write_metrics(run: &Run<AnyStore>, results: &[Verification]) -> bool {
     let Some(path) = &run.settings.metrics_textfile else { return true };
     let written = metrics::write_verifications(path, &run.settings.server, results);
     written.map_err(|error| warn!("{error}")).is_ok()
+}
+
+/// Writes the results into the history, away from this thread; what is lost,
+/// if anything is.
+async fn remember(run: &Run<AnyStore>, results: &[Verification]) -> Option<String> {
+    let ended = results.iter().filter(|result| result.state() != State::Interrupted);
+    let rows: Vec<past::Verification> = ended.map(row).collect();
+    let (state_dir, now) = (run.settings.state_dir.clone(), run.clock.now());
+    let writing = tokio::task::spawn_blocking(move || -> Result<Vec<String>, HistoryError> {
+        let Opened { history, warnings, .. } = History::open(&state_dir, now)?;
+        rows.iter().try_for_each(|row| history.record_verification(row))?;
+        Ok(warnings)
+    });
+    let lost = match tokio::time::timeout(LAST_WRITING, writing).await {
+        Ok(Ok(Ok(warnings))) => {
+            warnings.iter().for_each(|warning| warn!("{warning}"));
+            return None;
+        }
+        Ok(Ok(Err(error))) => error.to_string(),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "its disk does not answer".to_owned(),
+    };
+    Some(format!("the results are not in the history: {lost}"))
+}
+
+/// A result as the history keeps it.
+fn row(result: &Verification) -> past::Verification {
+    let tally = &result.tally;
+    past::Verification {
+        host: result.host.to_lowercase(),
+        time: result.finished,
+        snapshot: result.snapshot.as_ref().map(|(name, _)| name.clone()),
+        sampled: tally.sampled,
+        identical: tally.identical,
+        changed: tally.changed + tally.overlooked,
+        different: tally.different,
+        unreadable: tally.unreadable + tally.unreadable_there,
+        problem: (result.state() != State::Good).then(|| result.summary()),
+    }
 }
 
 fn show(bars: &Bars, host: &HostName, event: Event) {
