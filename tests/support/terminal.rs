@@ -38,12 +38,8 @@ impl Terminal {
         // Only a new session gets a terminal of its own.
         let mut session = super::rig::program("setsid");
         session.args(["--ctty", "--wait"]).arg(command.get_program()).args(command.get_args());
-        session
-            .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))))
-            .env("TERM", "xterm");
-        for (name, _) in command.get_envs().filter(|(name, value)| value.is_some() && *name == "TERM") {
-            session.env(name, command.get_envs().find(|(other, _)| *other == name).unwrap().1.unwrap());
-        }
+        session.env("TERM", "xterm");
+        session.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         session.stdin(slave()).stderr(slave());
         if whole {
             session.stdout(slave());
@@ -150,7 +146,7 @@ impl Screen {
     }
 
     fn lines(&self) -> Vec<String> {
-        let mut lines: Vec<String> = self.grid.iter().map(text).collect();
+        let mut lines: Vec<String> = self.grid.iter().map(|line| text(line)).collect();
         while lines.last().is_some_and(String::is_empty) {
             lines.pop();
         }
@@ -249,6 +245,6 @@ impl Screen {
     }
 }
 
-fn text(line: &Vec<char>) -> String {
+fn text(line: &[char]) -> String {
     line.iter().collect::<String>().trim_end().to_owned()
 }
