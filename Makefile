@@ -8,7 +8,8 @@ PREFIX ?= /usr/local
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BINARY := $(TARGET)/release/backup
-docdir = $(DESTDIR)$(PREFIX)/share/doc/backup
+share = $(DESTDIR)$(PREFIX)/share
+docdir = $(share)/doc/backup
 
 # Snapshots of tests are compared, never rewritten.
 export INSTA_UPDATE := no
@@ -42,7 +43,7 @@ endef
 .PHONY: test
 test: ## Run every test there is (as root, or with sudo)
 	scripts/need rsync openssh-server=sshd openssh-client=ssh util-linux=unshare mount procps=kill \
-	    busybox sudo faketime icinga2-bin=icinga2
+	    busybox sudo faketime icinga2-bin=icinga2 zsh fish groff-base=groff mandoc
 	$(tests_as_root); $(CARGO) test --locked
 	$(MAKE) vm
 
@@ -74,6 +75,12 @@ install: $(BINARY) ## Install what `make build` built, below $(DESTDIR)$(PREFIX)
 	install -D -m 644 -t $(docdir) config.example.toml LICENSE-MIT LICENSE-APACHE
 	install -D -m 755 -t $(docdir)/hooks $$(find hooks -type f -perm -u+x)
 	install -D -m 644 -t $(docdir)/hooks hooks/README.md
+	install -d $(share)/man/man8
+	$(BINARY) completions man $(share)/man/man8
+	chmod 644 $(share)/man/man8/backup*.8
+	$(BINARY) completions bash | install -D -m 644 /dev/stdin $(share)/bash-completion/completions/backup
+	$(BINARY) completions zsh | install -D -m 644 /dev/stdin $(share)/zsh/site-functions/_backup
+	$(BINARY) completions fish | install -D -m 644 /dev/stdin $(share)/fish/vendor_completions.d/backup.fish
 
 .PHONY: clean
 clean: ## Remove what was built, and the demo

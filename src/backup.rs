@@ -82,8 +82,14 @@ pub enum Event {
 /// The steps that take time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Connecting and probing.
+    /// Waiting for its lock.
+    Lock,
+    /// Readying its place in the store.
+    Prepare,
+    /// Connecting.
     Connect,
+    /// Asking what is there.
+    Probe,
     /// Running hooks.
     Hooks,
     /// Copying.
@@ -198,6 +204,7 @@ impl<S: Store> Story<'_, S> {
 
     async fn lock(&self) -> Result<HostLock, Outcome> {
         self.stop_if_told()?;
+        self.at(Step::Lock);
         self.run.runtime.lock_host(&self.host.name).await.map_err(|error| match error {
             LockError::Held { .. } | LockError::Orphaned { .. } => {
                 Outcome::Skipped { why: error.to_string() }
@@ -208,6 +215,7 @@ impl<S: Store> Story<'_, S> {
 
     async fn prepare(&self, survey: &Survey) -> Result<Workspace, Outcome> {
         self.stop_if_told()?;
+        self.at(Step::Prepare);
         let prepared = self.in_time(self.run.store.prepare(&self.host.name, survey)).await;
         prepared.map_err(|error| failed(Stage::Store, error))
     }
@@ -235,6 +243,7 @@ impl<S: Store> Story<'_, S> {
     }
 
     async fn probe(&mut self, remote: &Remote) -> Result<Probe, Outcome> {
+        self.at(Step::Probe);
         let settings = &self.run.settings;
         let question = Question {
             source: &self.host.settings.source,

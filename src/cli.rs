@@ -72,11 +72,19 @@ enum Command {
     /// Remove the snapshots that no retention tier claims.
     Prune(prune::Arguments),
     /// Compare files on hosts with their newest snapshots.
+    ///
+    /// Reads files of each host's newest good snapshot, chosen at random, and
+    /// lets rsync compare them with what the host has now. Files that were
+    /// changed or removed since are told by their size and time and are no
+    /// fault. Nothing is written, neither there nor here.
     Verify(verify::Arguments),
     /// Look whether everything that a run needs is there and right.
     Check(check::Arguments),
     /// Print the completions of a shell, or the manual pages.
     Completions(completions::Arguments),
+    /// Say what may stand at the cursor; for the scripts of shells.
+    #[command(name = "__complete", hide = true)]
+    Complete(completions::Typed),
 }
 
 /// Does what the command line says. `clock` shows the time of the command.
@@ -106,6 +114,7 @@ fn execute(command: Command, clock: Clock) -> u8 {
         Command::Verify(arguments) => verify::execute(&arguments, clock),
         Command::Check(arguments) => check::execute(&arguments, clock),
         Command::Completions(arguments) => completions::execute(&arguments),
+        Command::Complete(typed) => completions::complete(&typed),
     }
 }
 

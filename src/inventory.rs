@@ -113,6 +113,20 @@ pub async fn examine(settings: &Settings, patience: Duration) -> Examination {
     Examination { inventory, netbox }
 }
 
+/// The names of hosts as far as they are known without asking anybody: those
+/// of the last good list, and those that the configuration lists. Nothing is
+/// touched; what cannot be read is not known.
+pub fn remembered(settings: &Settings) -> Vec<String> {
+    let saved = file::peek(&settings.state_dir).ok().flatten().map(|saved| saved.hosts).unwrap_or_default();
+    let listed = settings.hosts.values().filter(|own| own.listed).map(|own| own.name.spelled().to_owned());
+    let names: Vec<String> = saved.into_iter().filter_map(|machine| machine.name).chain(listed).collect();
+    let fit = names.into_iter().filter_map(|name| name.parse::<HostName>().ok());
+    fit.collect::<std::collections::BTreeSet<HostName>>()
+        .into_iter()
+        .map(|name| name.spelled().to_owned())
+        .collect()
+}
+
 async fn ask(
     settings: &Settings,
     keep: Option<DateTime<Utc>>,

@@ -8,6 +8,7 @@
 //! | [`cli`] | the command line; one file a subcommand |
 //! | [`fleet`] | many hosts: order, concurrency, shutdown |
 //! | [`backup`] | the story of one host, from lock to report |
+//! | [`verify`] | the story of one host's verification |
 //! | **core** | **pure: no I/O, no clock** |
 //! | [`clock`] | the time of a run, read once |
 //! | [`host`] | names and settings of hosts |
@@ -32,6 +33,7 @@
 //! | [`table`] | tables of text |
 //! | [`text`] | text from elsewhere, made safe to print |
 //! | [`when`] | what people say of a time |
+//! | [`verification`] | what a verification found, and how bad that is |
 //! | **edges** | **each talks to one thing outside** |
 //! | [`config`] | TOML to [`settings::Settings`], every fault at once |
 //! | [`process`] | the only place that starts programs |
@@ -84,5 +86,7 @@ pub mod tools;
 pub mod transfer;
 pub mod tree;
 pub mod trend;
+pub mod verification;
+pub mod verify;
 pub mod versions;
 pub mod when;

@@ -5,10 +5,12 @@
 
 mod hook;
 pub mod keys;
+mod look;
 mod probe;
 mod ssh;
 
 pub use hook::{Hook, HookLimits, HookRun};
+pub use look::Look;
 pub use probe::{Hooks, Probe, Question, SourceState};
 
 use crate::host::{Host, Transport};
@@ -133,7 +135,7 @@ mod tests {
 
     #[test]
     fn scripts_can_travel_as_one_shell_word() {
-        for script in [probe::SCRIPT, hook::SCRIPT, RSYNC_VERSION] {
+        for script in [probe::SCRIPT, hook::SCRIPT, look::SCRIPT, RSYNC_VERSION] {
             assert!(!script.contains('\''));
         }
     }

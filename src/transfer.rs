@@ -4,8 +4,10 @@
 //! to another, with exit 0. The exit's number is looked at here and nowhere
 //! else.
 
+mod compare;
 mod stats;
 
+pub use compare::{Compared, Comparison, Likeness};
 pub use stats::{Progress, Statistics};
 
 use crate::process::{Exit, Failure, Output, Program, Running};

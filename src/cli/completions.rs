@@ -1,19 +1,52 @@
-//! `backup completions SHELL|man`: what a shell completes, and the manual
-//! pages, both made from the definitions of the command line.
+//! `backup completions`: what a shell completes, and the manual pages, both
+//! made from the definitions of the command line.
+//!
+//! The scripts of bash, fish and zsh ask this program for the words that may
+//! stand at the cursor (`backup __complete`), names of hosts among them; so
+//! they never lag behind. Whatever goes wrong there, nothing is offered, and
+//! nobody's command line is written over.
 
+mod engine;
+mod manual;
+
+use super::CANNOT_START;
+use crate::config;
+use crate::inventory;
+use crate::text::printable;
 use clap::{CommandFactory, ValueEnum};
-use std::io;
-use std::path::PathBuf;
+use engine::Wanted;
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 /// What may be said on its command line.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    backup completions bash >/etc/bash_completion.d/backup\n  \
+    backup completions fish >/etc/fish/vendor_completions.d/backup.fish\n  \
+    backup completions zsh >/usr/local/share/zsh/site-functions/_backup\n  \
+    backup completions man /usr/local/share/man/man8\n\n\
+    Exit status: 0 if everything was written, 2 if not.\n\n\
+    Notes: `make install` has put all of them in their places. In bash, fish and zsh names of hosts are \
+    completed from the configuration and the last good list of NetBox, without asking it, for users who may \
+    read the configuration.")]
 pub(super) struct Arguments {
-    /// The shell; `man` writes the manual pages.
+    /// The shell whose script is printed; or `man`, which writes the manual
+    /// pages.
     #[arg(value_enum)]
     kind: Kind,
-    /// Where the manual pages go, a file each.
+    /// The folder that the manual pages go into, a file each.
     #[arg(value_name = "DIR", required_if_eq("kind", "man"))]
     directory: Option<PathBuf>,
+}
+
+/// A command line that is being typed.
+#[derive(Debug, clap::Args)]
+pub(super) struct Typed {
+    /// The words after the program's name, up to the one at the cursor.
+    #[arg(value_name = "WORD", trailing_var_arg = true, allow_hyphen_values = true)]
+    words: Vec<OsString>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -26,36 +59,115 @@ enum Kind {
 }
 
 pub(super) fn execute(arguments: &Arguments) -> u8 {
-    match write(arguments) {
+    let done = match (arguments.kind, &arguments.directory) {
+        (Kind::Man, Some(directory)) => write_pages(directory),
+        (kind, None) => print(&script(kind)),
+        (_, Some(_)) => Err("only the manual pages go into a folder; a script is printed".to_owned()),
+    };
+    match done {
         Ok(()) => 0,
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
         Err(error) => {
             eprintln!("error: {error}");
-            super::CANNOT_START
+            CANNOT_START
         }
     }
 }
 
-fn write(arguments: &Arguments) -> io::Result<()> {
-    use clap_complete::Shell;
-    let mut command = super::Cli::command();
-    let shell = match arguments.kind {
-        Kind::Bash => Shell::Bash,
-        Kind::Elvish => Shell::Elvish,
-        Kind::Fish => Shell::Fish,
-        Kind::Zsh => Shell::Zsh,
-        Kind::Man => {
-            let directory = arguments.directory.clone().unwrap_or_default();
-            return clap_mangen::generate_to(command, &directory).map_err(|error| {
-                io::Error::new(
-                    error.kind(),
-                    format!("cannot write manual pages into `{}`: {error}", directory.display()),
-                )
-            });
+/// Prints what may stand at the cursor, a line each: the word, a tab, what it
+/// is. A line without a word stands for the names of files.
+pub(super) fn complete(typed: &Typed) -> u8 {
+    let words: Vec<String> = typed.words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let Wanted { words: mut candidates, hosts, files, begin } = engine::wanted(super::Cli::command(), &words);
+    if hosts {
+        let known = known_hosts(&words);
+        let fits = |name: &String| name.to_lowercase().starts_with(&begin.to_lowercase());
+        candidates.extend(known.into_iter().filter(fits).map(|name| (name, "host".to_owned())));
+    }
+    let mut text = String::new();
+    for (word, help) in candidates {
+        let _ = writeln!(text, "{}\t{}", printable(&word), printable(&help));
+    }
+    if files {
+        text.push_str("\tfiles\n");
+    }
+    let _ = print(text.as_bytes());
+    0
+}
+
+/// The names of hosts as far as they are known without asking anybody.
+fn known_hosts(words: &[String]) -> Vec<String> {
+    let mut given = words.iter().zip(words.iter().skip(1)).filter(|(option, _)| *option == "--config");
+    let given = given.next().map(|(_, path)| Path::new(path));
+    let loaded =
+        config::find(given).and_then(|path| config::load(&path, &config::Environment::of_this_machine()));
+    let mut names = loaded.map(|loaded| inventory::remembered(&loaded.settings)).unwrap_or_default();
+    names.push("all".to_owned());
+    names
+}
+
+/// A shell's script.
+fn script(kind: Kind) -> Vec<u8> {
+    let text = match kind {
+        Kind::Bash => include_str!("completions/backup.bash"),
+        Kind::Fish => include_str!("completions/backup.fish"),
+        Kind::Zsh => include_str!("completions/backup.zsh"),
+        Kind::Elvish | Kind::Man => {
+            let mut script = Vec::new();
+            let mut command = super::Cli::command();
+            clap_complete::generate(clap_complete::Shell::Elvish, &mut command, "backup", &mut script);
+            return script;
         }
     };
-    // Made in memory first: the crate panics where it cannot write.
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut command, "backup", &mut script);
-    io::Write::write_all(&mut io::stdout().lock(), &script)
+    text.as_bytes().to_vec()
+}
+
+fn print(bytes: &[u8]) -> Result<(), String> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        // A reader that goes away has what it wanted.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(format!("cannot write to stdout: {error}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn write_pages(directory: &Path) -> Result<(), String> {
+    for (name, page) in manual::pages(super::Cli::command()) {
+        let path = directory.join(name);
+        std::fs::write(&path, page).map_err(|error| {
+            format!("cannot write the manual page `{}`: {error}", printable(&path.to_string_lossy()))
+        })?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Cli;
+    use clap::CommandFactory;
+
+    /// Everything that is said on the command line is a manual page too.
+    #[test]
+    fn every_command_and_every_option_says_what_it_is() {
+        let mut root = Cli::command();
+        root.build();
+        for command in std::iter::once(&root).chain(root.get_subcommands()).filter(|c| !c.is_hide_set()) {
+            let name = command.get_display_name().unwrap_or(command.get_name()).to_owned();
+            assert!(command.get_about().is_some(), "{name} does not say what it does");
+            for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
+                let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.len() > 4, "`{}` of {name} does not say what it does", argument.get_id());
+            }
+        }
+    }
+
+    #[test]
+    fn the_scripts_ask_this_program() {
+        for kind in [super::Kind::Bash, super::Kind::Fish, super::Kind::Zsh] {
+            let script = String::from_utf8(super::script(kind)).unwrap();
+            assert!(script.contains("__complete -- "), "{kind:?}");
+        }
+        assert!(!super::script(super::Kind::Elvish).is_empty());
+    }
 }

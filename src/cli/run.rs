@@ -92,7 +92,7 @@ async fn start(arguments: &Arguments, clock: Clock, bars: Bars) -> anyhow::Resul
         () = signals.next() => bail!("told to stop before the first host was begun"),
     };
     let run = Rc::new(ready.run);
-    stop_on(signals, &run);
+    stop_on(signals, &run, bars.clone());
     let told = Told { reporter: Reporter::start(ready.icinga), ledger: ready.ledger };
     let reports = back_up(&run, ready.hosts, ready.faults, told, &mut trouble).await;
     bars.clear();
@@ -138,11 +138,13 @@ async fn prepare(
             "not running as root: owners, devices and some attributes of files cannot be kept in the copies"
         );
     }
+    bars.doing("asking which hosts there are");
     let (hosts, faults) = choose(arguments, &settings, clock, trouble).await?;
     if arguments.accept_deletions && hosts.len() > 1 {
         warn!("`--accept-deletions`: all {} hosts are believed, whatever they lost", hosts.len());
     }
     let store = AnyStore::open(&settings.store)?;
+    bars.doing("asking what the store holds");
     let survey = survey(&store).await;
     // Not the run's start: another run may have taken snapshots since.
     let clock_behind = survey.as_ref().ok().and_then(|survey| backup::clock_behind(survey, clock.now()));
@@ -237,7 +239,7 @@ pub(super) fn pattern_files(files: &[PathBuf]) -> anyhow::Result<Vec<Rule>> {
 }
 
 /// The first signal ends the run in order, the second at once.
-fn stop_on(mut signals: Signals, run: &Rc<Run<AnyStore>>) {
+fn stop_on(mut signals: Signals, run: &Rc<Run<AnyStore>>, bars: Bars) {
     let run = Rc::downgrade(run);
     tokio::task::spawn_local(async move {
         loop {
@@ -245,6 +247,7 @@ fn stop_on(mut signals: Signals, run: &Rc<Run<AnyStore>>) {
             let Some(run) = run.upgrade() else { return };
             if run.cancel.is_cancelled() {
                 error!("told to stop twice: ending at once");
+                bars.clear();
                 run.runtime.abandon();
                 std::process::exit(1);
             }

@@ -62,6 +62,8 @@ pub(super) fn run(common: &Common, bars: &Bars, work: impl AsyncFnOnce() -> anyh
         }
         Err(error) => Err(anyhow!(error).context("cannot start the runtime")),
     };
+    // Also where the work broke off.
+    bars.clear();
     result.unwrap_or_else(|error| {
         if error.is::<Closed>() {
             return 0;

@@ -1,16 +1,433 @@
-//! `backup verify`.
+//! `backup verify`: hosts compared with their newest good snapshots.
 
+use super::output::{Format, Output};
 use super::progress::Bars;
 use super::session::{self, Common};
+use super::signals::Signals;
 use crate::clock::Clock;
+use crate::history::{History, HistoryError, Opened};
+use crate::host::{Host, HostName};
+use crate::inventory::{self, Fault};
+use crate::lock::Runtime;
+use crate::outcome::Severity;
+use crate::past;
+use crate::report::{Reporter, icinga::Icinga, metrics};
+use crate::store::AnyStore;
+use crate::table::{Column, Table};
+use crate::text::{human_bytes, human_duration, printable};
+use crate::verification::{Finding, State, Stop, Verification};
+use crate::verify::{self, Event, Run, Scope, Step};
+use anyhow::{Context, bail};
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::task::{Id, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, error, info, info_span, warn};
+
+/// How long Icinga gets for what is still to be told at the end.
+const LAST_REPORTS: Duration = Duration::from_secs(60);
+
+/// How long the history may take to be written.
+const LAST_WRITING: Duration = Duration::from_secs(15);
 
 /// What may be said on its command line.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    backup verify                      200 files of every host\n  \
+    backup verify 'web*' --sample 20   20 files of each of these hosts\n  \
+    backup verify files --all          every file; reads all of both sides\n  \
+    backup verify --quiet              for cron: says something only if something is wrong\n\n\
+    Exit status: 0 if every host's copy is as it should be, 1 if one is not or could not be compared, \
+    2 if nothing could start.\n\n\
+    Notes: a file that has the size and the time of its copy and other contents is `different`: either side \
+    is damaged, or a program changed the file and put its time back before the copy was made. Icinga is told \
+    of such a host, and of one whose snapshot cannot be read, as CRITICAL; of a good verification it is not \
+    told, so that a run's own result stays.")]
 pub(super) struct Arguments {
+    /// Hosts of the inventory: a name in any case, a glob such as 'web*', or
+    /// `all`, as without any.
+    #[arg(value_name = "HOST")]
+    hosts: Vec<String>,
+    /// Compare so many files of each host, chosen at random; at most 16 GiB of
+    /// them.
+    #[arg(long, value_name = "N", default_value = "200", value_parser = at_least_one)]
+    sample: NonZeroUsize,
+    /// Compare every file. Reads everything on both sides, which may take
+    /// hours.
+    #[arg(long, conflicts_with = "sample")]
+    all: bool,
+    #[command(flatten)]
+    format: Format,
     #[command(flatten)]
     common: Common,
 }
 
-pub(super) fn execute(arguments: &Arguments, _clock: Clock) -> u8 {
-    session::run(&arguments.common, &Bars::new(false), async || anyhow::bail!("unfinished"))
+fn at_least_one(text: &str) -> Result<NonZeroUsize, &'static str> {
+    text.parse().map_err(|_| "it must be a whole number of at least 1")
+}
+
+pub(super) fn execute(arguments: &Arguments, clock: Clock) -> u8 {
+    let bars = Bars::new(!arguments.common.quiet);
+    session::run(&arguments.common, &bars, async || start(arguments, clock, &bars).await)
+}
+
+async fn start(arguments: &Arguments, clock: Clock, bars: &Bars) -> anyhow::Result<u8> {
+    let mut signals = Signals::listen()?;
+    let ready = tokio::select! {
+        ready = prepare(arguments, clock, bars) => ready?,
+        () = signals.next() => bail!("told to stop before the first host was begun"),
+    };
+    let run = Rc::new(ready.run);
+    bars.expect(ready.hosts.len());
+    stop_on(signals, &run, bars.clone());
+    let reporter = Reporter::start(ready.icinga);
+    let mut results: Vec<Verification> = ready.faults.iter().map(|fault| unfit(fault, clock.now())).collect();
+    results.iter().for_each(say);
+    all_hosts(&run, ready.hosts, |result| {
+        say(&result);
+        result.alarm().into_iter().for_each(|alarm| reporter.submit(alarm));
+        results.push(result);
+    })
+    .await;
+    bars.clear();
+    let mut trouble = false;
+    for problem in reporter.finish(tokio::time::sleep(LAST_REPORTS)).await {
+        warn!("{problem}");
+        trouble = true;
+    }
+    trouble |= !write_metrics(&run, &results);
+    if let Some(problem) = remember(&run, &results).await {
+        warn!("{problem}");
+        trouble = true;
+    }
+    results.sort_by_key(|result| result.host.to_lowercase());
+    answer(arguments, &results)?;
+    Ok(u8::from(trouble || results.iter().any(|result| result.state() != State::Good)))
+}
+
+/// What can begin.
+struct Ready {
+    run: Run<AnyStore>,
+    hosts: Vec<Host>,
+    faults: Vec<Fault>,
+    icinga: Option<Icinga>,
+}
+
+async fn prepare(arguments: &Arguments, clock: Clock, bars: &Bars) -> anyhow::Result<Ready> {
+    let settings = session::settings(&arguments.common)?;
+    let icinga = settings.icinga.as_ref().map(|icinga| Icinga::new(icinga, &settings.server)).transpose()?;
+    let (runtime, _) = Runtime::enter(&settings.runtime_dir)
+        .context("the runtime directory is not usable (is this root, and `runtime_dir` right?)")?;
+    bars.doing("looking for the hosts");
+    let inventory = inventory::look(&settings, None).await?;
+    inventory.warnings.iter().for_each(|warning| warn!("{warning}"));
+    let all = ["all".to_owned()];
+    let words = if arguments.hosts.is_empty() { &all[..] } else { &arguments.hosts };
+    let selection = inventory::select(&inventory, words)?;
+    let hosts = selection.hosts.into_iter().cloned().collect();
+    let faults = selection.faults.into_iter().cloned().collect();
+    let store = AnyStore::open(&settings.store)?;
+    let watched = bars.clone();
+    let run = Run {
+        store,
+        runtime,
+        clock,
+        scope: if arguments.all { Scope::All } else { Scope::Sample(arguments.sample) },
+        cancel: CancellationToken::new(),
+        watch: Box::new(move |host, event| show(&watched, host, event)),
+        settings,
+    };
+    Ok(Ready { run, hosts, faults, icinga })
+}
+
+/// The first signal ends the verification in order, the second at once.
+fn stop_on(mut signals: Signals, run: &Rc<Run<AnyStore>>, bars: Bars) {
+    let run = Rc::downgrade(run);
+    tokio::task::spawn_local(async move {
+        loop {
+            signals.next().await;
+            let Some(run) = run.upgrade() else { return };
+            if run.cancel.is_cancelled() {
+                error!("told to stop twice: ending at once");
+                bars.clear();
+                run.runtime.abandon();
+                std::process::exit(1);
+            }
+            warn!("told to stop: no further host is begun, those under way end as they are");
+            run.cancel.cancel();
+        }
+    });
+}
+
+/// Verifies `jobs` hosts at once and gives each one's result to `done`.
+async fn all_hosts(run: &Rc<Run<AnyStore>>, hosts: Vec<Host>, mut done: impl FnMut(Verification)) {
+    let mut waiting = hosts.into_iter();
+    let mut tasks = JoinSet::new();
+    let mut begun: HashMap<Id, (HostName, DateTime<Utc>)> = HashMap::new();
+    loop {
+        while tasks.len() < run.settings.jobs.get()
+            && let Some(host) = waiting.next()
+        {
+            let (name, run_of_task) = (host.name.clone(), run.clone());
+            let span = info_span!("host", host = %name);
+            let work = async move { verify::host(&run_of_task, &host).await }.instrument(span);
+            let task = tasks.spawn_local(work);
+            begun.insert(task.id(), (name, run.clock.now()));
+        }
+        match tasks.join_next_with_id().await {
+            None => return,
+            Some(Ok((id, result))) => {
+                begun.remove(&id);
+                done(result);
+            }
+            // One host's panic is that host's failure alone.
+            Some(Err(error)) => {
+                if let Some((name, started)) = begun.remove(&error.id()) {
+                    let why = format!("a fault in this program: {error} (please report it)");
+                    let stop = Some(Stop::Failed(why));
+                    let finished = run.clock.now();
+                    done(Verification { stop, finished, ..Verification::of(&name, started) });
+                }
+            }
+        }
+    }
+}
+
+/// The result of a host that should be backed up and cannot be.
+fn unfit(fault: &Fault, now: DateTime<Utc>) -> Verification {
+    Verification {
+        host: fault.name.clone(),
+        snapshot: None,
+        tally: Default::default(),
+        findings: Vec::new(),
+        stop: Some(Stop::Failed(fault.why.clone())),
+        started: now,
+        finished: now,
+    }
+}
+
+/// One host's result: a line, and its details below.
+fn say(result: &Verification) {
+    let name = if result.host.is_empty() { "(no name)" } else { &result.host };
+    let span = info_span!("host", host = %printable(name));
+    let _entered = span.enter();
+    let text = [vec![printable(&result.summary())], result.details()].concat().join("\n");
+    match result.state().severity() {
+        Severity::Ok => info!("verified: {text}"),
+        Severity::Warning => warn!("not verified: {text}"),
+        Severity::Critical => error!("not verified: {text}"),
+    }
+}
+
+/// `false` if the textfile that is wanted cannot be written.
+fn write_metrics(run: &Run<AnyStore>, results: &[Verification]) -> bool {
+    let Some(path) = &run.settings.metrics_textfile else { return true };
+    let written = metrics::write_verifications(path, &run.settings.server, results);
+    written.map_err(|error| warn!("{error}")).is_ok()
+}
+
+/// Writes the results into the history, away from this thread; what is lost,
+/// if anything is.
+async fn remember(run: &Run<AnyStore>, results: &[Verification]) -> Option<String> {
+    let ended = results.iter().filter(|result| result.state() != State::Interrupted);
+    let rows: Vec<past::Verification> = ended.map(row).collect();
+    let (state_dir, now) = (run.settings.state_dir.clone(), run.clock.now());
+    let writing = tokio::task::spawn_blocking(move || -> Result<Vec<String>, HistoryError> {
+        let Opened { history, warnings, .. } = History::open(&state_dir, now)?;
+        rows.iter().try_for_each(|row| history.record_verification(row))?;
+        Ok(warnings)
+    });
+    let lost = match tokio::time::timeout(LAST_WRITING, writing).await {
+        Ok(Ok(Ok(warnings))) => {
+            warnings.iter().for_each(|warning| warn!("{warning}"));
+            return None;
+        }
+        Ok(Ok(Err(error))) => error.to_string(),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "its disk does not answer".to_owned(),
+    };
+    Some(format!("the results are not in the history: {lost}"))
+}
+
+/// A result as the history keeps it.
+fn row(result: &Verification) -> past::Verification {
+    let tally = &result.tally;
+    past::Verification {
+        host: result.host.to_lowercase(),
+        time: result.finished,
+        snapshot: result.snapshot.as_ref().map(|(name, _)| name.clone()),
+        sampled: tally.sampled,
+        identical: tally.identical,
+        changed: tally.changed + tally.overlooked,
+        different: tally.different,
+        unreadable: tally.unreadable + tally.unreadable_there,
+        problem: (result.state() != State::Good).then(|| result.summary()),
+    }
+}
+
+fn show(bars: &Bars, host: &HostName, event: Event) {
+    match event {
+        Event::At(step) => bars.at(
+            host,
+            match step {
+                Step::Snapshot => "looking for the snapshot",
+                Step::Connect => "connecting",
+                Step::Compare => "comparing",
+                Step::LookAgain => "looking again",
+            },
+        ),
+        Event::Checked { files, bytes } => bars.moved(host, files, bytes),
+        Event::Done => bars.done(host),
+    }
+}
+
+fn answer(arguments: &Arguments, results: &[Verification]) -> anyhow::Result<()> {
+    let mut output = Output::new();
+    if arguments.format.json {
+        output.json(&Json { hosts: results.iter().map(HostJson::from).collect() })?;
+    } else if !arguments.common.quiet {
+        output.table(table(results))?;
+    }
+    output.end()
+}
+
+fn table(results: &[Verification]) -> Table {
+    use Column::{Figures, Words};
+    let mut table = Table::new(&[
+        Words("HOST"),
+        Words("RESULT"),
+        Figures("FILES"),
+        Figures("IDENTICAL"),
+        Figures("CHANGED"),
+        Figures("GONE"),
+        Figures("DIFFERENT"),
+        Figures("UNREADABLE"),
+        Figures("READ"),
+        Figures("TIME"),
+    ]);
+    for result in results {
+        let tally = &result.tally;
+        let figures = [
+            tally.sampled,
+            tally.identical,
+            tally.changed + tally.overlooked,
+            tally.gone,
+            tally.different,
+            tally.unreadable + tally.unreadable_there,
+        ];
+        let name = if result.host.is_empty() { "(no name)" } else { &result.host };
+        let cells = [name.to_owned(), result.state().word().replace('_', " ")]
+            .into_iter()
+            .chain(figures.map(|figure| figure.to_string()))
+            .chain([human_bytes(tally.bytes), human_duration(result.duration())]);
+        table.row(cells);
+    }
+    table
+}
+
+/// The answer as JSON.
+#[derive(Serialize)]
+struct Json<'a> {
+    /// Every host that was asked for, by name.
+    hosts: Vec<HostJson<'a>>,
+}
+
+/// One host.
+#[derive(Serialize)]
+struct HostJson<'a> {
+    /// As the inventory spells it.
+    name: &'a str,
+    /// `good`, `different`, `unreadable`, `unreadable_there`, `overlooked`,
+    /// `incomparable`, `failed` or `interrupted`: the worst that holds.
+    state: &'static str,
+    /// The snapshot that was compared, or null.
+    snapshot: Option<&'a str>,
+    /// When it was taken.
+    snapshot_time: Option<String>,
+    /// When the verification began.
+    time: String,
+    /// How long it took.
+    seconds: f64,
+    /// Regular files that the snapshot holds.
+    files: u64,
+    /// Files that were looked at.
+    sampled: u64,
+    /// The same contents on both sides.
+    identical: u64,
+    /// Other size or time: changed on the host since.
+    changed: u64,
+    /// Changed on the host since, with size and time as they were.
+    overlooked: u64,
+    /// Not on the host any more.
+    gone: u64,
+    /// Same size and time, other contents.
+    different: u64,
+    /// Cannot be read from the snapshot.
+    unreadable: u64,
+    /// Cannot be read on the host.
+    unreadable_there: u64,
+    /// Left out, because a sample reads a limited number of bytes.
+    too_large: u64,
+    /// Bytes read from the snapshot.
+    bytes_read: u64,
+    /// What to say of it, or null for a good one.
+    problem: Option<String>,
+    /// The first files that something is the matter with.
+    findings: Vec<FindingJson>,
+}
+
+/// One file.
+#[derive(Serialize)]
+struct FindingJson {
+    /// Below the host's source; what is no UTF-8 is replaced.
+    path: String,
+    /// `different`, `unreadable`, `unreadable_there` or `overlooked`.
+    matter: &'static str,
+    /// The same for a person.
+    text: String,
+}
+
+impl<'a> From<&'a Verification> for HostJson<'a> {
+    fn from(result: &'a Verification) -> Self {
+        let (tally, state) = (&result.tally, result.state());
+        HostJson {
+            name: &result.host,
+            state: state.word(),
+            snapshot: result.snapshot.as_ref().map(|(name, _)| name.as_str()),
+            snapshot_time: result.snapshot.as_ref().map(|(_, time)| rfc3339(*time)),
+            time: rfc3339(result.started),
+            seconds: result.duration().as_millis() as f64 / 1000.0,
+            files: tally.files,
+            sampled: tally.sampled,
+            identical: tally.identical,
+            changed: tally.changed,
+            overlooked: tally.overlooked,
+            gone: tally.gone,
+            different: tally.different,
+            unreadable: tally.unreadable,
+            unreadable_there: tally.unreadable_there,
+            too_large: tally.too_large,
+            bytes_read: tally.bytes,
+            problem: (state != State::Good).then(|| result.summary()),
+            findings: result.findings.iter().map(FindingJson::from).collect(),
+        }
+    }
+}
+
+impl From<&Finding> for FindingJson {
+    fn from(finding: &Finding) -> Self {
+        FindingJson {
+            path: String::from_utf8_lossy(&finding.path).into_owned(),
+            matter: finding.matter.word(),
+            text: finding.to_string(),
+        }
+    }
+}
+
+fn rfc3339(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

@@ -10,6 +10,7 @@
 
 use crate::outcome::{HostReport, Severity};
 use crate::text::printable;
+use crate::verification::Verification;
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -32,6 +33,17 @@ const OF_HOSTS: [(&str, &str); 8] = [
     ("backup_host_bytes", "Bytes in the files of the copy that the last run made."),
     ("backup_host_received_bytes", "Bytes that came over the wire in the last run."),
     ("backup_host_snapshots", "Snapshots that the host has."),
+];
+
+/// What is said of verifications of hosts; all are gauges.
+const OF_VERIFICATIONS: [(&str, &str); 4] = [
+    (
+        "backup_verify_state",
+        "How the host's last verification went: 0 good, 1 someone should look, 2 critical.",
+    ),
+    ("backup_verify_last_timestamp_seconds", "When the host's last verification ended."),
+    ("backup_verify_files", "Files of the host that were compared with its copy."),
+    ("backup_verify_bad_files", "How many of them differ with the same size and time, or cannot be read."),
 ];
 
 /// What is said of runs; all are gauges.
@@ -76,6 +88,16 @@ pub fn write(
     run: &RunFigures,
     whole_fleet: bool,
 ) -> Result<(), MetricsError> {
+    rewrite(path, server, |old| old.updated(reports, run, whole_fleet))
+}
+
+/// Writes what verifications of this server's hosts found into the textfile,
+/// and keeps all else that is in it.
+pub fn write_verifications(path: &Path, server: &str, results: &[Verification]) -> Result<(), MetricsError> {
+    rewrite(path, server, |old| old.verified(results))
+}
+
+fn rewrite(path: &Path, server: &str, change: impl FnOnce(&Samples) -> Samples) -> Result<(), MetricsError> {
     let failed = |error| MetricsError { path: path.to_owned(), error };
     let server = printable(server);
     let old = match std::fs::read(path) {
@@ -83,8 +105,7 @@ pub fn write(
         Err(error) if error.kind() == io::ErrorKind::NotFound => Samples::default(),
         Err(error) => return Err(failed(error)),
     };
-    let text = old.updated(reports, run, whole_fleet).render(&server);
-    replace(path, text.as_bytes()).map_err(failed)
+    replace(path, change(&old).render(&server).as_bytes()).map_err(failed)
 }
 
 /// Puts a file in place of another at once. Its name until then does not end
@@ -111,6 +132,8 @@ type Values = BTreeMap<&'static str, f64>;
 struct Samples {
     /// By the name in lower case: the name as it is spelled, and its values.
     hosts: BTreeMap<String, (String, Values)>,
+    /// The same of verifications.
+    verifications: BTreeMap<String, (String, Values)>,
     /// By scope, `all` or `some`. A run of one host by hand must not hide
     /// that the nightly run of all has stopped.
     runs: BTreeMap<String, Values>,
@@ -120,6 +143,7 @@ impl Samples {
     fn updated(&self, reports: &[HostReport], run: &RunFigures, whole_fleet: bool) -> Samples {
         let mut new = Samples {
             hosts: if whole_fleet { BTreeMap::new() } else { self.hosts.clone() },
+            verifications: self.verifications.clone(),
             runs: self.runs.clone(),
         };
         let mut hosts: BTreeMap<String, (String, Values)> = BTreeMap::new();
@@ -134,9 +158,21 @@ impl Samples {
                 hosts.insert(key, (name, values));
             }
         }
+        if whole_fleet {
+            new.verifications.retain(|key, _| hosts.contains_key(key));
+        }
         new.hosts.extend(hosts);
         let scope = if whole_fleet { "all" } else { "some" };
         new.runs.insert(scope.to_owned(), run_values(reports, run));
+        new
+    }
+
+    fn verified(&self, results: &[Verification]) -> Samples {
+        let mut new = self.clone();
+        for result in results.iter().filter(|result| !result.host.is_empty()) {
+            let name = printable(&result.host);
+            new.verifications.insert(name.to_lowercase(), (name, verification_values(result)));
+        }
         new
     }
 
@@ -144,6 +180,10 @@ impl Samples {
         let mut text = String::new();
         for (metric, help) in OF_HOSTS {
             let lines = self.hosts.values().map(|(host, values)| (host.as_str(), values));
+            render_metric(&mut text, metric, help, server, "host", lines);
+        }
+        for (metric, help) in OF_VERIFICATIONS {
+            let lines = self.verifications.values().map(|(host, values)| (host.as_str(), values));
             render_metric(&mut text, metric, help, server, "host", lines);
         }
         for (metric, help) in OF_RUNS {
@@ -165,6 +205,9 @@ impl Samples {
             };
             if let (Some(metric), Some(host)) = (known(&OF_HOSTS), labels.get("host")) {
                 let entry = samples.hosts.entry(host.to_lowercase());
+                entry.or_insert_with(|| (host.clone(), Values::new())).1.insert(metric, value);
+            } else if let (Some(metric), Some(host)) = (known(&OF_VERIFICATIONS), labels.get("host")) {
+                let entry = samples.verifications.entry(host.to_lowercase());
                 entry.or_insert_with(|| (host.clone(), Values::new())).1.insert(metric, value);
             } else if let (Some(metric), Some(scope @ ("all" | "some"))) =
                 (known(&OF_RUNS), labels.get("scope").map(String::as_str))
@@ -191,6 +234,17 @@ fn host_values(report: &HostReport, known_good: Option<f64>) -> Values {
         report.snapshots.map(|count| count as f64),
     ];
     OF_HOSTS.iter().zip(values).filter_map(|((metric, _), value)| Some((*metric, value?))).collect()
+}
+
+fn verification_values(result: &Verification) -> Values {
+    let tally = &result.tally;
+    let values = [
+        f64::from(result.state().severity().state()),
+        seconds(result.finished),
+        tally.sampled as f64,
+        (tally.different + tally.unreadable) as f64,
+    ];
+    OF_VERIFICATIONS.iter().zip(values).map(|((metric, _), value)| (*metric, value)).collect()
 }
 
 fn run_values(reports: &[HostReport], run: &RunFigures) -> Values {
@@ -425,6 +479,33 @@ mod tests {
         );
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o644);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file stays");
+    }
+
+    #[test]
+    fn verifications_and_runs_keep_what_the_other_wrote() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("backup.prom");
+        written(folder.path(), &[good("VPN"), good("web")], true);
+        let mut result = Verification::of(&"VPN".parse().unwrap(), time());
+        result.tally.sampled = 200;
+        result.tally.identical = 199;
+        result.tally.files = 1000;
+        result.find(b"x".to_vec(), crate::verification::Matter::Different(None), None);
+        let web = Verification { host: "web".into(), ..Verification::of(&"web".parse().unwrap(), time()) };
+        write_verifications(&path, "b32-1", &[result, web]).unwrap();
+        let of = |series: &BTreeMap<String, f64>, metric: &str, host: &str| {
+            series.get(&format!("{metric}{{server=\"b32-1\",host=\"{host}\"}}")).copied()
+        };
+        let series = strict(&std::fs::read_to_string(&path).unwrap());
+        assert_eq!(of(&series, "backup_verify_state", "VPN"), Some(2.0));
+        assert_eq!(of(&series, "backup_verify_files", "VPN"), Some(200.0));
+        assert_eq!(of(&series, "backup_verify_bad_files", "VPN"), Some(1.0));
+        assert_eq!(of(&series, "backup_host_files", "VPN"), Some(10.0));
+        let series = written(folder.path(), &[good("web")], false);
+        assert_eq!(of(&series, "backup_verify_state", "VPN"), Some(2.0), "a run of another host");
+        let series = written(folder.path(), &[good("VPN")], true);
+        assert_eq!(of(&series, "backup_verify_state", "VPN"), Some(2.0), "a run of this host");
+        assert_eq!(of(&series, "backup_verify_state", "web"), None, "it has left the fleet");
     }
 
     #[test]

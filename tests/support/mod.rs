@@ -10,6 +10,7 @@ pub mod pool;
 pub mod rig;
 pub mod snare;
 pub mod syslog;
+pub mod terminal;
 pub mod tls;
 pub mod trees;
 

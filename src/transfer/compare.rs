@@ -1,0 +1,331 @@
+//! One rsync that compares files of a host with a copy of them and writes
+//! nothing (`--dry-run`): what it is told, and what its lines say.
+//!
+//! rsync's sender computes the checksum of every file that it is asked about,
+//! of whatever size that is by now, and one that it cannot read has no
+//! checksum rather than an error. So ask first without `contents`, then with
+//! it for the files that look alike, and look closely at those that differ.
+
+use super::{GRACE, Limits, STAND_IN, TransferError, Watchdog, with_slash, without_wildcards};
+use crate::process::{Exit, Program};
+use crate::text::{last_lines, printable};
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// How many bytes of flags `%i` has; see `--itemize-changes` in rsync(1).
+const FLAGS: usize = 11;
+/// How many of rsync's complaints are told.
+const COMPLAINTS: usize = 5;
+
+/// What to compare with what.
+#[derive(Debug, Clone)]
+pub struct Comparison {
+    /// The host's directory, absolute.
+    pub source: String,
+    /// The copy of it.
+    pub copy: PathBuf,
+    /// rsync's `--rsh`; `None` compares on this machine.
+    pub rsh: Option<String>,
+    /// rsync's `--rsync-path`.
+    pub rsync_path: Option<&'static str>,
+    /// Compare the contents too, not only sizes and times.
+    pub contents: bool,
+}
+
+/// How a file of the host is like its copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Likeness {
+    /// Nothing that was compared differs.
+    Alike,
+    /// Its size or its time of modification, to the nanosecond, differs.
+    Changed,
+    /// Size and time are the same, the contents are not.
+    Different,
+    /// The copy has no such file.
+    Uncopied,
+}
+
+/// What a comparison found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compared {
+    /// In the order of the files; `None` where the host has no such file.
+    pub likeness: Vec<Option<Likeness>>,
+    /// The first things that rsync complained of besides files that are not
+    /// there, safe to print.
+    pub complaints: Vec<String>,
+}
+
+impl Comparison {
+    /// rsync's arguments; the files come on its standard input.
+    fn arguments(&self) -> Vec<OsString> {
+        let mut args: Vec<OsString> = [
+            "--dry-run",
+            "--times",
+            // To the nanosecond, as copies are made.
+            "--modify-window=-1",
+            // Twice: files that are alike are told too.
+            "-ii",
+            "--out-format=%i %n",
+            "--no-implied-dirs",
+            // --secluded-args, which rsync before 3.2.4 calls --protect-args.
+            "-s",
+            "--from0",
+            "--files-from=-",
+        ]
+        .map(OsString::from)
+        .into();
+        if self.contents {
+            args.push("--checksum".into());
+        }
+        args.extend(self.rsh.iter().map(|rsh| format!("--rsh={rsh}").into()));
+        args.extend(self.rsync_path.iter().map(|path| format!("--rsync-path={path}").into()));
+        args.push("--".into());
+        let source = format!("{}/", self.source.trim_end_matches('/'));
+        args.push(match self.rsh {
+            Some(_) => format!("{STAND_IN}:{}", without_wildcards(&source)).into(),
+            None => source.into(),
+        });
+        args.push(with_slash(&self.copy));
+        args
+    }
+
+    /// Compares the files of these paths, which are relative to both sides.
+    /// All of them are in the memory of both sides at once.
+    pub async fn run(&self, paths: &[&[u8]], limits: Limits<'_>) -> Result<Compared, TransferError> {
+        let mut list = Vec::new();
+        for path in paths {
+            // On this machine rsync takes a name that begins with `#` or `;` for
+            // a comment.
+            list.extend_from_slice(b"./");
+            list.extend_from_slice(path);
+            list.push(0);
+        }
+        let mut running = Program::new("rsync").args(self.arguments()).called("rsync").input(list).start()?;
+        let mut watchdog = Watchdog::new(&running, limits.stall_timeout);
+        let mut said = Vec::new();
+        let end = loop {
+            tokio::select! {
+                biased;
+                () = limits.cancel.cancelled() => break Err(TransferError::Cancelled),
+                () = tokio::time::sleep_until(limits.deadline) => break Err(TransferError::Deadline),
+                () = tokio::time::sleep_until(watchdog.next_look) => if watchdog.barks(&running) {
+                    break Err(TransferError::Stalled(limits.stall_timeout));
+                },
+                chunk = running.next() => match chunk? {
+                    Some(chunk) => said.extend_from_slice(&chunk),
+                    None => break Ok(()),
+                },
+            }
+        };
+        if let Err(error) = end {
+            running.stop(GRACE).await;
+            return Err(error);
+        }
+        let output = running.end().await;
+        ended(output.exit, &output.stderr)?;
+        Ok(Compared { likeness: likeness(paths, &said), complaints: complaints(&output.stderr) })
+    }
+}
+
+/// Whether rsync came to its end, and why not.
+fn ended(exit: Exit, stderr: &[u8]) -> Result<(), TransferError> {
+    let said = || {
+        let lines = last_lines(stderr, 2);
+        if lines.is_empty() { exit.to_string() } else { lines.join(" / ") }
+    };
+    match exit {
+        // 23 and 24: some files are not there, or cannot be looked at.
+        Exit::Code(0 | 23 | 24) => Ok(()),
+        Exit::Code(10 | 12 | 20 | 30 | 35 | 255) => Err(TransferError::ConnectionLost(said())),
+        Exit::Code(127) => Err(TransferError::NoRemoteRsync),
+        exit => Err(TransferError::Failed { exit, said: said() }),
+    }
+}
+
+/// What rsync's lines say of each file. Lines of other things (a directory in
+/// the place of a file, `skipping non-regular file …`) name no file of the list.
+fn likeness(paths: &[&[u8]], said: &[u8]) -> Vec<Option<Likeness>> {
+    let places: HashMap<&[u8], usize> =
+        paths.iter().enumerate().map(|(place, path)| (*path, place)).collect();
+    let mut found = vec![None; paths.len()];
+    for line in said.split(|&byte| byte == b'\n') {
+        let Some((flags, rest)) = line.split_at_checked(FLAGS) else { continue };
+        let Some(name) = rest.strip_prefix(b" ") else { continue };
+        // A regular file; in the other places are letters, `.`, `+` or blanks.
+        if flags[1] != b'f' {
+            continue;
+        }
+        if let Some(&place) = places.get(unescaped(name).as_slice()) {
+            found[place] = Some(match (flags[2], flags[3], flags[4]) {
+                (b'+', ..) => Likeness::Uncopied,
+                (_, b's', _) | (_, _, b't' | b'T') => Likeness::Changed,
+                (b'c', ..) => Likeness::Different,
+                _ => Likeness::Alike,
+            });
+        }
+    }
+    found
+}
+
+/// A name as rsync prints it in the C locale, where every byte that is no
+/// printable ASCII is `\#` and three octal digits; a backslash that would be
+/// taken for the begin of that is written so itself.
+fn unescaped(name: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(name.len());
+    let mut rest = name;
+    while let Some((&first, after)) = rest.split_first() {
+        let byte = rest.strip_prefix(b"\\#").and_then(|code| code.get(..3)).and_then(octal);
+        bytes.push(byte.unwrap_or(first));
+        rest = if byte.is_some() { &rest[5..] } else { after };
+    }
+    bytes
+}
+
+fn octal(digits: &[u8]) -> Option<u8> {
+    let text = std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()))?;
+    u8::from_str_radix(text, 8).ok()
+}
+
+/// What rsync complained of, other than that files are not there.
+fn complaints(stderr: &[u8]) -> Vec<String> {
+    let expected = ["No such file or directory (2)", "Not a directory (20)"];
+    String::from_utf8_lossy(stderr)
+        .lines()
+        .filter(|line| line.starts_with("rsync: ") && !expected.iter().any(|end| line.ends_with(end)))
+        .take(COMPLAINTS)
+        .map(printable)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, File};
+    use std::path::Path;
+    use std::time::{Duration, SystemTime};
+    use tokio::time::Instant;
+    use tokio_util::sync::CancellationToken;
+
+    async fn compared(source: &Path, copy: &Path, contents: bool, paths: &[&[u8]]) -> Compared {
+        let comparison = Comparison {
+            source: source.to_str().unwrap().to_owned(),
+            copy: copy.to_owned(),
+            rsh: None,
+            rsync_path: None,
+            contents,
+        };
+        let cancel = CancellationToken::new();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let limits = Limits { stall_timeout: Duration::from_secs(60), deadline, cancel: &cancel };
+        comparison.run(paths, limits).await.unwrap()
+    }
+
+    fn put(path: &Path, text: &str, nanoseconds: u32) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+        let time = SystemTime::UNIX_EPOCH + Duration::new(1_700_000_000, nanoseconds);
+        File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+    }
+
+    #[tokio::test]
+    async fn each_file_has_its_likeness_whatever_it_is_called() {
+        use std::os::unix::ffi::OsStrExt;
+        let dir = tempfile::tempdir().unwrap();
+        let (source, copy) = (dir.path().join("source"), dir.path().join("copy"));
+        let odd: [&[u8]; 9] = [
+            b"#hash",
+            b";semi",
+            b"-dash",
+            b" blank ",
+            b"new\nline",
+            b"\xff\xfe",
+            b"a\\#012b",
+            b"tab\t",
+            b"a\\b",
+        ];
+        for name in odd {
+            for side in [&source, &copy] {
+                put(&side.join("x").join(std::ffi::OsStr::from_bytes(name)), "text", 5);
+                put(&side.join(std::ffi::OsStr::from_bytes(name)), "text", 5);
+            }
+        }
+        let at = |side: &Path, name: &str, text: &str, nanoseconds| put(&side.join(name), text, nanoseconds);
+        for (name, there, here) in [
+            ("size", ("longer", 5), ("long", 5)),
+            ("time", ("text", 6), ("text", 5)),
+            ("silent", ("text", 5), ("tezt", 5)),
+            ("both", ("text", 6), ("tezt", 5)),
+            ("uncopied", ("text", 5), ("text", 5)),
+        ] {
+            at(&source, name, there.0, there.1);
+            at(&copy, name, here.0, here.1);
+        }
+        for name in ["gone", "below/gone", "folder", "link"] {
+            at(&copy, name, "text", 5);
+        }
+        fs::remove_file(copy.join("uncopied")).unwrap();
+        fs::create_dir(source.join("folder")).unwrap();
+        std::os::unix::fs::symlink("size", source.join("link")).unwrap();
+        let nested: Vec<Vec<u8>> = odd.iter().map(|name| [b"x/".as_slice(), name].concat()).collect();
+        let mut paths: Vec<&[u8]> = vec![
+            b"size",
+            b"time",
+            b"silent",
+            b"both",
+            b"uncopied",
+            b"gone",
+            b"below/gone",
+            b"folder",
+            b"link",
+        ];
+        paths.extend(odd);
+        paths.extend(nested.iter().map(Vec::as_slice));
+        use Likeness::{Alike, Changed, Different, Uncopied};
+        for (contents, silent) in [(false, Alike), (true, Different)] {
+            let found = compared(&source, &copy, contents, &paths).await;
+            let (first, others) = found.likeness.split_at(9);
+            assert_eq!(
+                first,
+                [
+                    Some(Changed),
+                    Some(Changed),
+                    Some(silent),
+                    Some(Changed),
+                    Some(Uncopied),
+                    None,
+                    None,
+                    None,
+                    None
+                ],
+                "contents: {contents}"
+            );
+            assert!(others.iter().all(|likeness| *likeness == Some(Alike)), "{others:?}");
+            assert!(found.complaints.is_empty(), "{:?}", found.complaints);
+        }
+        assert_eq!(fs::read(copy.join("silent")).unwrap(), b"tezt", "nothing is written");
+    }
+
+    #[test]
+    fn names_are_read_as_rsync_escapes_them() {
+        for (shown, name) in [
+            (&b"plain"[..], &b"plain"[..]),
+            (b"\\#012", b"\n"),
+            (b"\\#134#012", b"\\#012"),
+            (b"a\\#b", b"a\\#b"),
+            (b"\\#01", b"\\#01"),
+            (b"\\#777", b"\\#777"),
+            (b"\\#+12", b"\\#+12"),
+        ] {
+            assert_eq!(unescaped(shown), name, "{}", String::from_utf8_lossy(shown));
+        }
+    }
+
+    #[test]
+    fn an_end_before_the_end_is_no_comparison() {
+        for (exit, good) in [(0, true), (23, true), (24, true), (12, false), (255, false), (1, false)] {
+            assert_eq!(ended(Exit::Code(exit), b"").is_ok(), good, "exit {exit}");
+        }
+        assert!(ended(Exit::Signal(9), b"").is_err());
+    }
+}
