@@ -142,6 +142,28 @@ fn a_clock_that_is_behind_anywhere_removes_nothing(rig: Rig) {
 }
 
 #[test]
+fn a_host_whose_last_run_was_not_good_is_passed_over() {
+    let mut rig = with_a_past(Rig::new(), &["web"]);
+    rig.replace("hosts.\"web\"", "hooks = true\n");
+    rig.hook("dump", "exit 3\n");
+    rig.backup(&["web"]).exits(1).says("hook dump failed (exit 3)");
+    let before = rig.snapshots("web");
+    for words in [&["prune"][..], &["prune", "--dry-run"], &["prune", "web"]] {
+        let ran =
+            rig.backup(words).exits(1).says("its last run was not good: ").says("hook dump failed (exit 3)");
+        assert_eq!(ran.stdout, "", "{words:?}");
+        assert_eq!(rig.snapshots("web"), before, "{words:?}");
+    }
+    rig.backup(&["prune", "--force"]).exits(0);
+    assert!(rig.snapshots("web").len() < before.len());
+    // Without a history the snapshots know of verdicts, not of hooks.
+    fs::remove_file(rig.join("state/history.db")).unwrap();
+    rig.backup(&["prune"]).exits(0);
+    made_up(&rig, "web", &name_at("now"), "suspect");
+    rig.backup(&["prune"]).exits(1).says(" is suspect (a good run removes");
+}
+
+#[test]
 fn a_clock_that_is_a_year_ahead_removes_nothing_more() {
     let rig = alone();
     let right = json_of(&rig.backup(&["prune", "--dry-run", "--json"]).exits(0));

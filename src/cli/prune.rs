@@ -12,9 +12,11 @@ use super::session::{self, Common, Session, nearest};
 use super::signals::Signals;
 use crate::backup;
 use crate::clock::Clock;
+use crate::history::History;
 use crate::host::HostName;
 use crate::inventory::{self, Inventory};
 use crate::lock::{HostLock, Runtime};
+use crate::outcome::Severity;
 use crate::retention::{Fate, Plan};
 use crate::rotation::Rotation;
 use crate::settings::Settings;
@@ -33,9 +35,9 @@ Examples:
   backup prune vpn
       Remove it, after `retention` was changed or holds were released.
 
-Runs rotate by themselves, but only hosts whose run was good. What piled up
-while a host's hooks failed this removes too: see first that what the hooks
-leave on the host is in the copies that stay.
+Runs rotate by themselves, but only hosts whose run was good: as long as a hook
+fails, the last copy with a good dump must not be pushed out by copies without
+one. So a host whose last run was not good is passed over, unless `--force`.
 
 `all`, the default, is every host of the inventory. A host that has left it
 keeps everything, unless it is named. A host that a run has at this moment is
@@ -47,7 +49,11 @@ of what was done, or with `--dry-run` would be; and `problems`, a list of
 {host, problem}.
 
 Exit status: 0 if all that should go is gone, 1 if something is not (a host
-that a run has, a clock that is behind), 2 if nothing could start.";
+that a run has or whose last run was not good, a clock that is behind), 2 if
+nothing could start.";
+
+/// How many runs are looked at for one that had the host.
+const PASSED_OVER: usize = 10;
 
 /// What may be said on its command line.
 #[derive(Debug, clap::Args)]
@@ -59,6 +65,9 @@ pub(super) struct Arguments {
     /// Show what would be removed, and remove nothing.
     #[arg(long, short = 'n')]
     dry_run: bool,
+    /// Also hosts whose last run was not good.
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     format: Format,
     #[command(flatten)]
@@ -90,7 +99,7 @@ async fn prune(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
         ready = ready => ready?,
         () = signals.next() => bail!("told to stop before anything was removed"),
     };
-    let mut pruning = Pruning::new(&session, &survey, arguments.dry_run)?;
+    let mut pruning = Pruning::new(&session, &survey, arguments)?;
     for host in &hosts {
         tokio::select! {
             () = pruning.host(host) => {}
@@ -157,19 +166,30 @@ struct Pruning<'a> {
     /// Where hosts are locked; nowhere for a look.
     runtime: Option<Runtime>,
     clock_behind: bool,
+    /// What is known of the last runs; not asked for where it is of no account.
+    history: Option<History>,
+    /// Hosts whose last run was not good are rotated as well.
+    force: bool,
     answer: Answer,
 }
 
 impl<'a> Pruning<'a> {
-    fn new(session: &'a Session, survey: &'a Survey, dry_run: bool) -> anyhow::Result<Self> {
-        let runtime = match dry_run {
+    fn new(session: &'a Session, survey: &'a Survey, arguments: &Arguments) -> anyhow::Result<Self> {
+        let runtime = match arguments.dry_run {
             true => None,
             false => Some(enter(&session.settings)?),
         };
         // Not the command's start: a run may have taken snapshots since.
         let behind = backup::clock_behind(survey, session.clock.now());
         let clock_behind = behind.is_some();
-        let mut pruning = Pruning { session, survey, runtime, clock_behind, answer: Answer::default() };
+        let history = History::read(&session.settings.state_dir).unwrap_or_else(|error| {
+            // The snapshots still tell whether their runs were good.
+            warn!("{error}; how hooks fared is not known");
+            None
+        });
+        let force = arguments.force;
+        let answer = Answer::default();
+        let mut pruning = Pruning { session, survey, runtime, clock_behind, history, force, answer };
         if let Some(newest) = behind {
             let why = format!(
                 "nothing is removed anywhere: the clock stands before the newest snapshot, {newest} (set the \
@@ -199,6 +219,13 @@ impl<'a> Pruning<'a> {
             Ok(snapshots) => snapshots,
             Err(error) => return self.problem(Some(host), format!("nothing was removed: {error}")),
         };
+        if let Some(why) = self.not_good(host, &snapshots) {
+            let why = format!(
+                "nothing was removed: its last run was not good: {why} (a good run removes what no tier claims; \
+                 `--force` does not wait for one)"
+            );
+            return self.problem(Some(host), why);
+        }
         let settings = &self.session.settings;
         let rotation = Rotation {
             policy: &settings.retention,
@@ -219,6 +246,29 @@ impl<'a> Pruning<'a> {
             kept = self.remove(host, &plan).await;
         }
         self.tell(host, &plan, &kept);
+    }
+
+    /// Why the host's last run was not good, if it was not. What the history
+    /// does not know, the snapshots tell.
+    fn not_good(&self, host: &HostName, snapshots: &[Snapshot]) -> Option<String> {
+        if self.force {
+            return None;
+        }
+        let runs = self.history.as_ref().map(|history| history.runs(host, PASSED_OVER));
+        let last = runs.and_then(|runs| {
+            let runs = runs.inspect_err(|error| warn!("{error}")).unwrap_or_default();
+            // One that found the host taken says nothing of it.
+            runs.into_iter().find(|run| run.word != "skipped")
+        });
+        let newest = snapshots.iter().rev().find(|snapshot| snapshot.is_ours());
+        match (last, newest) {
+            (Some(run), _) if run.severity == Severity::Ok => None,
+            (Some(run), _) => Some(printable(&run.summary)),
+            (None, Some(newest)) if !newest.is_good() => {
+                Some(format!("{} is {}", printable(&newest.name), newest.verdict()?))
+            }
+            (None, _) => None,
+        }
     }
 
     /// The host's lock; `None` for a look.
