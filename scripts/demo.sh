@@ -262,6 +262,7 @@ for name in "${names[@]}"; do
     say "\$ cat demo/store/web/snapshots/$name/etc/motd"
     cat "demo/store/web/snapshots/$name/etc/motd"
 done
+changed=("${names[@]}")
 cmp -s "demo/store/web/snapshots/${names[0]}/etc/motd" "demo/store/web/snapshots/${names[1]}/etc/motd" &&
     fail 'the old version is gone.'
 mapfile -t names < <(snapshots files)
@@ -272,10 +273,32 @@ different=$(rsync -naHAXSi --numeric-ids --checksum --delete "$hosts/files/" "de
 $different"
 say '(nothing differs)'
 
+title "An operator's questions"
+# Runs a command of the operator's, which must exit with a code.
+ask() {
+    local expected=$1 code=0
+    shift
+    say '' "\$ backup ${*@Q}"
+    "$backup" --config demo/config.toml "$@" 2>&1 || code=$?
+    ((code == expected)) || fail "that was to exit with $expected, not $code."
+}
+say 'Are we safe? (It exits with 1, because of db.)'
+ask 1 status
+say '' 'Which versions of the file are there, and what else changed?'
+ask 0 find web motd
+ask 1 diff web "${changed[@]}"
+say '' 'Give the old one back, beside the new one:'
+mkdir demo/restored
+ask 0 restore web /etc/motd --snapshot "${changed[0]}" --to demo/restored --yes
+cmp -s demo/restored/etc/motd "demo/store/web/snapshots/${changed[0]}/etc/motd" || fail 'that is not the old version.'
+say '' 'Is everything in order for tonight?'
+ask 1 check
+
 title 'Have a look'
 say '  demo/store/web/snapshots/  a folder a snapshot, each with every file; unchanged files are shared' \
     '  demo/store/web/latest/     the newest good one' \
     '  demo/config.toml           the configuration of these runs' \
     '  demo/hosts/                what was copied' \
+    '  docs/operating.md          what an operator can ask, and how' \
     '  README.md                  how to go on with your own hosts, NetBox, Icinga and ZFS' \
     '' 'The sshd and the NetBox stand-in end here. "make demo" starts afresh.'

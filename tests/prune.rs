@@ -160,6 +160,8 @@ fn a_host_whose_last_run_was_not_good_is_passed_over() {
     fs::remove_file(rig.join("state/history.db")).unwrap();
     rig.backup(&["prune"]).exits(0);
     made_up(&rig, "web", &name_at("now"), "suspect");
+    rig.backup(&["prune"]).exits(0);
+    made_up(&rig, "web", &name_at("500 days ago"), "partial");
     rig.backup(&["prune"]).exits(1).says(" is suspect (a good run removes");
 }
 

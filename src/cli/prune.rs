@@ -219,13 +219,6 @@ impl<'a> Pruning<'a> {
             Ok(snapshots) => snapshots,
             Err(error) => return self.problem(Some(host), format!("nothing was removed: {error}")),
         };
-        if let Some(why) = self.not_good(host, &snapshots) {
-            let why = format!(
-                "nothing was removed: its last run was not good: {why} (a good run removes what no tier claims; \
-                 `--force` does not wait for one)"
-            );
-            return self.problem(Some(host), why);
-        }
         let settings = &self.session.settings;
         let rotation = Rotation {
             policy: &settings.retention,
@@ -240,6 +233,14 @@ impl<'a> Pruning<'a> {
             let why =
                 format!("nothing was removed: the clock stands before the newest snapshot, of {newest}");
             self.problem(Some(host), why);
+        }
+        let why = if plan.removals().is_empty() { None } else { self.not_good(host, &snapshots) };
+        if let Some(why) = why {
+            let why = format!(
+                "nothing was removed: its last run was not good: {why} (a good run removes what no tier claims; \
+                 `--force` does not wait for one)"
+            );
+            return self.problem(Some(host), why);
         }
         let mut kept = BTreeMap::new();
         if lock.is_some() {
