@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use support::on_every_store;
 use support::rig::*;
-use support::trees::{Mount, assert_nothing_left, made_up, name_at, through};
+use support::trees::{Mount, assert_nothing_left, destroy, made_up, name_at, through};
 
 on_every_store! {
     what_no_tier_claims_goes_and_nothing_else,
@@ -158,8 +158,12 @@ fn a_host_whose_last_run_was_not_good_is_passed_over() {
     assert!(rig.snapshots("web").len() < before.len());
     // Without a history the snapshots know of verdicts, not of hooks.
     fs::remove_file(rig.join("state/history.db")).unwrap();
-    rig.backup(&["prune"]).exits(0);
-    made_up(&rig, "web", &name_at("now"), "suspect");
+    for name in rig.snapshots("web") {
+        destroy(&rig, "web", &name);
+    }
+    for (age, verdict) in [("2 hours ago", "good"), ("1 hour ago", "suspect")] {
+        made_up(&rig, "web", &name_at(age), verdict);
+    }
     rig.backup(&["prune"]).exits(0);
     made_up(&rig, "web", &name_at("500 days ago"), "partial");
     rig.backup(&["prune"]).exits(1).says(" is suspect (a good run removes");
