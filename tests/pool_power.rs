@@ -6,6 +6,7 @@
 mod support;
 
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::Child;
 use support::pool::{Dataset, must_be_disposable, snapshots, zfs};
@@ -61,7 +62,10 @@ fn date_back(days: u32) -> String {
 
 /// No flush, no unmount, no goodbye.
 fn cut_the_power(_run: Child, when: &str) -> ! {
-    must("sh", &["-c", "echo \"@cut $1\" >/dev/ttyS1", "sh", when]);
+    let mut port = fs::OpenOptions::new().write(true).open("/dev/ttyS1").unwrap();
+    writeln!(port, "@cut {when}").unwrap();
+    // The words have to be out before the machine is gone.
+    rustix::termios::tcdrain(&port).unwrap();
     fs::write("/proc/sysrq-trigger", "b").unwrap();
     loop {
         std::thread::park();
