@@ -17,6 +17,7 @@ mod session;
 mod signals;
 mod snapshots;
 mod status;
+mod trees;
 mod verify;
 
 use crate::clock::Clock;

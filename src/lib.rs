@@ -13,6 +13,10 @@
 //! | [`host`] | names and settings of hosts |
 //! | [`settings`] | what the operator wants, already checked |
 //! | [`snapshot`] | names, facts and verdicts of snapshots |
+//! | [`entry`] | what an entry of a directory is; whether two are one file |
+//! | [`difference`] | what is different between two copies of a path |
+//! | [`versions`] | the versions of a file over snapshots |
+//! | [`pattern`] | what an operator types to name files |
 //! | [`retention`] | which snapshots to keep, and why |
 //! | [`rotation`] | what becomes of a host's snapshots, for all who ask |
 //! | [`filter`] | excludes and mounts in, rsync filter rules out |
@@ -37,6 +41,7 @@
 //! | [`remote`] | ssh, or this machine itself |
 //! | [`transfer`] | rsync |
 //! | [`store`] | ZFS, or directories with hard links |
+//! | [`tree`] | trees of files on disk: searched, compared |
 //! | [`report`] | Icinga, Prometheus |
 //! | [`history`] | SQLite: what ran, when, how it went |
 //! | [`tools`] | the programs of this machine, and their versions |
@@ -46,6 +51,8 @@ pub mod backup;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod difference;
+pub mod entry;
 pub mod filter;
 pub mod finding;
 pub mod fleet;
@@ -61,6 +68,7 @@ pub mod logging;
 pub mod outcome;
 pub mod past;
 pub mod plot;
+pub mod pattern;
 pub mod process;
 pub mod remote;
 pub mod report;
@@ -75,4 +83,6 @@ pub mod text;
 pub mod tools;
 pub mod transfer;
 pub mod trend;
+pub mod tree;
+pub mod versions;
 pub mod when;

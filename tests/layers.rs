@@ -15,8 +15,19 @@ use std::path::Path;
 const STORY: &[&str] = &["cli", "fleet", "backup"];
 
 /// Each talks to one thing outside, and uses the core and the two doors.
-const EDGES: &[&str] =
-    &["config", "inventory", "lock", "remote", "transfer", "store", "report", "history", "tools", "logging"];
+const EDGES: &[&str] = &[
+    "config",
+    "inventory",
+    "lock",
+    "remote",
+    "transfer",
+    "store",
+    "tree",
+    "report",
+    "history",
+    "tools",
+    "logging",
+];
 
 /// The edges that the other edges go through, to programs and to servers. They
 /// use the core alone.
@@ -28,6 +39,10 @@ const CORE: &[&str] = &[
     "host",
     "settings",
     "snapshot",
+    "entry",
+    "difference",
+    "versions",
+    "pattern",
     "retention",
     "rotation",
     "filter",

@@ -1,16 +1,365 @@
-//! `backup diff`.
+//! `backup diff`: what is different between two snapshots.
 
+use super::output::{Array, Format, Output};
 use super::progress::Bars;
-use super::session::{self, Common};
+use super::session::{self, Common, Place, Session};
+use super::trees::{self, Seen, lossy, shown};
 use crate::clock::Clock;
+use crate::difference::{Amount, Aspect, Change, Difference, Totals};
+use crate::entry::{Entry, Kind, Moment};
+use crate::host::HostName;
+use crate::snapshot::Snapshot;
+use crate::text::{human_bytes, printable};
+use crate::tree::{Compared, Gone, Told, compare};
+use crate::when::{self, WhenError};
+use anyhow::{Context, anyhow, bail};
+use chrono_tz::Tz;
+use serde::Serialize;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use tracing::{info, warn};
 
 /// What may be said on its command line.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Letters:
+  +  it came
+  -  it went
+  M  its content changed: a file's size or time of modification, a symlink's target
+  m  only what is said about it changed: its mode, owner, ACL or attributes
+  T  it became another kind of thing, say a symlink
+
+OLD and NEW are the name of a snapshot, `latest` for the newest good one, or a time, which
+means the newest good snapshot until then: yesterday, '2 days ago', 2026-11-19.
+
+Examples:
+  backup diff vpn yesterday
+  backup diff vpn backup-2026-11-19T020004Z /etc
+  backup diff vpn '1 week ago' latest /var/lib --json | jq .totals
+
+Exit status: 0 if nothing is different, 1 if something is or could not be read, 2 if nothing
+could start or a snapshot was removed meanwhile.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     common: Common,
+    #[command(flatten)]
+    format: Format,
+    /// The host.
+    #[arg(value_name = "HOST")]
+    host: String,
+    /// The snapshot to begin with.
+    #[arg(value_name = "OLD")]
+    old: OsString,
+    /// The snapshot to end with; else the newest there is.
+    #[arg(value_name = "NEW")]
+    new: Option<OsString>,
+    /// Where to look, from the host's root; it begins with `/`.
+    #[arg(value_name = "PATH")]
+    path: Option<OsString>,
+    /// Compare the bytes of files whose size is the same.
+    #[arg(long)]
+    content: bool,
 }
 
-pub(super) fn execute(arguments: &Arguments, _clock: Clock) -> u8 {
-    session::run(&arguments.common, &Bars::new(false), async || anyhow::bail!("unfinished"))
+/// What the words after the host mean.
+#[derive(Debug, PartialEq, Eq)]
+struct Words {
+    old: String,
+    new: Option<String>,
+    /// Below the root.
+    path: Vec<u8>,
+}
+
+impl Words {
+    /// A word that begins with `/` is a path, wherever it stands.
+    fn of(arguments: &Arguments) -> anyhow::Result<Self> {
+        let Arguments { old, new, path, .. } = arguments;
+        let is_path = |word: &&OsString| word.as_bytes().starts_with(b"/");
+        let text = |word: &OsString| printable(&word.to_string_lossy());
+        if is_path(&old) {
+            bail!("`{}` is a path: say first which snapshots to compare, say `yesterday`", text(old));
+        }
+        let (new, path) = match (new, path) {
+            (Some(word), None) if is_path(&word) => (None, Some(word)),
+            (Some(word), Some(path)) if is_path(&word) => {
+                bail!("`{}` is a path, and comes last: nothing follows it, not `{}`", text(word), text(path))
+            }
+            (new, path) => (new.as_ref(), path.as_ref()),
+        };
+        Ok(Words {
+            old: old.to_string_lossy().into_owned(),
+            new: new.map(|word| word.to_string_lossy().into_owned()),
+            path: path.map(|path| trees::below_root(path)).transpose()?.unwrap_or_default(),
+        })
+    }
+}
+
+pub(super) fn execute(arguments: &Arguments, clock: Clock) -> u8 {
+    session::run(&arguments.common, &Bars::new(false), async || diff(arguments, clock).await)
+}
+
+async fn diff(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
+    let words = Words::of(arguments)?;
+    let session = Session::open(&arguments.common, clock)?;
+    let place = session.place(&arguments.host).await?;
+    let newest = trees::some(&place)?.last();
+    let old = meant(&place, &words.old, &session)?;
+    let new = match &words.new {
+        Some(word) => meant(&place, word, &session)?,
+        None => newest.context("there is no newest snapshot")?,
+    };
+    let seen = |snapshot| Seen::new(&session.store, &place.host, snapshot);
+    let question = Question {
+        host: place.host.clone(),
+        old: seen(old),
+        new: seen(new),
+        path: words.path,
+        content: arguments.content,
+        json: arguments.format.json,
+        zone: session.settings.timezone,
+    };
+    tokio::task::spawn_blocking(move || question.answer()).await.context("the comparison broke off")?
+}
+
+/// The snapshot that a word means: by its name, or by a time.
+fn meant<'a>(place: &'a Place, word: &str, session: &Session) -> anyhow::Result<&'a Snapshot> {
+    let named = place.snapshot(word);
+    if named.is_ok() || word == "latest" {
+        return named;
+    }
+    let zone = session.settings.timezone;
+    match when::parse(word, session.clock.start(), zone) {
+        Ok(time) => place.at(time, zone),
+        // More likely a name with a slip than a time.
+        Err(WhenError::Unknown(_)) => named,
+        Err(refusal) => Err(refusal.into()),
+    }
+}
+
+/// What is compared.
+struct Question {
+    host: HostName,
+    old: Seen,
+    new: Seen,
+    path: Vec<u8>,
+    content: bool,
+    json: bool,
+    zone: Tz,
+}
+
+impl Question {
+    /// Compares, tells, and gives the exit code.
+    fn answer(self) -> anyhow::Result<u8> {
+        let trees = [self.old.open()?, self.new.open()?];
+        let exists = |tree: &crate::tree::Tree| !matches!(tree.entry(&self.path), Ok(None));
+        if !trees.iter().any(exists) {
+            return Err(self.no_such_path(&trees));
+        }
+        let mut output = Output::new();
+        let mut totals = Totals::default();
+        let compared = if self.json {
+            self.begin_json(&mut output)?;
+            let mut array = Array::default();
+            let compared = self.compare(&trees, |told| {
+                totals.add(&told.difference);
+                array.element(&mut output, &DifferenceJson::new(&told))
+            })?;
+            array.end(&mut output)?;
+            output.write(b",\n\"totals\": ")?;
+            output.compact(&totals)?;
+            output.line(&format!(",\n\"unread\": {}}}", compared.unread))?;
+            compared
+        } else {
+            self.compare(&trees, |told| {
+                totals.add(&told.difference);
+                output.line(&line(&told, self.zone))
+            })?
+        };
+        output.end()?;
+        info!("`{}` to `{}`: {}", printable(&self.old.name), printable(&self.new.name), summary(&totals));
+        if compared.unread > 0 {
+            warn!("{} could not be read: what is different there is not told", compared.unread);
+        }
+        Ok(u8::from(!totals.is_empty() || compared.unread > 0))
+    }
+
+    fn compare(
+        &self,
+        trees: &[crate::tree::Tree; 2],
+        tell: impl FnMut(Told) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Compared> {
+        compare(trees, &self.path, self.content, tell).map_err(|error: anyhow::Error| {
+            let Some(Gone(tree)) = error.downcast_ref() else { return error };
+            let gone = if *tree == 0 { &self.old } else { &self.new };
+            anyhow!(
+                "the snapshot `{}` was removed while it was read (`backup snapshots {}` lists those there are)",
+                printable(&gone.name),
+                self.host
+            )
+        })
+    }
+
+    fn no_such_path(&self, trees: &[crate::tree::Tree; 2]) -> anyhow::Error {
+        let near = trees.iter().rev().find_map(|tree| trees::nearest(tree, &self.path));
+        let near = near.map(|near| format!("; what exists of it is {near}")).unwrap_or_default();
+        anyhow!(
+            "neither `{}` nor `{}` has `{}`{near}",
+            printable(&self.old.name),
+            printable(&self.new.name),
+            shown(&self.path, None, None)
+        )
+    }
+
+    fn begin_json(&self, output: &mut Output) -> anyhow::Result<()> {
+        for (key, value) in [
+            ("{\"host\"", self.host.spelled()),
+            (", \"old\"", &self.old.name),
+            (", \"new\"", &self.new.name),
+            (", \"path\"", &lossy(&self.path)),
+        ] {
+            output.write(format!("{key}: ").as_bytes())?;
+            output.compact(&value)?;
+        }
+        output.write(b",\n\"changes\": ")
+    }
+}
+
+/// A path that is different.
+#[derive(Serialize)]
+struct DifferenceJson {
+    change: Change,
+    path: String,
+    /// What changed, of what both snapshots have.
+    #[serde(skip_serializing_if = "<[Aspect]>::is_empty")]
+    what: Vec<Aspect>,
+    /// As OLD has it; null if it does not.
+    old: Option<SideJson>,
+    /// As NEW has it; null if it does not.
+    new: Option<SideJson>,
+}
+
+/// One copy of it.
+#[derive(Serialize)]
+struct SideJson {
+    kind: Kind,
+    /// In bytes; null for what is neither a file nor a symlink.
+    size: Option<u64>,
+    mtime: Moment,
+    /// Octal, four digits.
+    mode: String,
+    uid: u32,
+    gid: u32,
+    /// Where a symlink points to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<String>,
+}
+
+impl DifferenceJson {
+    fn new(told: &Told) -> Self {
+        let side = |entry: Option<&Entry>, target: &Option<Vec<u8>>| {
+            entry.map(|entry| SideJson {
+                kind: entry.kind,
+                size: trees::size(entry),
+                mtime: entry.mtime,
+                mode: format!("{:04o}", entry.mode),
+                uid: entry.uid,
+                gid: entry.gid,
+                target: target.as_deref().map(|target| String::from_utf8_lossy(target).into_owned()),
+            })
+        };
+        let what = match &told.difference {
+            Difference::Changed { aspects, .. } => aspects.clone(),
+            _ => Vec::new(),
+        };
+        let (old, new) = told.difference.sides();
+        DifferenceJson {
+            change: told.difference.change(),
+            path: lossy(&told.path),
+            what,
+            old: side(old, &told.targets[0]),
+            new: side(new, &told.targets[1]),
+        }
+    }
+}
+
+/// A difference as a line of text.
+fn line(told: &Told, zone: Tz) -> String {
+    let (old, new) = told.difference.sides();
+    let kind = new.or(old).map(|entry| entry.kind);
+    let target = told.targets[1].as_deref().or(told.targets[0].as_deref());
+    let details = match &told.difference {
+        Difference::Added(entry) | Difference::Removed(entry) if entry.kind == Kind::File => {
+            vec![format!("{} bytes", entry.size)]
+        }
+        Difference::Added(_) | Difference::Removed(_) => Vec::new(),
+        Difference::Changed { old, new, aspects, .. } => details(old, new, aspects, &told.targets, zone),
+    };
+    let details = if details.is_empty() { String::new() } else { format!("  ({})", details.join(", ")) };
+    let target = target.filter(|_| old.is_none() || new.is_none());
+    format!("{}  {}{details}", told.difference.change().letter(), shown(&told.path, kind, target))
+}
+
+/// What changed, with how it was and is.
+fn details(
+    old: &Entry,
+    new: &Entry,
+    aspects: &[Aspect],
+    targets: &[Option<Vec<u8>>; 2],
+    zone: Tz,
+) -> Vec<String> {
+    let target = |number: usize| {
+        let target: &Option<Vec<u8>> = &targets[number];
+        crate::text::printable_bytes(target.as_deref().unwrap_or_default())
+    };
+    let mut owners = false;
+    let detail = |aspect: &Aspect| {
+        Some(match aspect {
+            Aspect::Kind => format!("{} → {}", old.kind.word(), new.kind.word()),
+            Aspect::Size => format!("{} → {} bytes", old.size, new.size),
+            // That its size changed says more.
+            Aspect::Mtime if aspects.contains(&Aspect::Size) => return None,
+            Aspect::Mtime => format!(
+                "modified {} → {}",
+                trees::modified(old.mtime, zone),
+                trees::modified(new.mtime, zone)
+            ),
+            Aspect::Content => "other bytes".to_owned(),
+            Aspect::Target => format!("-> {} → -> {}", target(0), target(1)),
+            Aspect::Device => "another device".to_owned(),
+            Aspect::Mode => format!("mode {:04o} → {:04o}", old.mode, new.mode),
+            Aspect::Owner | Aspect::Group if std::mem::replace(&mut owners, true) => return None,
+            Aspect::Owner | Aspect::Group => {
+                format!("owner {}:{} → {}:{}", old.uid, old.gid, new.uid, new.gid)
+            }
+            Aspect::Acl => "ACL".to_owned(),
+            Aspect::Xattrs => "attributes".to_owned(),
+        })
+    };
+    aspects.iter().filter_map(detail).collect()
+}
+
+/// The totals in a sentence.
+fn summary(totals: &Totals) -> String {
+    let count = |count: u64, one: &str, many: &str| match count {
+        0 => None,
+        1 => Some(format!("1 {one}")),
+        count => Some(format!("{count} {many}")),
+    };
+    let amount = |word: &str, amount: &Amount| {
+        let counts =
+            [count(amount.files, "file", "files"), count(amount.directories, "directory", "directories")];
+        let counts: Vec<String> = counts.into_iter().flatten().collect();
+        (!counts.is_empty()).then(|| format!("{word} {}", counts.join(" and ")))
+    };
+    let with_bytes = |word: &str, some: &Amount| {
+        amount(word, some).map(|text| format!("{text} of {}", human_bytes(some.bytes)))
+    };
+    let parts = [
+        with_bytes("added", &totals.added),
+        with_bytes("removed", &totals.removed),
+        with_bytes("changed", &totals.changed),
+        amount("mode, owner or attributes of", &totals.metadata),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    if parts.is_empty() { "nothing is different".to_owned() } else { parts.join("; ") }
 }

@@ -1,16 +1,344 @@
-//! `backup find`.
+//! `backup find`: which snapshots have which version of a file.
 
+use super::output::{Array, Format, Output, width};
 use super::progress::Bars;
-use super::session::{self, Common};
+use super::session::{self, Common, Session};
+use super::trees::{self, Seen, lossy, rfc3339, shown};
 use crate::clock::Clock;
+use crate::entry::{Kind, Moment};
+use crate::host::HostName;
+use crate::pattern::Pattern;
+use crate::text::printable;
+use crate::tree::{Found, Searched, Tree, search};
+use crate::versions::{Sum, Version};
+use anyhow::{Context, bail};
+use chrono_tz::Tz;
+use serde::Serialize;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use tracing::{info, warn};
 
 /// What may be said on its command line.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Every version of every file that PATTERN matches is told once: its size, when it was
+modified, the oldest and the newest snapshot that has it. All snapshots are searched, whoever
+took them and whatever they are worth. Contents are not read: copies of one size and time of
+modification are one version, and a directory is one version whatever is in it.
+
+PATTERN:
+  named.conf         files of this name, wherever they are
+  'named.*'          the same with wildcards: * any characters, ? one, [abc] one of these
+  'bind/*.conf'      the end of a path
+  '/etc/**/*.conf'   a whole path from the host's root; ** is any number of directories
+  '/etc/ssh/'        with / at its end: directories alone
+A directory that a pattern begins with is the only one that is read.
+
+Examples:
+  backup find vpn named.conf
+  backup find vpn '/home/*/.ssh/authorized_keys' --hash
+  backup find vpn -i '*.DOC' --json | jq -r '.[].path'
+One of what was found is given back by:
+  backup restore vpn /etc/bind/named.conf --snapshot backup-2026-11-20T020005Z --to /tmp/old
+
+Exit status: 0 if something was found, 1 if nothing was or something could not be read,
+2 if nothing could start.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     common: Common,
+    #[command(flatten)]
+    format: Format,
+    /// The host.
+    #[arg(value_name = "HOST")]
+    host: String,
+    /// What to look for: a file's name or path, with wildcards.
+    #[arg(value_name = "PATTERN")]
+    pattern: OsString,
+    /// Take small and capital letters for the same.
+    #[arg(short, long)]
+    ignore_case: bool,
+    /// Read the files: contents (SHA-256) tell versions apart, not sizes and times.
+    #[arg(long)]
+    hash: bool,
+    /// Look into this snapshot alone; may be said more than once.
+    #[arg(long = "snapshot", value_name = "NAME")]
+    snapshots: Vec<String>,
 }
 
-pub(super) fn execute(arguments: &Arguments, _clock: Clock) -> u8 {
-    session::run(&arguments.common, &Bars::new(false), async || anyhow::bail!("unfinished"))
+pub(super) fn execute(arguments: &Arguments, clock: Clock) -> u8 {
+    session::run(&arguments.common, &Bars::new(false), async || find(arguments, clock).await)
+}
+
+async fn find(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
+    let pattern = Pattern::new(arguments.pattern.as_bytes(), arguments.ignore_case)?;
+    let session = Session::open(&arguments.common, clock)?;
+    let place = session.place(&arguments.host).await?;
+    let wanted = arguments.snapshots.iter().map(|word| place.snapshot(word));
+    let wanted: Vec<_> = wanted.collect::<anyhow::Result<_>>()?;
+    let snapshots =
+        trees::some(&place)?.iter().filter(|snapshot| wanted.is_empty() || wanted.contains(snapshot));
+    let snapshots = snapshots.map(|snapshot| Seen::new(&session.store, &place.host, snapshot)).collect();
+    let query = Query {
+        host: place.host.clone(),
+        snapshots,
+        pattern,
+        typed: arguments.pattern.clone(),
+        hash: arguments.hash,
+        json: arguments.format.json,
+        zone: session.settings.timezone,
+    };
+    tokio::task::spawn_blocking(move || query.answer()).await.context("the search broke off")?
+}
+
+/// What is looked for, and where.
+struct Query {
+    host: HostName,
+    /// Oldest first.
+    snapshots: Vec<Seen>,
+    pattern: Pattern,
+    typed: OsString,
+    hash: bool,
+    json: bool,
+    zone: Tz,
+}
+
+impl Query {
+    /// Searches, tells, and gives the exit code.
+    fn answer(mut self) -> anyhow::Result<u8> {
+        let (trees, lost) = self.open()?;
+        let teller = Teller { snapshots: &self.snapshots, zone: self.zone, trees: &trees };
+        let mut output = Output::new();
+        let mut example = None;
+        let mut keep = |found: &Found| {
+            if example.is_none() {
+                example = found.versions.first().map(|newest| (found.path.clone(), newest.last));
+            }
+        };
+        let searched = if self.json {
+            let mut array = Array::default();
+            let searched = search(&trees, &self.pattern, self.hash, |found| {
+                keep(&found);
+                array.element(&mut output, &teller.json(&found))
+            })?;
+            array.end(&mut output)?;
+            output.line("")?;
+            searched
+        } else {
+            let mut text = Text { grouped: width().is_some(), begun: false };
+            search(&trees, &self.pattern, self.hash, |found| {
+                keep(&found);
+                text.tell(&mut output, &teller, &found)
+            })?
+        };
+        output.end()?;
+        for tree in &searched.gone {
+            warn!(
+                "the snapshot `{}` was removed while it was read: what it had is told in part",
+                printable(&self.snapshots[*tree].name)
+            );
+        }
+        match example {
+            Some((path, newest)) => self.say_found(&searched, &path, newest),
+            None => self.say_nothing(&searched, &trees),
+        }
+        let whole = !lost && searched.gone.is_empty() && searched.unread == 0;
+        Ok(u8::from(searched.paths == 0 || !whole))
+    }
+
+    /// Opens the snapshots and forgets those that are not there any more; says
+    /// whether there are such.
+    fn open(&mut self) -> anyhow::Result<(Vec<Tree>, bool)> {
+        let mut trees = Vec::with_capacity(self.snapshots.len());
+        let mut refusals = Vec::new();
+        self.snapshots.retain(|snapshot| match snapshot.open() {
+            Ok(tree) => {
+                trees.push(tree);
+                true
+            }
+            Err(refusal) => {
+                refusals.push(refusal);
+                false
+            }
+        });
+        let lost = !refusals.is_empty();
+        let all = trees.is_empty();
+        for refusal in refusals {
+            if all {
+                bail!(refusal);
+            }
+            warn!("{refusal:#}");
+        }
+        Ok((trees, lost))
+    }
+
+    fn say_found(&self, searched: &Searched, path: &[u8], newest: u32) {
+        let path = lossy(path);
+        let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=@:,".contains(c);
+        let path = if path.chars().all(plain) { path.as_str() } else { "PATH" };
+        info!(
+            "{} in {}; to have one back: backup restore {} {path} --snapshot {} --to DIR",
+            counted(searched.versions, "version"),
+            counted(self.snapshots.len() as u64, "snapshot"),
+            self.host,
+            printable(&self.snapshots[newest as usize].name)
+        );
+    }
+
+    fn say_nothing(&self, searched: &Searched, trees: &[Tree]) {
+        let beginning = self.pattern.beginning().join(&b'/');
+        let newest = trees.last().filter(|_| !beginning.is_empty());
+        let near = newest.filter(|tree| !is_directory(tree, &beginning));
+        let hint = match near {
+            Some(tree) => match trees::nearest(tree, &beginning) {
+                Some(near) => format!("; of `{}` the newest has {near}", shown(&beginning, None, None)),
+                None => format!("; the newest has no directory `{}`", shown(&beginning, None, None)),
+            },
+            None => String::new(),
+        };
+        warn!(
+            "nothing of `{}` matches `{}`: looked at {} in {}{hint}",
+            self.host,
+            printable(&self.typed.to_string_lossy()),
+            counted(searched.entries, "file"),
+            counted(self.snapshots.len() as u64, "snapshot"),
+        );
+    }
+}
+
+fn is_directory(tree: &Tree, path: &[u8]) -> bool {
+    matches!(tree.entry(path), Ok(Some(entry)) if entry.kind == Kind::Directory)
+}
+
+fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Knows what the numbers of versions mean.
+struct Teller<'a> {
+    snapshots: &'a [Seen],
+    trees: &'a [Tree],
+    zone: Tz,
+}
+
+/// A file that was found.
+#[derive(Serialize)]
+struct FoundJson<'a> {
+    /// Its path on the host.
+    path: String,
+    /// Newest first.
+    versions: Vec<VersionJson<'a>>,
+}
+
+/// One version of it.
+#[derive(Serialize)]
+struct VersionJson<'a> {
+    /// When the oldest snapshot was taken that has it.
+    first: String,
+    /// When the newest was.
+    last: String,
+    first_snapshot: &'a str,
+    last_snapshot: &'a str,
+    /// How many snapshots have it.
+    snapshots: u32,
+    kind: Kind,
+    /// In bytes; null for what is neither a file nor a symlink.
+    size: Option<u64>,
+    mtime: Moment,
+    /// Where a symlink points to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<String>,
+    /// The SHA-256 of a file's content, with `--hash`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hash: Option<String>,
+    /// Where its newest copy is on this server.
+    browse: String,
+}
+
+impl Teller<'_> {
+    fn snapshot(&self, number: u32) -> &Seen {
+        &self.snapshots[number as usize]
+    }
+
+    fn json(&self, found: &Found) -> FoundJson<'_> {
+        let version = |version: &Version| {
+            let (first, last) = (self.snapshot(version.first), self.snapshot(version.last));
+            let mut browse = self.trees[version.last as usize].path().to_owned().into_os_string().into_vec();
+            browse.push(b'/');
+            browse.extend_from_slice(&found.path);
+            VersionJson {
+                first: rfc3339(first.time),
+                last: rfc3339(last.time),
+                first_snapshot: &first.name,
+                last_snapshot: &last.name,
+                snapshots: version.count,
+                kind: version.kind,
+                size: version.kind.has_size().then_some(version.size),
+                mtime: version.mtime,
+                target: version.target.as_deref().map(|target| String::from_utf8_lossy(target).into_owned()),
+                hash: version.sum.as_deref().map(hex),
+                browse: String::from_utf8_lossy(&browse).into_owned(),
+            }
+        };
+        FoundJson { path: lossy(&found.path), versions: found.versions.iter().map(version).collect() }
+    }
+
+    /// What stands on a version's line before its path.
+    fn columns(&self, version: &Version) -> String {
+        let size = if version.kind.has_size() { version.size.to_string() } else { "-".to_owned() };
+        format!(
+            "{size:>12}  {:19}  {:16}  {:16}  {:25}",
+            trees::modified(version.mtime, self.zone),
+            trees::taken(self.snapshot(version.first).time, self.zone),
+            trees::taken(self.snapshot(version.last).time, self.zone),
+            printable(&self.snapshot(version.last).name)
+        )
+    }
+}
+
+fn hex(sum: &Sum) -> String {
+    use std::fmt::Write;
+    sum.iter().fold(String::with_capacity(64), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The answer as text. On a terminal, whose lines are short, a path stands above
+/// its versions; in a pipe a version is one line, so that `grep` finds it whole.
+struct Text {
+    grouped: bool,
+    begun: bool,
+}
+
+impl Text {
+    fn tell(&mut self, output: &mut Output, teller: &Teller<'_>, found: &Found) -> anyhow::Result<()> {
+        if !self.begun {
+            self.begun = true;
+            let head = format!(
+                "{:>12}  {:19}  {:16}  {:16}  {:25}",
+                "SIZE", "MODIFIED", "FIRST", "LAST", "NEWEST COPY"
+            );
+            let head = if self.grouped { format!("  {}", head.trim_end()) } else { format!("{head}  PATH") };
+            output.line(&head)?;
+        }
+        let path = |version: &Version| shown(&found.path, Some(version.kind), version.target.as_deref());
+        if self.grouped {
+            let newest = found.versions.first().map(path).unwrap_or_default();
+            output.line(&newest)?;
+        }
+        for version in &found.versions {
+            let columns = teller.columns(version);
+            let sum = version.sum.as_deref().map(hex);
+            if self.grouped {
+                output.line(&format!("  {}", columns.trim_end()))?;
+                if let Some(sum) = sum {
+                    output.line(&format!("  {:12}  sha256 {sum}", ""))?;
+                }
+            } else {
+                let sum = sum.map(|sum| format!("{sum}  ")).unwrap_or_default();
+                output.line(&format!("{columns}  {sum}{}", path(version)))?;
+            }
+        }
+        Ok(())
+    }
 }

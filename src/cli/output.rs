@@ -52,9 +52,34 @@ impl Output {
         self.write(b"\n")
     }
 
+    /// Writes a value as JSON on one line, without its line break.
+    pub(super) fn compact(&mut self, value: &impl Serialize) -> anyhow::Result<()> {
+        serde_json::to_writer(&mut self.out, value).map_err(|error| closed(error.into()))
+    }
+
     /// Hands on what is still buffered.
     pub(super) fn end(mut self) -> anyhow::Result<()> {
         self.out.flush().map_err(closed)
+    }
+}
+
+/// A JSON array that is written as its elements come, each on a line of its own.
+#[derive(Debug, Default)]
+pub(super) struct Array {
+    begun: bool,
+}
+
+impl Array {
+    /// Writes one more element.
+    pub(super) fn element(&mut self, output: &mut Output, value: &impl Serialize) -> anyhow::Result<()> {
+        output.write(if self.begun { b",\n" } else { b"[\n" })?;
+        self.begun = true;
+        output.compact(value)
+    }
+
+    /// Writes its end, without a line break.
+    pub(super) fn end(self, output: &mut Output) -> anyhow::Result<()> {
+        output.write(if self.begun { b"\n]" } else { b"[]" })
     }
 }
 

@@ -1,0 +1,165 @@
+//! What the commands that look into snapshots share: opening them, the paths
+//! that an operator types, and how files are told.
+
+use super::session::Place;
+use crate::entry::{Entry, Kind, Moment};
+use crate::host::HostName;
+use crate::snapshot::Snapshot;
+use crate::store::{AnyStore, Store};
+use crate::text::{printable, printable_bytes};
+use crate::tree::Tree;
+use anyhow::{anyhow, bail};
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+/// A snapshot that is looked into.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) name: String,
+    pub(super) time: DateTime<Utc>,
+    /// Where its files are.
+    pub(super) path: PathBuf,
+}
+
+impl Seen {
+    pub(super) fn new(store: &AnyStore, host: &HostName, snapshot: &Snapshot) -> Self {
+        let path = store.browse(host, &snapshot.name);
+        Seen { name: snapshot.name.clone(), time: snapshot.time, path }
+    }
+
+    /// Opens its tree.
+    pub(super) fn open(&self) -> anyhow::Result<Tree> {
+        Tree::open(&self.path).map_err(|error| {
+            let hint = match error {
+                rustix::io::Errno::ACCESS | rustix::io::Errno::PERM => "run `backup` as root",
+                _ => "it may have been removed a moment ago, or its dataset is not mounted",
+            };
+            anyhow!(
+                "cannot open the snapshot `{}` at `{}`: {} ({hint})",
+                printable(&self.name),
+                printable(&self.path.to_string_lossy()),
+                std::io::Error::from(error)
+            )
+        })
+    }
+}
+
+/// The snapshots, or the complaint that there are none.
+pub(super) fn some(place: &Place) -> anyhow::Result<&[Snapshot]> {
+    match place.snapshots.as_slice() {
+        [] => bail!("`{}` has no snapshots yet", place.host),
+        snapshots => Ok(snapshots),
+    }
+}
+
+/// A path of a host as an operator types it, as the path below a tree's root.
+pub(super) fn below_root(path: &OsStr) -> anyhow::Result<Vec<u8>> {
+    let bytes = path.as_bytes();
+    if !bytes.starts_with(b"/") {
+        bail!("the path `{}` is not absolute: begin it with `/`, the host's root", printable_bytes(bytes));
+    }
+    let parts = bytes.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b"."));
+    let parts: Vec<&[u8]> = parts.collect();
+    if parts.contains(&b"..".as_slice()) {
+        bail!(
+            "`..` in the path `{}` leads nowhere in a snapshot: say the whole path",
+            printable_bytes(bytes)
+        );
+    }
+    Ok(parts.join(&b'/'))
+}
+
+/// A path below a tree's root as the host knows it, safe to print; a directory's
+/// with a slash at its end, a symlink's with where it points to.
+pub(super) fn shown(path: &[u8], kind: Option<Kind>, target: Option<&[u8]>) -> String {
+    let mut text = format!("/{}", printable_bytes(path));
+    match (kind, target) {
+        (Some(Kind::Directory), _) if !path.is_empty() => text.push('/'),
+        (_, Some(target)) => {
+            text.push_str(" -> ");
+            text.push_str(&printable_bytes(target));
+        }
+        _ => {}
+    }
+    text
+}
+
+/// A path below a tree's root as the host knows it, for JSON.
+pub(super) fn lossy(path: &[u8]) -> String {
+    format!("/{}", String::from_utf8_lossy(path))
+}
+
+/// A file's time to the second, in the configured zone.
+pub(super) fn modified(moment: Moment, zone: Tz) -> String {
+    match moment.time() {
+        Some(time) => time.with_timezone(&zone).format("%Y-%m-%d %H:%M:%S").to_string(),
+        None => format!("@{}", moment.seconds),
+    }
+}
+
+/// A snapshot's time to the minute, in the configured zone.
+pub(super) fn taken(time: DateTime<Utc>, zone: Tz) -> String {
+    time.with_timezone(&zone).format("%Y-%m-%d %H:%M").to_string()
+}
+
+/// A time as JSON has it.
+pub(super) fn rfc3339(time: DateTime<Utc>) -> String {
+    time.format("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// The size of an entry, of a kind that has one.
+pub(super) fn size(entry: &Entry) -> Option<u64> {
+    entry.kind.has_size().then_some(entry.size)
+}
+
+/// What exists of a path in a tree, if anything of it does.
+pub(super) fn nearest(tree: &Tree, path: &[u8]) -> Option<String> {
+    let (near, kind) = tree.nearest(path);
+    if near.is_empty() {
+        return None;
+    }
+    let what = match (kind, tree.target(&near)) {
+        (Some(Kind::Directory) | None, _) => String::new(),
+        (Some(Kind::Symlink), Ok(target)) => format!(", a symlink to `{}`", printable_bytes(&target)),
+        (Some(kind), _) => format!(", a {}", kind.word()),
+    };
+    Some(format!("`{}`{what}", shown(&near, None, None)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_begins_at_the_hosts_root() {
+        let below = |path: &str| below_root(OsStr::new(path));
+        assert_eq!(below("/").unwrap(), b"");
+        assert_eq!(below("/etc//ssh/./").unwrap(), b"etc/ssh");
+        assert_eq!(below("/..a/b").unwrap(), b"..a/b");
+        assert_eq!(below_root(OsStr::from_bytes(b"/\xff")).unwrap(), b"\xff");
+        for path in ["etc", "", "./etc", "/etc/../srv", "/.."] {
+            assert!(below(path).is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn names_cannot_steer_a_terminal() {
+        assert_eq!(shown(b"etc", Some(Kind::Directory), None), "/etc/");
+        assert_eq!(shown(b"", Some(Kind::Directory), None), "/");
+        assert_eq!(shown(b"a\x1b[2J\xff", Some(Kind::File), None), "/a\\u{1b}[2J\u{fffd}");
+        assert_eq!(shown(b"l", Some(Kind::Symlink), Some(b"a\nb")), "/l -> a\\nb");
+    }
+
+    #[test]
+    fn times_are_told_in_the_configured_zone() {
+        let moment = Moment { seconds: 1_790_000_000, nanoseconds: 1 };
+        assert_eq!(modified(moment, Tz::UTC), "2026-09-21 14:13:20");
+        assert_eq!(modified(moment, Tz::Europe__London), "2026-09-21 15:13:20");
+        assert_eq!(modified(Moment { seconds: i64::MIN, nanoseconds: 0 }, Tz::UTC), format!("@{}", i64::MIN));
+        assert_eq!(taken(moment.time().unwrap(), Tz::UTC), "2026-09-21 14:13");
+        assert_eq!(rfc3339(moment.time().unwrap()), "2026-09-21T14:13:20Z");
+    }
+}
