@@ -7,9 +7,11 @@ mod hook;
 pub mod keys;
 mod probe;
 mod ssh;
+mod target;
 
 pub use hook::{Hook, HookLimits, HookRun};
 pub use probe::{Hooks, Probe, Question, SourceState};
+pub use target::{Ground, Target};
 
 use crate::host::{Host, Transport};
 use crate::process::{Failure, Program};
@@ -133,7 +135,7 @@ mod tests {
 
     #[test]
     fn scripts_can_travel_as_one_shell_word() {
-        for script in [probe::SCRIPT, hook::SCRIPT, RSYNC_VERSION] {
+        for script in [probe::SCRIPT, hook::SCRIPT, target::SCRIPT, RSYNC_VERSION] {
             assert!(!script.contains('\''));
         }
     }
