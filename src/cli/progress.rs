@@ -45,6 +45,21 @@ impl Bars {
         }
     }
 
+    /// A line of its own for work on so many bytes; a hidden one where there is
+    /// no terminal.
+    pub(super) fn bytes(&self, what: &'static str, total: u64) -> ProgressBar {
+        if !self.shown {
+            return ProgressBar::hidden();
+        }
+        let bar = self.screen.add(ProgressBar::new(total));
+        bar.set_style(style(
+            "{prefix} {wide_bar} {bytes}/{total_bytes}, {binary_bytes_per_sec}, {msg} {elapsed}",
+        ));
+        bar.set_prefix(what);
+        bar.enable_steady_tick(TICK);
+        bar
+    }
+
     /// Prints while the lines are out of the way.
     pub(super) fn suspended(&self, print: impl FnOnce()) {
         if self.shown { self.screen.suspend(print) } else { print() }
