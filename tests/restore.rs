@@ -8,9 +8,11 @@ mod support;
 use serde_json::{Value, json};
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
+use std::process::Stdio;
 use support::on_every_store;
 use support::rig::*;
 use support::trees::{
@@ -325,4 +327,170 @@ fn files_go_back_to_the_host_they_came_from(mut rig: Rig) {
     }
     assert_same(&before, &after);
     assert_nothing_left(&rig);
+}
+
+/// The command on a terminal, that of script(1), and with this answer typed.
+fn on_a_terminal(rig: &Rig, words: &[&str], answer: &str) -> Ran {
+    let command = rig.command(words);
+    let quoted = |word: &OsStr| format!("'{}'", word.to_str().unwrap());
+    let line: Vec<String> =
+        std::iter::once(command.get_program()).chain(command.get_args()).map(quoted).collect();
+    let mut terminal = program("script");
+    terminal.args(["-qec", &line.join(" "), "/dev/null"]).env("BACKUP_CONFIG", rig.configure());
+    let pipes = || Stdio::piped();
+    let mut child = terminal.stdin(pipes()).stdout(pipes()).stderr(pipes()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(answer.as_bytes()).unwrap();
+    finish(child).into()
+}
+
+#[test]
+fn on_a_terminal_a_yes_is_asked_for() {
+    let rig = with_a_copy(Rig::new(), |_| {});
+    let to = rig.join("to");
+    let words = ["restore", "vpn", "/etc/fstab", "--to", to.to_str().unwrap()];
+    for answer in ["n\n", "\n", "yesterday\n"] {
+        let ran = on_a_terminal(&rig, &words, answer).exits(1);
+        assert!(
+            ran.stdout.contains("Restore? [y/N]") && ran.stdout.contains("nothing was written"),
+            "{ran:?}"
+        );
+        assert_eq!(names(&to), [""; 0]);
+    }
+    let ran = on_a_terminal(&rig, &words, "y\n").exits(0);
+    assert!(ran.stdout.contains("identical"), "{ran:?}");
+    assert_eq!(read(to.join("etc/fstab")), "# nothing\n");
+}
+
+/// A rig with a copy of a file so large that its way back can be watched.
+fn with_a_large_copy() -> Rig {
+    with_a_copy(Rig::new(), |source| {
+        fs::create_dir_all(source.join("srv/many")).unwrap();
+        for number in 0..2000 {
+            fs::write(source.join(format!("srv/many/{number}")), "x").unwrap();
+        }
+        big_file(&source.join("srv/big"), 300);
+    })
+}
+
+/// Whether something is being written below a directory.
+fn is_written_to(to: &Path) -> bool {
+    to.join("srv").is_dir()
+}
+
+#[test]
+fn what_was_interrupted_goes_on_where_it_stopped() {
+    let rig = with_a_large_copy();
+    let to = rig.join("to");
+    let words = ["restore", "vpn", "/srv", "--yes", "--to", to.to_str().unwrap()];
+    let child = rig.start(&words);
+    rig.wait_until("it writes", || is_written_to(&to));
+    signal(&child, rustix::process::Signal::INT);
+    let stopped: Ran = finish(child).into();
+    stopped.exits(1).says("the same command goes on where it stopped");
+    rig.wait_until("nobody writes", || rig.left_behind().is_empty());
+
+    let child = rig.start(&words);
+    rig.wait_until("it writes", || is_written_to(&to));
+    signal(&child, rustix::process::Signal::KILL);
+    finish(child);
+    rig.wait_until("nobody writes", || rig.left_behind().is_empty());
+
+    rig.backup(&words).exits(0).says("identical with the snapshot");
+    let left: Vec<String> =
+        names(&to).into_iter().filter(|name| name.rsplit('/').next().unwrap().starts_with('.')).collect();
+    // What rsync was writing when it was killed is nobody's to remove.
+    assert!(left.len() <= 1, "{left:?}");
+}
+
+#[test]
+fn two_into_one_directory_both_end_with_what_the_snapshot_has() {
+    let rig = with_a_large_copy();
+    let to = rig.join("to");
+    let words = ["restore", "vpn", "/srv", "--yes", "--overwrite", "--to", to.to_str().unwrap()];
+    let both = [rig.start(&words), rig.start(&words)];
+    let codes = both.map(|child| Ran::from(finish(child)).code);
+    assert!(codes.contains(&Some(0)), "{codes:?}");
+    rig.backup(&words).exits(0);
+    assert_same(&listing(&rig.newest("vpn").join("srv")), &listing(&to.join("srv")));
+}
+
+#[test]
+fn a_disk_that_fills_meanwhile_is_said_to_be_full() {
+    let rig = with_a_copy(Rig::new(), |source| {
+        for number in 0..64 {
+            fs::write(source.join(format!("srv/{number}")), "x").unwrap();
+        }
+    });
+    // Room enough for the bytes, and not for the files.
+    let small = rig.join("small");
+    let _mount = Mount::tmpfs(&small, "size=1m,nr_inodes=20");
+    rig.backup(&["restore", "vpn", "/srv", "--yes", "--to", small.to_str().unwrap()])
+        .exits(1)
+        .says("small` is full: ")
+        .says("the same command goes on where it stopped");
+}
+
+#[test]
+fn a_snapshot_that_goes_meanwhile_is_missed() {
+    let rig = with_a_large_copy();
+    let to = rig.join("to");
+    let snapshot = rig.newest("vpn");
+    let child = rig.start(&["restore", "vpn", "/srv", "--yes", "--to", to.to_str().unwrap()]);
+    rig.wait_until("it writes", || is_written_to(&to));
+    fs::rename(&snapshot, snapshot.with_file_name("gone")).unwrap();
+    let ran: Ran = finish(child).into();
+    assert_ne!(ran.code, Some(0), "{}", ran.stderr);
+    let told =
+        ["was it removed", "may have been removed", "not all could be written", "could not be compared"];
+    assert!(told.iter().any(|told| ran.stderr.contains(told)), "{}", ran.stderr);
+}
+
+#[test]
+fn another_host_is_written_to_over_a_connection_that_is_verified() {
+    let mut rig = Rig::new();
+    let source = rig.host_with("vpn", "hooks = false\n");
+    let other = rig.host_with("web", "hooks = false\n");
+    fs::create_dir_all(source.join("opt/odd 'name' *")).unwrap();
+    fs::write(source.join("opt/odd 'name' */file"), "odd").unwrap();
+    rig.backup(&["vpn"]).exits(0);
+    let to = |words: &[&str]| {
+        rig.backup(&[&["restore", "vpn", "/opt", "--yes", "--to-host", "web"], words].concat())
+    };
+
+    let outside = rig.join("outside");
+    fs::create_dir(&outside).unwrap();
+    symlink(&outside, other.join("opt")).unwrap();
+    to(&["--overwrite"]).exits(2).says("web:").says("opt` is a symlink, which is never followed");
+    fs::remove_file(other.join("opt")).unwrap();
+    fs::create_dir(other.join("opt")).unwrap();
+    symlink(&outside, other.join("opt/odd 'name' *")).unwrap();
+    to(&[]).exits(2).says("is a symlink, which is never followed");
+    assert_eq!(names(&outside), [""; 0]);
+    to(&["--overwrite"]).exits(0).says("identical with the snapshot");
+    assert_eq!(names(&outside), [""; 0]);
+    assert_eq!(read(other.join("opt/odd 'name' */file")), "odd");
+
+    rig.backup(&["restore", "vpn", "/opt", "--yes", "--to-host", "wbe"]).exits(2).says("is `web` meant?");
+    rig.write("known_hosts", "");
+    to(&[]).exits(2).says("the host key of `127.0.0.1` is not known");
+    assert_nothing_left(&rig);
+}
+
+#[test]
+fn a_host_that_is_being_backed_up_is_not_written_to() {
+    let rig = with_a_copy(Rig::new(), |_| {});
+    let lock = fs::File::options().write(true).open(rig.join("run/vpn.lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    fs::write(rig.join("run/vpn.lock"), format!("{}\n", std::process::id())).unwrap();
+    rig.backup(&["restore", "vpn", "/etc", "--yes", "--to-host"]).exits(2).says("cannot lock `vpn`");
+}
+
+#[test]
+fn this_machine_itself_gets_its_files_back() {
+    let mut rig = Rig::without_sshd();
+    let source = rig.host_with("here", "hooks = false\n");
+    rig.backup(&["here"]).exits(0);
+    fs::remove_dir_all(source.join("srv")).unwrap();
+    rig.backup(&["restore", "here", "/srv", "--yes", "--to-host"]).exits(0).says("identical");
+    assert_eq!(read(source.join("srv/data")), "some data\n");
 }
