@@ -8,10 +8,12 @@ pub mod keys;
 mod look;
 mod probe;
 mod ssh;
+mod target;
 
 pub use hook::{Hook, HookLimits, HookRun};
 pub use look::Look;
 pub use probe::{Hooks, Probe, Question, SourceState};
+pub use target::{Ground, Target};
 
 use crate::host::{Host, Transport};
 use crate::process::{Failure, Program};
@@ -135,7 +137,7 @@ mod tests {
 
     #[test]
     fn scripts_can_travel_as_one_shell_word() {
-        for script in [probe::SCRIPT, hook::SCRIPT, look::SCRIPT, RSYNC_VERSION] {
+        for script in [probe::SCRIPT, hook::SCRIPT, look::SCRIPT, target::SCRIPT, RSYNC_VERSION] {
             assert!(!script.contains('\''));
         }
     }

@@ -5,9 +5,11 @@
 //! else.
 
 mod compare;
+mod restore;
 mod stats;
 
 pub use compare::{Compared, Comparison, Likeness};
+pub use restore::{Existing, Overview, Restore};
 pub use stats::{Progress, Statistics};
 
 use crate::process::{Exit, Failure, Output, Program, Running};
@@ -234,33 +236,47 @@ impl Job {
         limits: Limits<'_>,
         mut progress: impl FnMut(Progress),
     ) -> Result<Transfer, TransferError> {
-        let program = Program::new("rsync").args(self.arguments()).called("rsync");
-        let mut running = program.input_file(self.lock).start()?;
+        let program = Program::new("rsync").args(self.arguments()).called("rsync").input_file(self.lock);
         let mut figures = stats::Reader::default();
-        let mut watchdog = Watchdog::new(&running, limits.stall_timeout);
-        let end = loop {
-            tokio::select! {
-                biased;
-                () = limits.cancel.cancelled() => break Err(TransferError::Cancelled),
-                () = tokio::time::sleep_until(limits.deadline) => break Err(TransferError::Deadline),
-                () = tokio::time::sleep_until(watchdog.next_look) => if watchdog.barks(&running) {
-                    break Err(TransferError::Stalled(limits.stall_timeout));
-                },
-                chunk = running.next() => match chunk? {
-                    Some(chunk) => if let Some(now) = figures.take(&chunk) {
-                        progress(now);
-                    },
-                    None => break Ok(()),
-                },
+        let output = watched(program, limits, |chunk| {
+            if let Some(now) = figures.take(chunk) {
+                progress(now);
             }
-        };
-        match end {
-            Err(error) => {
-                running.stop(GRACE).await;
-                Err(error)
-            }
-            Ok(()) => judge(&running.end().await, &figures),
+        })
+        .await?;
+        judge(&output, &figures)
+    }
+}
+
+/// Runs rsync to its end, handing on what it says on stdout, or until a limit
+/// is reached.
+async fn watched(
+    program: Program,
+    limits: Limits<'_>,
+    mut heard: impl FnMut(&[u8]),
+) -> Result<Output, TransferError> {
+    let mut running = program.start()?;
+    let mut watchdog = Watchdog::new(&running, limits.stall_timeout);
+    let end = loop {
+        tokio::select! {
+            biased;
+            () = limits.cancel.cancelled() => break Err(TransferError::Cancelled),
+            () = tokio::time::sleep_until(limits.deadline) => break Err(TransferError::Deadline),
+            () = tokio::time::sleep_until(watchdog.next_look) => if watchdog.barks(&running) {
+                break Err(TransferError::Stalled(limits.stall_timeout));
+            },
+            chunk = running.next() => match chunk? {
+                Some(chunk) => heard(&chunk),
+                None => break Ok(()),
+            },
         }
+    };
+    match end {
+        Err(error) => {
+            running.stop(GRACE).await;
+            Err(error)
+        }
+        Ok(()) => Ok(running.end().await),
     }
 }
 

@@ -18,10 +18,14 @@
 
 mod compare;
 mod content;
+mod lockstep;
 mod search;
 mod walk;
 
 pub use compare::{Compared, Gone, Told, compare};
+pub use lockstep::{
+    Afterwards, Ahead, Some10, Stopped, Strictness, Unlike, directories, look_ahead, look_back, now,
+};
 pub use search::{Found, Searched, search};
 
 use crate::entry::{Entry, Kind, Moment};

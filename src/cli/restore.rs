@@ -1,16 +1,467 @@
-//! `backup restore`.
+//! `backup restore`: files of a snapshot, given back.
+//!
+//! The order of things: what is wanted is found in the snapshot, what is in its
+//! place is looked at, the plan is shown and agreed to, rsync writes, and what
+//! was written is compared with the snapshot. Nothing is written before all
+//! that can be refused was refused; no symlink is followed; nothing is deleted.
 
+mod destination;
+mod paths;
+
+use super::output::{Format, Output};
 use super::progress::Bars;
-use super::session::{self, Common};
+use super::session::{self, Common, Place, Session};
+use super::signals::Signals;
+use super::trees::{Seen, rfc3339};
 use crate::clock::Clock;
+use crate::host::{Host, HostName, Transport};
+use crate::inventory;
+use crate::lock::{HostLock, Runtime};
+use crate::remote::Remote;
+use crate::settings::Settings;
+use crate::snapshot::Snapshot;
+use crate::store::Store;
+use crate::text::{human_bytes, printable};
+use crate::transfer::{Ending, Existing, TransferError};
+use crate::{logging, tree, when};
+use anyhow::{Context, bail};
+use chrono::DateTime;
+use destination::{Comparison, Destination, Plan, Stop, Unequal, Wanted};
+use serde::Serialize;
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+use tracing::{error, info, warn};
+
+/// How long the inventory may take to say where a host is.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+const HELP: &str = "\
+Each PATH keeps its place below DIR: /etc/fstab comes to DIR/etc/fstab. Directories are restored
+with all that is in them; owners, times, access control lists, extended attributes and hard links
+are kept. Directories that are there already get the owner and mode that they have in the
+snapshot, if they are or lie below a PATH.
+
+What is there already is left alone unless --overwrite is said. Nothing is ever deleted. No
+symlink below DIR is followed. At the end all of it is compared with the snapshot. A restoration
+that was interrupted goes on where it stopped if the same is said again.
+
+Examples:
+  backup restore vpn /etc/fstab --to /tmp/vpn
+      From the newest good snapshot, into a directory of this server.
+  backup restore vpn /srv/www /etc/nginx --at 'yesterday 14:30' --to /tmp/vpn --dry-run
+      Show what would be written, and from which snapshot.
+  backup restore vpn /etc/nginx --to-host --overwrite --keep-replaced
+      Back to where it came from, over the connection that backups use.
+
+JSON: {host, snapshot, time, verdict, to, paths, dry_run, files, directories, bytes, existing,
+alike, identical, left, different, differences}; `existing` files were there already, `alike` of
+them seemed to be as in the snapshot, `identical` is null if nothing was written.
+
+Exit status: 0 if all that was wanted is there and as in the snapshot, 1 if some of it is not, 2 if
+nothing was begun.";
 
 /// What may be said on its command line.
 #[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
 pub(super) struct Arguments {
+    /// A host that the store holds something of, in any case; also one that has
+    /// left the inventory.
+    #[arg(value_name = "HOST")]
+    host: String,
+    /// What to restore: paths from the host's root.
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<OsString>,
+    /// Take the newest good snapshot of that time, such as 'yesterday',
+    /// '2 days ago' or '2026-11-20 14:30'.
+    #[arg(long, value_name = "TIME", conflicts_with = "snapshot")]
+    at: Option<String>,
+    /// Take this snapshot; the default is `latest`, the newest good one.
+    #[arg(long, value_name = "NAME")]
+    snapshot: Option<String>,
+    /// Write below this directory of this server, which must exist.
+    #[arg(long, value_name = "DIR", required_unless_present = "to_host", conflicts_with = "to_host")]
+    to: Option<PathBuf>,
+    /// Write to the host itself, or to another one.
+    #[arg(long, value_name = "HOST", num_args = 0..=1)]
+    to_host: Option<Option<String>>,
+    /// Replace what is there already.
+    #[arg(long)]
+    overwrite: bool,
+    /// Keep what is replaced, under its name with `.before-restore-` and the
+    /// time added.
+    #[arg(long, requires = "overwrite")]
+    keep_replaced: bool,
+    /// Show what would be written, and write nothing.
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// Do not ask.
+    #[arg(short, long)]
+    yes: bool,
+    #[command(flatten)]
+    format: Format,
     #[command(flatten)]
     common: Common,
 }
 
-pub(super) fn execute(arguments: &Arguments, _clock: Clock) -> u8 {
-    session::run(&arguments.common, &Bars::new(false), async || anyhow::bail!("unfinished"))
+pub(super) fn execute(arguments: &Arguments, clock: Clock) -> u8 {
+    let bars = Bars::new(!arguments.common.quiet);
+    session::run(&arguments.common, &bars, async || {
+        let stop = Stop::default();
+        stop_on(Signals::listen()?, stop.clone());
+        restore(arguments, clock, &bars, &stop).await
+    })
+}
+
+/// The first signal ends the restoration in order, the second at once.
+fn stop_on(mut signals: Signals, stop: Stop) {
+    tokio::task::spawn_local(async move {
+        loop {
+            signals.next().await;
+            if stop.token.is_cancelled() {
+                error!("told to stop twice: ending at once");
+                std::process::exit(1);
+            }
+            stop.now();
+        }
+    });
+}
+
+async fn restore(arguments: &Arguments, clock: Clock, bars: &Bars, stop: &Stop) -> anyhow::Result<u8> {
+    let session = Session::open(&arguments.common, clock)?;
+    let settings = &session.settings;
+    let place = session.place(&arguments.host).await?;
+    let snapshot = chosen(arguments, &place, &session)?;
+    let seen = Seen::new(&session.store, &place.host, snapshot);
+    let root = seen.open()?;
+    let zone = settings.timezone;
+    let search = paths::Search { store: &session.store, place: &place, seen: &seen, tree: &root, zone };
+    let paths = search.all(&arguments.paths)?;
+    let existing = match (arguments.overwrite, arguments.keep_replaced) {
+        (false, _) => Existing::Leave,
+        (true, false) => Existing::Replace,
+        (true, true) => Existing::Keep(clock.start().format(".before-restore-%Y-%m-%dT%H%M%SZ").to_string()),
+    };
+    let wanted = Wanted { from: seen.path.components().collect(), paths, existing };
+    if !rustix::process::geteuid().is_root() {
+        warn!("not running as root: owners and some attributes of files cannot be restored");
+    }
+    let destination = destination(arguments, &session, &place.host, stop).await?;
+    let plan = tokio::select! {
+        plan = destination.plan(&wanted, root, settings, stop) => plan?,
+        () = stop.token.cancelled() => bail!("told to stop; nothing was written"),
+    };
+    let mut answer = Answer::new(&place, snapshot, &destination, &wanted, &plan);
+    let lines = told(&answer, snapshot.time.with_timezone(&zone), &wanted);
+    if arguments.dry_run {
+        answer.dry_run = true;
+        answer.give(arguments, &lines)?;
+        return Ok(0);
+    }
+    if !arguments.yes {
+        if !agreed(&lines, stop).await? {
+            warn!("nothing was written");
+            return Ok(1);
+        }
+    } else if !arguments.common.quiet {
+        lines.iter().for_each(|line| logging::print(line));
+    }
+    let begun = tree::now();
+    bars.at(&place.host, "restoring");
+    let progress = |now: crate::transfer::Progress| bars.moved(&place.host, now.files, now.bytes);
+    let written = write(&destination, &wanted, &plan, settings, progress, stop).await;
+    if !written.inspect_err(|_| bars.done(&place.host))? {
+        bars.done(&place.host);
+        return Ok(1);
+    }
+    bars.at(&place.host, "comparing");
+    let compared = destination.compare(&wanted, seen.open()?, begun, settings, stop).await;
+    bars.done(&place.host);
+    let compared = match compared {
+        Ok(compared) => compared,
+        Err(error) => {
+            error!("what was written could not be compared with the snapshot: {error:#}");
+            return Ok(1);
+        }
+    };
+    say(&compared, &answer.to);
+    answer.compared(compared);
+    if arguments.format.json {
+        answer.give(arguments, &lines)?;
+    }
+    Ok(u8::from(answer.identical != Some(true)))
+}
+
+fn chosen<'a>(arguments: &Arguments, place: &'a Place, session: &Session) -> anyhow::Result<&'a Snapshot> {
+    match &arguments.at {
+        Some(time) => {
+            let zone = session.settings.timezone;
+            place.at(when::parse(time, session.clock.now(), zone)?, zone)
+        }
+        None => place.snapshot(arguments.snapshot.as_deref().unwrap_or("latest")),
+    }
+}
+
+/// Where to write. A host is locked, and connected to.
+async fn destination(
+    arguments: &Arguments,
+    session: &Session,
+    own: &HostName,
+    stop: &Stop,
+) -> anyhow::Result<Destination> {
+    if let Some(directory) = &arguments.to {
+        let stores: Vec<PathBuf> = match &session.settings.store {
+            crate::settings::Store::Directory { path, .. } => vec![path.clone()],
+            crate::settings::Store::Zfs { .. } => session.store.roots(),
+        };
+        return Destination::directory(directory, &stores);
+    }
+    let word = arguments.to_host.clone().flatten();
+    let name: HostName = word.as_deref().unwrap_or(own.key()).parse()?;
+    let settings = &session.settings;
+    let host = find_host(settings, name, own).await?;
+    let (runtime, _) = Runtime::enter(&settings.runtime_dir)
+        .context("the runtime directory is not usable (is this root, and `runtime_dir` right?)")?;
+    let lock: HostLock = runtime
+        .lock_host(&host.name)
+        .await
+        .with_context(|| format!("cannot lock `{}`: wait until the other has ended", host.name))?;
+    if host.settings.transport == Transport::Local {
+        return Destination::this_machine(&host.settings.source, (runtime, lock));
+    }
+    let dir = runtime.connection_dir()?;
+    let remote = tokio::select! {
+        remote = Remote::connect(&host, &settings.ssh, dir) => remote?,
+        () = stop.token.cancelled() => bail!("told to stop; nothing was written"),
+    };
+    Ok(Destination::There { host: Box::new(host), remote, lock: (runtime, lock) })
+}
+
+/// The host to write to: of the inventory, or as the configuration has it.
+async fn find_host(settings: &Settings, name: HostName, own: &HostName) -> anyhow::Result<Host> {
+    let known = match inventory::look(settings, Some(PATIENCE)).await {
+        Ok(inventory) => {
+            inventory.warnings.iter().for_each(|warning| warn!("{warning}"));
+            if let Some(host) = inventory.hosts.iter().find(|host| host.name == name) {
+                return Ok(host.clone());
+            }
+            inventory.hosts.into_iter().map(|host| host.name).collect()
+        }
+        Err(error) => {
+            warn!("{error}");
+            Vec::new()
+        }
+    };
+    if name != *own && !settings.hosts.contains_key(name.key()) {
+        match session::nearest(name.key(), known.iter().map(HostName::key)) {
+            Some(near) => bail!("the inventory has no host `{name}`; is `{near}` meant?"),
+            None => bail!("the inventory has no host `{name}`"),
+        }
+    }
+    let host = inventory::forced(settings, name);
+    warn!("`{}` is not in the inventory: it is taken to be at `{}`", host.name, printable(&host.address));
+    Ok(host)
+}
+
+/// The plan, for people.
+fn told<Z: chrono::TimeZone<Offset: std::fmt::Display>>(
+    answer: &Answer,
+    time: DateTime<Z>,
+    wanted: &Wanted,
+) -> Vec<String> {
+    let Answer { host, snapshot, verdict, to, files, directories, bytes, existing, alike, .. } = answer;
+    let time = time.format("%Y-%m-%d %H:%M %Z");
+    let verdict = verdict.as_deref().unwrap_or("nobody's verdict");
+    let mut lines = vec![format!("From `{}` of {host}, taken {time} ({verdict}):", printable(snapshot))];
+    lines.extend(answer.paths.iter().map(|path| format!("  {}", printable(path))));
+    lines.push(format!(
+        "To {to}: {}, {}, {}",
+        counted(*files, "file"),
+        counted_as(*directories, "directory", "directories"),
+        human_bytes(*bytes)
+    ));
+    if *existing > 0 {
+        let fate = match &wanted.existing {
+            Existing::Leave => "left alone (`--overwrite` replaces what differs)".to_owned(),
+            Existing::Replace => "replaced where they differ".to_owned(),
+            Existing::Keep(suffix) => format!("replaced where they differ, and kept as `NAME{suffix}`"),
+        };
+        let alike =
+            if *alike > 0 { format!(" ({alike} of them seem to be the same)") } else { String::new() };
+        lines.push(format!(
+            "  {} already there{alike}: {fate}",
+            counted_as(*existing, "file is", "files are")
+        ));
+    }
+    lines
+}
+
+/// Shows the plan and asks.
+async fn agreed(lines: &[String], stop: &Stop) -> anyhow::Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        bail!("there is no terminal to ask on: say `--yes`, or look first with `--dry-run`");
+    }
+    lines.iter().for_each(|line| logging::print(line));
+    let asked = tokio::task::spawn_blocking(|| {
+        let mut stderr = std::io::stderr().lock();
+        write!(stderr, "Restore? [y/N] ")?;
+        stderr.flush()?;
+        drop(stderr);
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line)?;
+        Ok::<_, std::io::Error>(line)
+    });
+    let line = tokio::select! {
+        line = asked => line.context("the question broke off")?.context("cannot read the answer")?,
+        () = stop.token.cancelled() => return Ok(false),
+    };
+    Ok(matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
+/// Writes, and says what went wrong; `false` if there is nothing to compare.
+async fn write(
+    destination: &Destination,
+    wanted: &Wanted,
+    plan: &Plan,
+    settings: &Settings,
+    progress: impl FnMut(crate::transfer::Progress),
+    stop: &Stop,
+) -> anyhow::Result<bool> {
+    let written = destination.write(wanted, plan, settings, stop, progress).await?;
+    let goes_on = "the same command goes on where it stopped";
+    match written {
+        Ok(transfer) => {
+            transfer.complaints.iter().for_each(|complaint| warn!("{complaint}"));
+            if transfer.further_complaints > 0 {
+                warn!("rsync complained of {} more", transfer.further_complaints);
+            }
+            if transfer.ending != Ending::Complete {
+                warn!("not all could be written");
+            }
+            return Ok(true);
+        }
+        Err(TransferError::Cancelled) => warn!("told to stop: {goes_on}"),
+        Err(TransferError::StoreFull(said)) => {
+            error!("`{}` is full: {said} (make room; {goes_on})", destination.shown());
+        }
+        Err(TransferError::ConnectionLost(said)) => error!("the connection was lost ({said}): {goes_on}"),
+        Err(TransferError::NoSource(said)) => {
+            error!("the snapshot cannot be read any more: {said} (was it removed? choose another)");
+        }
+        Err(error) => error!("{error} ({goes_on})"),
+    }
+    Ok(false)
+}
+
+/// Says how what was written compares with the snapshot.
+fn say(compared: &Comparison, to: &str) {
+    let what = format!("{}, {}", counted(compared.files, "file"), human_bytes(compared.bytes));
+    if compared.is_identical() {
+        info!("{what} restored to {to}, identical with the snapshot");
+        return;
+    }
+    for Unequal { path, state, differs } in &compared.first {
+        let what = match *state {
+            "left" => "was there already and was left alone",
+            "missing" => "is missing",
+            _ => "is not as in the snapshot",
+        };
+        let differs =
+            if differs.is_empty() { String::new() } else { format!(" (differs: {})", differs.join(", ")) };
+        warn!("{} {what}{differs}", printable(path));
+    }
+    let (left, wrong, unread) = (compared.left, compared.wrong, compared.unread);
+    let parts = [
+        (left, "left alone and not as in the snapshot (`--overwrite` replaces them)"),
+        (wrong, "missing or not as in the snapshot"),
+        (unread, "not to be read"),
+    ];
+    let parts: Vec<String> =
+        parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    error!("of {what}, restored to {to}: {}", parts.join("; "));
+}
+
+fn counted(count: u64, what: &str) -> String {
+    counted_as(count, what, &format!("{what}s"))
+}
+
+fn counted_as(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// The JSON answer. Fields are only ever added.
+#[derive(Debug, Serialize)]
+struct Answer {
+    /// The host, in lower case.
+    host: String,
+    /// The snapshot.
+    snapshot: String,
+    /// When it was taken, RFC 3339 in UTC.
+    time: String,
+    /// What it is worth; null if it is nobody's.
+    verdict: Option<String>,
+    /// The directory, or `HOST:DIRECTORY`.
+    to: String,
+    /// What was wanted, from the host's root.
+    paths: Vec<String>,
+    /// Whether nothing was to be written.
+    dry_run: bool,
+    /// Everything that is no directory.
+    files: u64,
+    /// Directories.
+    directories: u64,
+    /// Bytes in files, each once.
+    bytes: u64,
+    /// Files that were there already.
+    existing: u64,
+    /// Those of them that seemed to be as in the snapshot: by size and time.
+    alike: u64,
+    /// Whether all of it is as in the snapshot; null if nothing was written.
+    identical: Option<bool>,
+    /// What is not, because it was there already.
+    left: u64,
+    /// What is not for other reasons.
+    different: u64,
+    /// The first of both.
+    differences: Vec<Unequal>,
+}
+
+impl Answer {
+    fn new(place: &Place, snapshot: &Snapshot, to: &Destination, wanted: &Wanted, plan: &Plan) -> Self {
+        Answer {
+            host: place.host.key().to_owned(),
+            snapshot: snapshot.name.clone(),
+            time: rfc3339(snapshot.time),
+            verdict: snapshot.verdict().map(|verdict| verdict.to_string()),
+            to: to.shown(),
+            paths: paths::told(&wanted.paths),
+            dry_run: false,
+            files: plan.files,
+            directories: plan.directories,
+            bytes: plan.bytes,
+            existing: plan.there,
+            alike: plan.alike,
+            identical: None,
+            left: 0,
+            different: 0,
+            differences: Vec::new(),
+        }
+    }
+
+    fn compared(&mut self, compared: Comparison) {
+        self.identical = Some(compared.is_identical());
+        (self.left, self.different) = (compared.left, compared.wrong + compared.unread);
+        self.differences = compared.first;
+    }
+
+    fn give(&self, arguments: &Arguments, lines: &[String]) -> anyhow::Result<()> {
+        let mut output = Output::new();
+        if arguments.format.json {
+            output.json(self)?;
+        } else {
+            lines.iter().try_for_each(|line| output.line(line))?;
+        }
+        output.end()
+    }
 }

@@ -1,0 +1,460 @@
+//! Where files go: a directory of this machine, or a host.
+
+use super::paths::{below, parents};
+use crate::difference::Aspect;
+use crate::entry::{Kind, Moment};
+use crate::host::Host;
+use crate::lock::{HostLock, Runtime};
+use crate::remote::{Ground, Remote};
+use crate::settings::Settings;
+use crate::text::{human_bytes, printable, printable_bytes};
+use crate::transfer::{Existing, Limits, Overview, Progress, Restore, Transfer, TransferError};
+use crate::tree::{Afterwards, Ahead, Stopped, Strictness, Tree, Unlike, directories, look_ahead, look_back};
+use anyhow::{Context, anyhow, bail};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// A restoration takes as long as it takes.
+const NO_DEADLINE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// How many of the things in the way are named.
+const NAMED: usize = 10;
+
+/// Says when to stop, to whoever can wait and to whoever cannot.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Stop {
+    pub(super) token: CancellationToken,
+    flag: Arc<AtomicBool>,
+}
+
+impl Stop {
+    pub(super) fn now(&self) {
+        self.flag.store(true, Ordering::Relaxed);
+        self.token.cancel();
+    }
+}
+
+/// What is written, and how.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    /// The snapshot's root.
+    pub(super) from: PathBuf,
+    pub(super) paths: Vec<Vec<u8>>,
+    pub(super) existing: Existing,
+}
+
+/// Where it goes.
+#[derive(Debug)]
+pub(super) enum Destination {
+    /// A directory of this machine; with a lock if it is a host's source.
+    Here { root: PathBuf, lock: Option<(Runtime, HostLock)> },
+    /// A host; its connection ends with this.
+    There { host: Box<Host>, remote: Remote, lock: (Runtime, HostLock) },
+}
+
+/// What is to be written, and what is there.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    pub(super) files: u64,
+    pub(super) directories: u64,
+    pub(super) bytes: u64,
+    /// How many of the files are there already.
+    pub(super) there: u64,
+    /// How many of those seem to be as in the snapshot.
+    pub(super) alike: u64,
+    /// Directories above the paths that are not there yet, outermost first.
+    missing: Vec<Vec<u8>>,
+}
+
+/// How what was written compares with the snapshot.
+#[derive(Debug, Default)]
+pub(super) struct Comparison {
+    pub(super) files: u64,
+    pub(super) bytes: u64,
+    /// How many differ because they were there already and were left alone.
+    pub(super) left: u64,
+    /// How many differ or are missing for other reasons.
+    pub(super) wrong: u64,
+    /// What could not be read.
+    pub(super) unread: u64,
+    /// The first of those that differ.
+    pub(super) first: Vec<Unequal>,
+}
+
+/// A path that is not as in the snapshot.
+#[derive(Debug, Serialize)]
+pub(super) struct Unequal {
+    /// The path on the host.
+    pub(super) path: String,
+    /// `left` if it was there already and was left alone, `missing`, or
+    /// `different`.
+    pub(super) state: &'static str,
+    /// In what it differs, as far as known.
+    pub(super) differs: Vec<String>,
+}
+
+impl Comparison {
+    pub(super) fn is_identical(&self) -> bool {
+        self.left == 0 && self.wrong == 0 && self.unread == 0
+    }
+}
+
+impl Destination {
+    /// A directory of this machine, which must exist.
+    pub(super) fn directory(path: &Path, stores: &[PathBuf]) -> anyhow::Result<Self> {
+        let shown = printable(&path.to_string_lossy());
+        let root = path
+            .canonicalize()
+            .with_context(|| format!("cannot restore to `{shown}` (make it with `mkdir -p {shown}`)"))?;
+        if !root.is_dir() {
+            bail!("cannot restore to `{shown}`: it is no directory");
+        }
+        if stores.iter().filter_map(|store| store.canonicalize().ok()).any(|store| root.starts_with(store)) {
+            bail!("`{shown}` is in the store: a restoration would change what is kept there");
+        }
+        Ok(Destination::Here { root, lock: None })
+    }
+
+    /// The source of this very machine.
+    pub(super) fn this_machine(source: &str, lock: (Runtime, HostLock)) -> anyhow::Result<Self> {
+        match Destination::directory(Path::new(source), &[])? {
+            Destination::Here { root, .. } => Ok(Destination::Here { root, lock: Some(lock) }),
+            other => Ok(other),
+        }
+    }
+
+    /// What people call it.
+    pub(super) fn shown(&self) -> String {
+        match self {
+            Destination::Here { root, .. } => printable(&root.to_string_lossy()),
+            Destination::There { host, .. } => format!("{}:{}", host.name, printable(&host.settings.source)),
+        }
+    }
+
+    fn root(&self) -> PathBuf {
+        match self {
+            Destination::Here { root, .. } => root.clone(),
+            Destination::There { host, .. } => PathBuf::from(&host.settings.source),
+        }
+    }
+
+    /// A path below it, safe to print.
+    fn below(&self, path: &[u8]) -> String {
+        match self {
+            Destination::Here { root, .. } => below(root, path),
+            Destination::There { host, .. } => {
+                format!("{}:{}", host.name, below(Path::new(&host.settings.source), path))
+            }
+        }
+    }
+
+    /// Looks what there is to write and what is there, and refuses what must
+    /// not be written. Writes nothing.
+    pub(super) async fn plan(
+        &self,
+        wanted: &Wanted,
+        tree: Tree,
+        settings: &Settings,
+        stop: &Stop,
+    ) -> anyhow::Result<Plan> {
+        let above = above(&wanted.paths);
+        let (ahead, missing, free) = match self {
+            Destination::Here { root, .. } => {
+                let into = open(root)?;
+                let missing = self.missing(&above, |path| kind_here(&into, path))?;
+                let (paths, flag) = (wanted.paths.clone(), stop.flag.clone());
+                let ahead = blocking(move || look_ahead(&[tree, into], &paths, &flag)).await?;
+                let ahead = ahead.map_err(|stopped| broken_off(stopped, wanted))?;
+                let obstacles =
+                    ahead.obstacles.first.iter().map(|(path, kind)| (&path[..], *kind == Kind::Symlink));
+                self.refuse(wanted, obstacles, ahead.obstacles.count)?;
+                (ahead, missing, Some(room(root)?))
+            }
+            Destination::There { host, remote, .. } => {
+                let (paths, flag) = (wanted.paths.clone(), stop.flag.clone());
+                let found = blocking(move || directories(&tree, &paths, &flag)).await?;
+                let (mut asked, mut ahead) = found.map_err(|stopped| broken_off(stopped, wanted))?;
+                asked.splice(0..0, above.iter().cloned());
+                if let Some(path) = asked.iter().find(|path| path.contains(&b'\n')) {
+                    bail!(
+                        "`/{}` has a line break in its name, which cannot be looked at on a host: restore it \
+                         with `--to DIR`, and copy it",
+                        printable_bytes(path)
+                    );
+                }
+                let source = &host.settings.source;
+                let target = tokio::select! {
+                    target = remote.target(source, &asked) => target?,
+                    () = stop.token.cancelled() => bail!("told to stop; nothing was written"),
+                };
+                let Some(target) = target else {
+                    bail!("`{}` is no directory that can be entered (is `source` right?)", self.shown());
+                };
+                let (before, within) = target.grounds.split_at(above.len());
+                let mut grounds = before.iter();
+                let missing = self.missing(&above, |_| Ok(grounds.next().copied().flatten()))?;
+                let in_the_way = asked[above.len()..].iter().zip(within).filter_map(|(path, ground)| {
+                    let ground = ground.filter(|ground| *ground != Ground::Directory)?;
+                    Some((&path[..], ground == Ground::Link))
+                });
+                let count = in_the_way.clone().count() as u64;
+                self.refuse(wanted, in_the_way, count)?;
+                let job = self.job(wanted, settings)?;
+                let overview = job.look_ahead(limits(settings, &stop.token)).await?;
+                ahead.bytes = overview.bytes;
+                ahead.needed = overview.bytes;
+                ahead.there = ahead.files.saturating_sub(overview.new);
+                ahead.alike = ahead.there.saturating_sub(overview.different);
+                (ahead, missing, target.free)
+            }
+        };
+        if ahead.unread > 0 {
+            bail!("the snapshot cannot be read in full; nothing was written");
+        }
+        if let Some(free) = free.filter(|free| ahead.needed > *free) {
+            bail!(
+                "`{}` has no room: {} are needed, and {} are free",
+                self.shown(),
+                human_bytes(ahead.needed),
+                human_bytes(free)
+            );
+        }
+        let Ahead { files, directories, bytes, there, alike, .. } = ahead;
+        Ok(Plan { files, directories, bytes, there, alike, missing })
+    }
+
+    /// Which of the directories above the paths are not there; refuses symlinks
+    /// and files in their places, for those would lead elsewhere.
+    fn missing(
+        &self,
+        above: &[Vec<u8>],
+        mut ground: impl FnMut(&[u8]) -> anyhow::Result<Option<Ground>>,
+    ) -> anyhow::Result<Vec<Vec<u8>>> {
+        let mut missing = Vec::new();
+        for path in above {
+            let what = match ground(path)? {
+                None => {
+                    missing.push(path.clone());
+                    continue;
+                }
+                Some(Ground::Directory) => continue,
+                Some(Ground::Link) => "a symlink, which is never followed",
+                Some(Ground::Other) => "no directory",
+            };
+            bail!("`{}` is {what}: move it away, or restore to another place", self.below(path));
+        }
+        Ok(missing)
+    }
+
+    /// Refuses what is in the way of directories. Given are the first paths,
+    /// and whether each is a symlink.
+    fn refuse<'a>(
+        &self,
+        wanted: &Wanted,
+        obstacles: impl Iterator<Item = (&'a [u8], bool)>,
+        count: u64,
+    ) -> anyhow::Result<()> {
+        let replaces = wanted.existing != Existing::Leave;
+        let named = |path: &[u8]| wanted.paths.iter().any(|named| named == path);
+        let bad: Vec<_> = obstacles.filter(|(path, link)| !replaces || (*link && named(path))).collect();
+        let Some((path, link)) = bad.first() else { return Ok(()) };
+        let what = if *link { "a symlink, which is never followed," } else { "no directory" };
+        let more = match count {
+            0 | 1 => String::new(),
+            more => format!(" (and {} more like it)", more - 1),
+        };
+        let others: String =
+            bad.iter().skip(1).take(NAMED - 1).map(|(path, _)| format!("\n  {}", self.below(path))).collect();
+        let advice = if replaces || named(path) {
+            "move it away, or restore to another place"
+        } else {
+            "move it away, restore to another place, or replace it with `--overwrite`"
+        };
+        bail!(
+            "`{}` is {what} and in the snapshot it is a directory{more}: {advice}{others}",
+            self.below(path)
+        )
+    }
+
+    fn job(&self, wanted: &Wanted, settings: &Settings) -> anyhow::Result<Restore> {
+        let (rsh, rsync_path, lock) = match self {
+            Destination::Here { lock, .. } => (None, None, lock.as_ref()),
+            Destination::There { remote, lock, .. } => (remote.rsh(), remote.rsync_path(), Some(lock)),
+        };
+        Ok(Restore {
+            from: wanted.from.clone(),
+            paths: wanted.paths.clone(),
+            whole: true,
+            to: self.root(),
+            existing: wanted.existing.clone(),
+            compress: settings.transfer.compress && rsh.is_some(),
+            bandwidth_limit: settings.transfer.bandwidth_limit.clone().filter(|_| rsh.is_some()),
+            rsh,
+            rsync_path,
+            lock: lock.map(|(_, lock)| lock.share()).transpose()?,
+        })
+    }
+
+    /// Writes. Directories above the paths that are missing come first, as in
+    /// the snapshot, and get their times when all is written.
+    pub(super) async fn write(
+        &self,
+        wanted: &Wanted,
+        plan: &Plan,
+        settings: &Settings,
+        stop: &Stop,
+        progress: impl FnMut(Progress),
+    ) -> anyhow::Result<Result<Transfer, TransferError>> {
+        let job = self.job(wanted, settings)?;
+        let mut frame = self.job(wanted, settings)?;
+        (frame.paths, frame.whole, frame.existing) = (plan.missing.clone(), false, Existing::Replace);
+        let limits = || limits(settings, &stop.token);
+        if !plan.missing.is_empty()
+            && let Err(error) = frame.run(limits(), |_| {}).await
+        {
+            return Ok(Err(error));
+        }
+        let written = job.run(limits(), progress).await;
+        if written.is_ok()
+            && !plan.missing.is_empty()
+            && let Err(error) = frame.run(limits(), |_| {}).await
+        {
+            return Ok(Err(error));
+        }
+        Ok(written)
+    }
+
+    /// Compares what was written since `begun` with the snapshot.
+    pub(super) async fn compare(
+        &self,
+        wanted: &Wanted,
+        tree: Tree,
+        begun: Moment,
+        settings: &Settings,
+        stop: &Stop,
+    ) -> anyhow::Result<Comparison> {
+        // rsync leaves directories their times where it keeps what it replaces.
+        let directory_times = !matches!(wanted.existing, Existing::Keep(_));
+        match self {
+            Destination::Here { root, .. } => {
+                let into = open(root)?;
+                let (paths, flag) = (wanted.paths.clone(), stop.flag.clone());
+                let how = Strictness { begun, directory_times };
+                let after = blocking(move || look_back(&[tree, into], &paths, how, &flag)).await?;
+                Ok(after.map_err(|stopped| broken_off(stopped, wanted))?.into())
+            }
+            Destination::There { .. } => {
+                let overview = self.job(wanted, settings)?.look_back(limits(settings, &stop.token)).await?;
+                for complaint in &overview.complaints {
+                    tracing::warn!("{complaint}");
+                }
+                if !tree.is_in_place() {
+                    return Err(broken_off(Stopped::Gone, wanted));
+                }
+                Ok(far(overview, wanted, directory_times))
+            }
+        }
+    }
+}
+
+/// What rsync's last look says.
+fn far(overview: Overview, wanted: &Wanted, directory_times: bool) -> Comparison {
+    let leaves = wanted.existing == Existing::Leave;
+    let left = if leaves { overview.different } else { 0 };
+    let folders = if directory_times { overview.unlike_directories } else { 0 };
+    let wrong = overview.new + overview.different - left + folders;
+    let state = if leaves && overview.new == 0 { "left" } else { "different" };
+    let unequal = |path| Unequal { path, state, differs: Vec::new() };
+    Comparison {
+        files: overview.entries.saturating_sub(overview.directories),
+        bytes: overview.total_bytes,
+        left,
+        wrong,
+        unread: overview.complaints.len() as u64,
+        first: if left + wrong > 0 { overview.first.into_iter().map(unequal).collect() } else { Vec::new() },
+    }
+}
+
+impl From<Afterwards> for Comparison {
+    fn from(after: Afterwards) -> Self {
+        let wrong = after.wrong.first.iter().map(|unlike| {
+            unequal(unlike, if unlike.aspects.is_empty() && !unlike.links { "missing" } else { "different" })
+        });
+        let left = after.left.first.iter().map(|unlike| unequal(unlike, "left"));
+        Comparison {
+            files: after.files,
+            bytes: after.bytes,
+            left: after.left.count,
+            wrong: after.wrong.count,
+            unread: after.unread,
+            first: wrong.chain(left).take(NAMED).collect(),
+        }
+    }
+}
+
+fn unequal(unlike: &Unlike, state: &'static str) -> Unequal {
+    let word = |aspect: &Aspect| format!("{aspect:?}").to_ascii_lowercase();
+    let links = unlike.links.then(|| "links".to_owned());
+    let differs = unlike.aspects.iter().map(word).chain(links).collect();
+    Unequal { path: super::super::trees::lossy(&unlike.path), state, differs }
+}
+
+/// The directories that lead to all the paths, outermost first, each once.
+fn above(paths: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let mut above: Vec<Vec<u8>> = paths.iter().flat_map(|path| parents(path)).collect();
+    above.sort();
+    above.dedup();
+    above
+}
+
+fn open(root: &Path) -> anyhow::Result<Tree> {
+    Tree::open(root).map_err(|error| {
+        anyhow!("cannot open `{}`: {}", printable(&root.to_string_lossy()), std::io::Error::from(error))
+    })
+}
+
+fn kind_here(tree: &Tree, path: &[u8]) -> anyhow::Result<Option<Ground>> {
+    let entry = tree
+        .entry(path)
+        .map_err(|error| anyhow!("cannot look at `{}`: {}", tree.shown(path), std::io::Error::from(error)))?;
+    Ok(entry.map(|entry| match entry.kind {
+        Kind::Directory => Ground::Directory,
+        Kind::Symlink => Ground::Link,
+        _ => Ground::Other,
+    }))
+}
+
+/// How many bytes are free; an error if nothing can be written there at all.
+fn room(root: &Path) -> anyhow::Result<u64> {
+    let shown = printable(&root.to_string_lossy());
+    let stat = rustix::fs::statvfs(root)
+        .map_err(std::io::Error::from)
+        .with_context(|| format!("cannot see how much room `{shown}` has"))?;
+    if stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+        bail!("`{shown}` is on a filesystem that is mounted read-only");
+    }
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+fn limits<'a>(settings: &Settings, cancel: &'a CancellationToken) -> Limits<'a> {
+    let stall_timeout = settings.transfer.stall_timeout;
+    Limits { stall_timeout, deadline: Instant::now() + NO_DEADLINE, cancel }
+}
+
+fn broken_off(stopped: Stopped, wanted: &Wanted) -> anyhow::Error {
+    match stopped {
+        Stopped::Gone => anyhow!(
+            "the snapshot at `{}` was removed while it was read: choose another",
+            printable(&wanted.from.to_string_lossy())
+        ),
+        Stopped::Told => anyhow!("told to stop"),
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<T> {
+    tokio::task::spawn_blocking(work).await.context("the work broke off")
+}
