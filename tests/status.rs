@@ -329,6 +329,25 @@ fn without_any_list_the_store_still_answers_and_that_is_not_good() {
 }
 
 #[test]
+fn without_netboxs_list_no_host_is_called_retired() {
+    let mut shelf = Shelf::of_directories();
+    drop(netbox(&mut shelf, &["VPN"]));
+    shelf.rig.host("own");
+    shelf.good("vpn", 13);
+    shelf.good("own", 13);
+    shelf.good("stale", 24 * 3 + 1);
+    let known = "which hosts there should be is not known, but for those of the configuration";
+    let ran = shelf.backup(&["status", "--json"]).exits(1).says(known).says("no earlier list");
+    let answer: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let states = ["vpn", "own", "stale"].map(|name| host(&answer, name)["state"].clone());
+    assert_eq!(states, ["good", "good", "failed"]);
+    let line = shelf.backup(&["status", "vpn", "--nagios"]).exits(3).stdout;
+    assert!(line.starts_with(&format!("BACKUP UNKNOWN - 1 host good; {known}")), "{line}");
+    let line = shelf.backup(&["status", "own", "--nagios"]).exits(0).stdout;
+    assert!(line.starts_with("BACKUP OK - 1 host good; "), "it is the configuration's: {line}");
+}
+
+#[test]
 fn a_spoilt_list_of_hosts_is_left_for_the_next_run_to_set_aside() {
     let mut shelf = Shelf::of_directories();
     drop(netbox(&mut shelf, &["VPN"]));
