@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use shelf::*;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::time::{Duration, Instant};
 use support::netbox::{Machine, StandIn, TOKEN};
 use support::rig::*;
@@ -178,6 +179,25 @@ fn a_history_that_cannot_be_read_is_said_once_and_the_snapshots_answer() {
         assert_eq!(answer["warnings"].as_array().unwrap().len(), 1);
         assert_eq!(shelf.fingerprint(), before, "{said}");
     }
+}
+
+#[test]
+fn an_ordinary_user_is_told_what_is_in_the_way() {
+    let mut shelf = Shelf::of_directories();
+    shelf.rig.host("vpn");
+    shelf.good("vpn", 13);
+    remember(&shelf, "vpn", 13, failed("no route to host"), None);
+    let mut command = shelf.command(&["status"]);
+    // The key to log in with is root's, too.
+    let config = shelf.rig.configure();
+    let text = fs::read_to_string(&config).unwrap();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("identity_file")).collect();
+    fs::write(&config, lines.join("\n")).unwrap();
+    for folder in ["", "state", "store"] {
+        fs::set_permissions(shelf.rig.join(folder), PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let ran = Ran::from(finish(command.uid(65_534).gid(65_534).spawn().unwrap())).exits(0);
+    ran.says("history.db`: Permission denied (os error 13) (is this root?)").does_not_say("file:/");
 }
 
 #[test]
