@@ -37,6 +37,10 @@ pub struct Inventory {
     pub warnings: Vec<String>,
     /// What is worth a line in the log, and no more.
     pub notes: Vec<String>,
+    /// Whether NetBox's hosts are missing, so that these are the
+    /// configuration's alone. A host that is not here may be listed all the
+    /// same; why is among the warnings.
+    pub is_partial: bool,
 }
 
 /// A host that cannot be backed up; nobody else will notice.
@@ -175,6 +179,7 @@ async fn question(
         last: saved.as_ref().map(|saved| drift(hosts, saved)),
     }));
     let mut decision = decide(answer, saved, netbox, &file::path(state_dir));
+    let is_partial = decision.nothing.is_some();
     if let Some(why) = decision.nothing.take() {
         if !has_static {
             return Err(InventoryError([warnings, vec![why]].concat().join("; ")));
@@ -191,7 +196,7 @@ async fn question(
             path.display()
         ));
     }
-    Ok(assemble(settings, decision, warnings))
+    Ok(Inventory { is_partial, ..assemble(settings, decision, warnings) })
 }
 
 /// What to make of NetBox's answer.
@@ -304,7 +309,7 @@ fn assemble(settings: &Settings, decision: Decision, mut warnings: Vec<String>) 
             "`[hosts.{name}]` has `listed = false`, and NetBox does not list that host: it is not backed up"
         )
     }));
-    Inventory { hosts: resolved.hosts, faults: resolved.faults, warnings, notes }
+    Inventory { hosts: resolved.hosts, faults: resolved.faults, warnings, notes, is_partial: false }
 }
 
 #[cfg(test)]

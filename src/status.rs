@@ -189,8 +189,8 @@ pub fn judge(known: Known, now: DateTime<Utc>, patience: Patience) -> Status {
     let last_good = copies.newest_good.map(|taken| taken.time);
     let age = last_good.map(|time| (now - time).max(TimeDelta::zero()));
     let untried = last_run.is_none() && unreadable.is_none() && listing_allows(&listing);
-    match (unreadable, age) {
-        (Some(why), _) => problems.push((Severity::Critical, why)),
+    match (&unreadable, age) {
+        (Some(why), _) => problems.push((Severity::Critical, why.clone())),
         (None, Some(age)) => problems.extend(too_old(age, patience)),
         (None, None) if untried => problems.push((Severity::Warning, "never backed up".to_owned())),
         (None, None) => problems.push((Severity::Critical, "no good copy".to_owned())),
@@ -221,7 +221,7 @@ pub fn judge(known: Known, now: DateTime<Utc>, patience: Patience) -> Status {
         },
     };
     let problem = match state {
-        State::Retired => Some(retired(&copies, running.is_some())),
+        State::Retired => Some(retired(&copies, unreadable.as_deref(), running.is_some())),
         _ if problems.is_empty() => None,
         _ => Some(problems.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("; ")),
     };
@@ -251,11 +251,12 @@ fn too_old(age: TimeDelta, patience: Patience) -> Option<(Severity, String)> {
     Some((severity, format!("last good copy is {} old", human_age(age))))
 }
 
-fn retired(copies: &Overview, running: bool) -> String {
-    let what = match copies.ours + copies.foreign {
-        0 => "nothing of it but its place is there",
-        1 => "its snapshot stays",
-        _ => "its snapshots stay",
+fn retired(copies: &Overview, unreadable: Option<&str>, running: bool) -> String {
+    let what = match (unreadable, copies.ours + copies.foreign) {
+        (Some(why), _) => why,
+        (None, 0) => "nothing of it but its place is there",
+        (None, 1) => "its snapshot stays",
+        (None, _) => "its snapshots stay",
     };
     let running = if running { "; a run works on it at this moment" } else { "" };
     format!("not in the inventory; {what}{running}")
@@ -264,7 +265,8 @@ fn retired(copies: &Overview, running: bool) -> String {
 /// How long ago something was, for a person: `12 minutes`, `3 days`.
 pub fn human_age(age: TimeDelta) -> String {
     let (count, unit) = match age.num_minutes() {
-        ..1 => return "less than a minute".to_owned(),
+        // Short, for a column of its own.
+        ..1 => return "seconds".to_owned(),
         minutes @ ..60 => (minutes, "minute"),
         minutes @ ..2880 => (minutes / 60, "hour"),
         minutes => (minutes / 1440, "day"),

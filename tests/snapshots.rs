@@ -175,6 +175,16 @@ fn a_host_that_the_store_lacks_is_an_error_that_names_the_nearest() {
 }
 
 #[test]
+fn a_folder_that_no_run_has_been_in_is_not_offered_as_a_host() {
+    let shelf = directories();
+    std::fs::create_dir(shelf.rig.join("store/incoming")).unwrap();
+    shelf
+        .backup(&["snapshots", "incoming"])
+        .exits(2)
+        .says("the store holds nothing of `incoming` (`backup status`");
+}
+
+#[test]
 fn a_look_changes_nothing_and_needs_no_inventory() {
     let shelf = directories();
     vpn(&shelf);

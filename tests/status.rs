@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use shelf::*;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::time::{Duration, Instant};
 use support::netbox::{Machine, StandIn, TOKEN};
 use support::rig::*;
@@ -181,6 +182,25 @@ fn a_history_that_cannot_be_read_is_said_once_and_the_snapshots_answer() {
 }
 
 #[test]
+fn an_ordinary_user_is_told_what_is_in_the_way() {
+    let mut shelf = Shelf::of_directories();
+    shelf.rig.host("vpn");
+    shelf.good("vpn", 13);
+    remember(&shelf, "vpn", 13, failed("no route to host"), None);
+    let mut command = shelf.command(&["status"]);
+    // The key to log in with is root's, too.
+    let config = shelf.rig.configure();
+    let text = fs::read_to_string(&config).unwrap();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("identity_file")).collect();
+    fs::write(&config, lines.join("\n")).unwrap();
+    for folder in ["", "state", "store"] {
+        fs::set_permissions(shelf.rig.join(folder), PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let ran = Ran::from(finish(command.uid(65_534).gid(65_534).spawn().unwrap())).exits(0);
+    ran.says("history.db`: Permission denied (os error 13) (is this root?)").does_not_say("file:/");
+}
+
+#[test]
 fn hosts_that_left_the_inventory_are_retired_and_keep_what_they_have() {
     on_both(|mut shelf| {
         shelf.rig.host("vpn");
@@ -326,6 +346,25 @@ fn without_any_list_the_store_still_answers_and_that_is_not_good() {
         line.starts_with("BACKUP UNKNOWN - 1 host good; which hosts there should be is not known"),
         "{line}"
     );
+}
+
+#[test]
+fn without_netboxs_list_no_host_is_called_retired() {
+    let mut shelf = Shelf::of_directories();
+    drop(netbox(&mut shelf, &["VPN"]));
+    shelf.rig.host("own");
+    shelf.good("vpn", 13);
+    shelf.good("own", 13);
+    shelf.good("stale", 24 * 3 + 1);
+    let known = "which hosts there should be is not known, but for those of the configuration";
+    let ran = shelf.backup(&["status", "--json"]).exits(1).says(known).says("no earlier list");
+    let answer: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let states = ["vpn", "own", "stale"].map(|name| host(&answer, name)["state"].clone());
+    assert_eq!(states, ["good", "good", "failed"]);
+    let line = shelf.backup(&["status", "vpn", "--nagios"]).exits(3).stdout;
+    assert!(line.starts_with(&format!("BACKUP UNKNOWN - 1 host good; {known}")), "{line}");
+    let line = shelf.backup(&["status", "own", "--nagios"]).exits(0).stdout;
+    assert!(line.starts_with("BACKUP OK - 1 host good; "), "it is the configuration's: {line}");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use super::schema::{self, Kind};
 use super::{HistoryError, PATIENCE};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rustix::fs::{Access, access};
 use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::fs;
@@ -62,18 +63,25 @@ impl Stamp {
 
 /// A reader of the database; `None` if there is none, or nothing in it.
 pub(super) fn open(path: &Path) -> Result<Option<View>, HistoryError> {
+    let unusable = |error: io::Error| {
+        let hint = match error.kind() {
+            io::ErrorKind::PermissionDenied => "is this root?",
+            io::ErrorKind::NotADirectory => "is `state_dir` right?",
+            _ => "is its disk well?",
+        };
+        HistoryError::Unusable { doing: "read", path: path.to_owned(), why: error.to_string(), hint }
+    };
     match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => {
-            let (path, why) = (path.to_owned(), error.to_string());
-            return Err(HistoryError::Unusable { doing: "read", path, why, hint: "is this root?" });
-        }
+        Err(error) => return Err(unusable(error)),
         Ok(meta) if !meta.is_file() => {
             let (path, why) = (path.to_owned(), "it is not a file".to_owned());
             return Err(HistoryError::Damaged { path, why });
         }
         Ok(_) => {}
     }
+    // SQLite would only say that it cannot open the file.
+    access(path, Access::READ_OK).map_err(|error| unusable(error.into()))?;
     let connected = connect(path).map_err(|error| HistoryError::of("read", path, &error))?;
     let reader = Reader { path: path.to_owned(), open: RefCell::new(connected) };
     match reader.ask(schema::kind)? {

@@ -240,6 +240,15 @@ fn what_cannot_be_read_is_never_called_never_backed_up() {
 }
 
 #[test]
+fn of_a_retired_host_that_cannot_be_read_it_is_not_said_that_it_has_nothing() {
+    let copies = Err("cannot read the snapshots in `/srv/old`: permission denied".into());
+    let status = judged(Known { copies, ..known(Gone, &[], None) });
+    assert_eq!((status.state, status.severity), (State::Retired, Fine));
+    let problem = "not in the inventory; cannot read the snapshots in `/srv/old`: permission denied";
+    assert_eq!(status.problem.as_deref(), Some(problem));
+}
+
+#[test]
 fn a_longer_ttl_makes_more_patient() {
     let week = Patience::of(Some(Duration::from_secs(7 * 86_400)));
     assert_eq!(judge(known(Listed, &[(100, Good)], None), now(), week).state, State::Good);
@@ -260,8 +269,8 @@ fn the_figures_are_those_of_the_newest_good_copy() {
 #[test]
 fn ages_are_told_as_people_do() {
     for (seconds, told) in [
-        (0, "less than a minute"),
-        (-5, "less than a minute"),
+        (0, "seconds"),
+        (-5, "seconds"),
         (60, "1 minute"),
         (3599, "59 minutes"),
         (3600, "1 hour"),

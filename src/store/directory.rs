@@ -77,7 +77,14 @@ impl Store for Directory {
     async fn hosts(&self) -> Result<Vec<String>, StoreError> {
         let path = self.path.clone();
         blocking(move || {
-            Ok(list::places(&canonical(&path)?)?.into_iter().map(|(host, _)| host.key().to_owned()).collect())
+            let path = canonical(&path)?;
+            // A folder that no run has been in is nobody's, as in a survey.
+            let is_host = |host: &HostName| {
+                let snapshots = Place::new(&path, host).snapshots().symlink_metadata();
+                !snapshots.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+            };
+            let hosts = list::places(&path)?.into_iter().filter(|(host, _)| is_host(host));
+            Ok(hosts.map(|(host, _)| host.key().to_owned()).collect())
         })
         .await
     }

@@ -17,6 +17,10 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// How long the store may take to say what it holds.
 const LONGEST_LOOK: Duration = Duration::from_secs(5 * 60);
 
+/// What is said where NetBox's hosts are not known, and the configuration's are.
+const OWN_ALONE: &str = "which hosts there should be is not known, but for those of the configuration; the others \
+                         are those of the store";
+
 /// What each host has in the store, or why that cannot be read, by its name in
 /// lower case.
 type Held = BTreeMap<String, Result<Overview, StoreError>>;
@@ -49,7 +53,10 @@ pub(super) async fn at(session: &Session, words: &[String]) -> anyhow::Result<Fo
         anyhow!("the store did not say within 5 minutes what it holds (does its disk or its pool hang?)")
     })??;
     let (listed, unlisted) = match asked {
-        Ok(inventory) => (inventory, None),
+        Ok(inventory) => {
+            let unlisted = inventory.is_partial.then(|| OWN_ALONE.to_owned());
+            (inventory, unlisted)
+        }
         Err(error) => (Inventory::default(), Some(no_list(&error))),
     };
     let everybody = with_store(session, &listed, held.keys());
@@ -83,6 +90,10 @@ pub(super) async fn at(session: &Session, words: &[String]) -> anyhow::Result<Fo
     });
     let mut hosts: Vec<FoundHost> = hosts.chain(faults).collect();
     hosts.sort_by_cached_key(|host| host.name.to_lowercase());
+    // Who asks of hosts that the configuration lists gets a whole answer.
+    let are_named = words.iter().all(|word| word.parse::<HostName>().is_ok());
+    let are_listed = hosts.iter().all(|host| host.listing != Listing::Unknown);
+    let unlisted = unlisted.filter(|_| !(are_named && are_listed));
     Ok(Found { hosts, unlisted, doubts: listed.warnings })
 }
 
