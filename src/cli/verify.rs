@@ -43,8 +43,8 @@ const LAST_WRITING: Duration = Duration::from_secs(15);
     backup verify --quiet              for cron: says something only if something is wrong\n\n\
     Exit status: 0 if every host's copy is as it should be, 1 if one is not or could not be compared, \
     2 if nothing could start.\n\n\
-    Notes: a file that has the size and the time of its copy and other contents is `different`: either side \
-    is damaged, or a program changed the file and put its time back before the copy was made. Icinga is told \
+    Notes: a file that has the time of its copy and other contents is `different`: either side is damaged, \
+    or a program changed the file and put its time back before the copy was made. Icinga is told \
     of such a host, and of one whose snapshot cannot be read, as CRITICAL; of a good verification it is not \
     told, so that a run's own result stays.")]
 pub(super) struct Arguments {
@@ -358,13 +358,13 @@ struct HostJson<'a> {
     sampled: u64,
     /// The same contents on both sides.
     identical: u64,
-    /// Other size or time: changed on the host since.
+    /// Changed on the host since.
     changed: u64,
     /// Changed on the host since, with size and time as they were.
     overlooked: u64,
     /// Not on the host any more.
     gone: u64,
-    /// Same size and time, other contents.
+    /// Same time, other contents or another size.
     different: u64,
     /// Cannot be read from the snapshot.
     unreadable: u64,
