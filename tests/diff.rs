@@ -212,6 +212,18 @@ fn what_cannot_be_meant_starts_nothing() {
 }
 
 #[test]
+fn a_reader_that_goes_away_is_not_told_that_nothing_changed() {
+    let rig = made(&[("a", "x")], &[("b", "x")]);
+    for format in [&[][..], &["--json"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let arguments = [&["diff", "web", OLD], format].concat();
+        let child = rig.command(&arguments).stdout(writer).spawn().unwrap();
+        Ran::from(finish(child)).exits(1).does_not_say("error");
+    }
+}
+
+#[test]
 fn contents_are_compared_only_where_asked() {
     let rig = made(&[("sly", "one"), ("touched", "x")], &[("sly", "two"), ("touched", "x")]);
     set_times(&rig.newest("web").join("touched"), 1_790_000_060, 0);

@@ -192,6 +192,22 @@ fn a_damaged_copy_is_critical_for_icinga_too_and_a_good_one_leaves_the_runs_resu
     assert_eq!((&rows[2].problem, rows[2].snapshot.as_ref()), (&None, rig.snapshots("web").first()));
 }
 
+/// `| head` must not make a bad copy a good one.
+#[test]
+fn a_reader_that_goes_away_changes_no_result() {
+    let mut rig = Rig::without_sshd();
+    rig.host("web");
+    for arguments in [&["verify", "--json"][..], &["verify"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let child = rig.command(arguments).stdout(writer).spawn().unwrap();
+        Ran::from(finish(child)).exits(1).says("there is no good snapshot to compare it with");
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let child = rig.command(arguments).stdout(full).spawn().unwrap();
+        Ran::from(finish(child)).exits(1).says("cannot write the answer to stdout");
+    }
+}
+
 /// What was cut short has another size, as what has changed since does; its
 /// time tells them apart.
 #[test]

@@ -1,6 +1,6 @@
 //! `backup verify`: hosts compared with their newest good snapshots.
 
-use super::output::{Format, Output};
+use super::output::{Format, Output, code_of};
 use super::progress::Bars;
 use super::session::{self, Common};
 use super::signals::Signals;
@@ -105,8 +105,8 @@ async fn start(arguments: &Arguments, clock: Clock, bars: &Bars) -> anyhow::Resu
         trouble = true;
     }
     results.sort_by_key(|result| result.host.to_lowercase());
-    answer(arguments, &results)?;
-    Ok(u8::from(trouble || results.iter().any(|result| result.state() != State::Good)))
+    let code = u8::from(trouble || results.iter().any(|result| result.state() != State::Good));
+    Ok(code_of(code, answer(arguments, &results)))
 }
 
 /// What can begin.
