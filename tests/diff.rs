@@ -203,6 +203,8 @@ fn what_cannot_be_meant_starts_nothing() {
             "nor `backup-2026-11-19T020000Z` has `/etc/ssh/keys/x`; what exists of it is `/etc/ssh`",
         ),
         (&["web", OLD, "/link/ssh"], "what exists of it is `/link`, a symlink"),
+        (&["web", OLD, "/etc/shs/keys"], "what exists of it is `/etc`, which has `/etc/ssh`"),
+        (&["web", OLD, "/etx"], "what exists of it is `/`, which has `/etc`"),
         (&["web", OLD, "/x"], "has `/x`"),
         (&["web"], "<OLD>"),
     ] {
