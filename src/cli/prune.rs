@@ -267,12 +267,14 @@ impl<'a> Pruning<'a> {
         });
         let newest = snapshots.iter().rev().find(|snapshot| snapshot.is_ours());
         match (last, newest) {
-            (Some(run), _) if run.severity == Severity::Ok => None,
-            (Some(run), _) => Some(printable(&run.summary)),
-            (None, Some(newest)) if !newest.is_good() => {
+            // Also one that could not be written into the history.
+            (last, Some(newest))
+                if !newest.is_good() && last.as_ref().is_none_or(|run| run.finished < newest.time) =>
+            {
                 Some(format!("{} is {}", printable(&newest.name), newest.verdict()?))
             }
-            (None, _) => None,
+            (Some(run), _) if run.severity != Severity::Ok => Some(printable(&run.summary)),
+            _ => None,
         }
     }
 
