@@ -1,8 +1,8 @@
 //! What a verification of one host found, how bad that is, and how it is said.
 //!
-//! A file that has the size and the time of its copy and other contents is the
-//! one thing that must not be: either side is damaged, or the copy never got a
-//! change. What differs in size or time was changed since, as files are.
+//! A file that has the time of its copy and other contents is the one thing that
+//! must not be: either side is damaged, or the copy never got a change. What
+//! differs in its time was changed since, as files are.
 
 use crate::host::HostName;
 use crate::outcome::{HostReport, Note, Outcome, Severity};
@@ -25,14 +25,15 @@ pub struct Tally {
     pub sampled: u64,
     /// The host's contents are those of the snapshot.
     pub identical: u64,
-    /// Changed on the host since: size or time differ.
+    /// Changed on the host since, as its time shows, or its size where the
+    /// host's file system knows of a change.
     pub changed: u64,
     /// Changed on the host since, with size and time as they were: runs will
     /// not see the change.
     pub overlooked: u64,
     /// No regular file of that name is on the host any more.
     pub gone: u64,
-    /// Of the same size and time, with other contents.
+    /// Of the same time, with other contents.
     pub different: u64,
     /// Cannot be read from the snapshot, be it chosen files, which may count as
     /// changed or gone too, or folders.
@@ -50,6 +51,8 @@ pub struct Tally {
 pub enum Matter {
     /// See [`Tally::different`]; when the host last changed it, if known.
     Different(Option<DateTime<Utc>>),
+    /// The same of a file that has another size as well.
+    Resized(Option<DateTime<Utc>>),
     /// See [`Tally::unreadable`].
     Unreadable,
     /// See [`Tally::unreadable_there`].
@@ -62,7 +65,7 @@ impl Matter {
     /// One word for scripts.
     pub fn word(self) -> &'static str {
         match self {
-            Matter::Different(_) => "different",
+            Matter::Different(_) | Matter::Resized(_) => "different",
             Matter::Unreadable => "unreadable",
             Matter::UnreadableThere => "unreadable_there",
             Matter::Overlooked(_) => "overlooked",
@@ -86,15 +89,16 @@ impl fmt::Display for Finding {
         let time = |time: DateTime<Utc>| time.format("%Y-%m-%d %H:%M UTC").to_string();
         write!(f, "`{}`: ", printable_bytes(&self.path))?;
         match self.matter {
-            Matter::Different(None) => f.write_str("same size and time, other contents")?,
-            Matter::Different(Some(changed)) => {
-                write!(f, "same size and time, other contents; unchanged there since {}", time(changed))?;
-            }
+            Matter::Different(_) => f.write_str("same size and time, other contents")?,
+            Matter::Resized(_) => f.write_str("same time, other size")?,
             Matter::Unreadable => f.write_str("cannot be read from the snapshot")?,
             Matter::UnreadableThere => f.write_str("cannot be read on the host")?,
             Matter::Overlooked(changed) => {
                 write!(f, "changed there on {}, with size and time as they were", time(changed))?;
             }
+        }
+        if let Matter::Different(Some(changed)) | Matter::Resized(Some(changed)) = self.matter {
+            write!(f, "; unchanged there since {}", time(changed))?;
         }
         match &self.reason {
             Some(reason) => write!(f, ": {reason}"),
@@ -215,7 +219,7 @@ impl Verification {
     pub fn find(&mut self, path: Vec<u8>, matter: Matter, reason: Option<String>) {
         let tally = &mut self.tally;
         *match matter {
-            Matter::Different(_) => &mut tally.different,
+            Matter::Different(_) | Matter::Resized(_) => &mut tally.different,
             Matter::Unreadable => &mut tally.unreadable,
             Matter::UnreadableThere => &mut tally.unreadable_there,
             Matter::Overlooked(_) => &mut tally.overlooked,
@@ -255,7 +259,7 @@ impl Verification {
                 parts.push(format!("{count} {what}"));
             }
         };
-        count(tally.different, "different with the same size and time");
+        count(tally.different, "different with the same time");
         count(tally.unreadable, "unreadable in the snapshot");
         count(tally.unreadable_there, "unreadable on the host");
         count(tally.overlooked, "changed since with the same size and time");
@@ -415,7 +419,7 @@ mod tests {
         assert_eq!(
             alarm.summary(),
             "verification failed: 200 of 1000 files compared with backup-2026-11-20T020005Z: \
-             25 different with the same size and time, 165 identical, 8 changed since, 2 gone since; \
+             25 different with the same time, 165 identical, 8 changed since, 2 gone since; \
              4.0 KiB read in 12s"
         );
         let details = alarm.details();

@@ -243,10 +243,11 @@ impl<S: Store> Story<'_, S> {
     async fn compare(&mut self, sides: &Sides, entries: Vec<Entry>) -> Result<(), Stop> {
         self.result.tally.files += entries.len() as u64;
         let quick = self.rsync(sides, &entries, false).await?;
-        let (mut alike, mut others) = (Vec::new(), Vec::new());
+        let (mut alike, mut others, mut suspects) = (Vec::new(), Vec::new(), Vec::new());
         for (entry, likeness) in entries.into_iter().zip(quick) {
             match likeness {
                 Some(Likeness::Alike) => alike.push(entry),
+                Some(Likeness::Resized) => suspects.push(entry),
                 Some(Likeness::Uncopied) => self.count(sides, &entry, likeness)?,
                 likeness => {
                     self.count(sides, &entry, likeness)?;
@@ -258,10 +259,9 @@ impl<S: Store> Story<'_, S> {
         // rsync reads the snapshot's side of those that it compares.
         let (contents, read) =
             tokio::join!(self.rsync(sides, &alike, true), self.read(sides.root.clone(), others));
-        let mut suspects = Vec::new();
         for (entry, likeness) in alike.into_iter().zip(contents?) {
             match likeness {
-                Some(Likeness::Different) => suspects.push(entry),
+                Some(Likeness::Different | Likeness::Resized) => suspects.push(entry),
                 likeness => self.count(sides, &entry, likeness)?,
             }
         }
@@ -276,8 +276,8 @@ impl<S: Store> Story<'_, S> {
         if suspects.is_empty() { Ok(()) } else { self.look_again(sides, suspects).await }
     }
 
-    /// Finds out what is behind files that have their copies' size and time
-    /// and other contents.
+    /// Finds out what is behind files that have their copies' time and other
+    /// contents.
     async fn look_again(&mut self, sides: &Sides, suspects: Vec<Entry>) -> Result<(), Stop> {
         self.at(Step::LookAgain);
         // rsync takes a copy that cannot be read for one with other contents.
@@ -291,21 +291,32 @@ impl<S: Store> Story<'_, S> {
         }
         tokio::time::sleep(SECOND_LOOK).await;
         let again = self.rsync(sides, &suspects, true).await?;
-        let mut different = Vec::new();
+        let (mut different, mut resized) = (Vec::new(), Vec::new());
         for (entry, likeness) in suspects.into_iter().zip(again) {
             match likeness {
                 Some(Likeness::Different) => different.push(entry),
+                Some(Likeness::Resized) => resized.push(entry),
                 likeness => self.count(sides, &entry, likeness)?,
             }
         }
+        let same_size = different.len();
+        different.append(&mut resized);
         let looks = self.look(sides, &different).await;
-        for (entry, look) in different.into_iter().zip(looks) {
+        for (place, (entry, look)) in different.into_iter().zip(looks).enumerate() {
             let matter = match look {
                 Look::Gone => {
                     self.count(sides, &entry, None)?;
                     continue;
                 }
                 Look::Unreadable => Matter::UnreadableThere,
+                // Runs see such a change, so that it may have been during the copy.
+                Look::File { changed: Some(changed) }
+                    if place >= same_size && changed > sides.begun - SLACK =>
+                {
+                    self.count(sides, &entry, Some(Likeness::Changed))?;
+                    continue;
+                }
+                Look::File { changed } if place >= same_size => Matter::Resized(changed),
                 Look::File { changed: Some(changed) } if changed > sides.begun + SLACK => {
                     Matter::Overlooked(changed)
                 }
@@ -415,7 +426,7 @@ impl<S: Store> Story<'_, S> {
                 tally.identical += 1;
                 tally.bytes += entry.size;
             }
-            Some(Likeness::Changed | Likeness::Different) => tally.changed += 1,
+            Some(Likeness::Changed | Likeness::Different | Likeness::Resized) => tally.changed += 1,
             // The walk has seen it there.
             Some(Likeness::Uncopied) => {
                 return self

@@ -203,11 +203,25 @@ fn what_cannot_be_meant_starts_nothing() {
             "nor `backup-2026-11-19T020000Z` has `/etc/ssh/keys/x`; what exists of it is `/etc/ssh`",
         ),
         (&["web", OLD, "/link/ssh"], "what exists of it is `/link`, a symlink"),
+        (&["web", OLD, "/etc/shs/keys"], "what exists of it is `/etc`, which has `/etc/ssh`"),
+        (&["web", OLD, "/etx"], "what exists of it is `/`, which has `/etc`"),
         (&["web", OLD, "/x"], "has `/x`"),
         (&["web"], "<OLD>"),
     ] {
         let ran = rig.backup(&[&["diff"], words].concat()).exits(2).says(said);
         assert_eq!(ran.stdout, "", "{words:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_not_told_that_nothing_changed() {
+    let rig = made(&[("a", "x")], &[("b", "x")]);
+    for format in [&[][..], &["--json"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let arguments = [&["diff", "web", OLD], format].concat();
+        let child = rig.command(&arguments).stdout(writer).spawn().unwrap();
+        Ran::from(finish(child)).exits(1).does_not_say("error");
     }
 }
 

@@ -216,6 +216,9 @@ fn what_is_not_there_is_told_with_what_was_searched() {
     rig.backup(&["find", "web", "/bin/l*"])
         .exits(1)
         .says("of `/bin` the newest has `/bin`, a symlink to `usr/bin`");
+    rig.backup(&["find", "web", "/etc/fstap"])
+        .exits(1)
+        .says("of `/etc/fstap` the newest has `/etc`, which has `/etc/fstab`");
     rig.backup(&["find", "web", "/etc/ssh/*"]).exits(1).says("of `/etc/ssh` the newest has `/etc`");
 }
 

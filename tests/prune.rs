@@ -169,6 +169,25 @@ fn a_host_whose_last_run_was_not_good_is_passed_over() {
     rig.backup(&["prune"]).exits(1).says(" is suspect (a good run removes");
 }
 
+/// As after a night on which the history could not be written.
+#[test]
+fn a_snapshot_that_is_not_good_and_newer_than_the_history_is_the_last_run() {
+    let mut rig = Rig::without_sshd();
+    rig.host("web");
+    let mut run = through(&["faketime", "-f", "-1d"], &rig.command(&["web"]));
+    Ran::from(finish(run.spawn().unwrap())).exits(0);
+    for (age, verdict) in [("9 days ago", "good"), ("1 hour ago", "partial")] {
+        made_up(&rig, "web", &name_at(age), verdict);
+    }
+    rig.section("retention", "daily = 1\nweekly = 1\nmonthly = 1\nyearly = 1");
+    rig.backup(&["prune"]).exits(1).says("its last run was not good: backup-").says(" is partial (");
+    assert_eq!(rig.snapshots("web").len(), 3);
+    // One that was not good before the last run is of no account.
+    destroy(&rig, "web", rig.snapshots("web").last().unwrap());
+    made_up(&rig, "web", &name_at("2 days ago"), "partial");
+    rig.backup(&["prune"]).exits(0);
+}
+
 #[test]
 fn a_clock_that_is_a_year_ahead_removes_nothing_more() {
     let rig = alone();

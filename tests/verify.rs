@@ -52,12 +52,17 @@ fn change_silently(path: &Path) {
 
 /// Moves the only snapshot of a host back by a day.
 fn a_day_ago(rig: &Rig, host: &str) {
+    move_by(rig, host, -chrono::TimeDelta::days(1));
+}
+
+/// Moves the time of the only snapshot of a host.
+fn move_by(rig: &Rig, host: &str, by: chrono::TimeDelta) {
     let name = rig.snapshots(host).remove(0);
     let date = chrono::NaiveDateTime::parse_from_str(&name, "backup-%Y-%m-%dT%H%M%SZ").unwrap();
-    let older = (date - chrono::TimeDelta::days(1)).format("backup-%Y-%m-%dT%H%M%SZ").to_string();
+    let moved = (date + by).format("backup-%Y-%m-%dT%H%M%SZ").to_string();
     let folder = rig.join("store").join(host).join("snapshots");
     for end in ["", ".json"] {
-        fs::rename(folder.join(format!("{name}{end}")), folder.join(format!("{older}{end}"))).unwrap();
+        fs::rename(folder.join(format!("{name}{end}")), folder.join(format!("{moved}{end}"))).unwrap();
     }
 }
 
@@ -154,7 +159,7 @@ fn a_damaged_copy_is_critical_for_icinga_too_and_a_good_one_leaves_the_runs_resu
     change_silently(&damaged);
     let ran = rig.backup(&["verify", "--quiet"]).exits(1);
     let ran = ran.says("error: Web: not verified: 3 of 3 files compared with backup-");
-    let ran = ran.says("1 different with the same size and time, 2 identical");
+    let ran = ran.says("1 different with the same time, 2 identical");
     ran.says("`etc/fstab`: same size and time, other contents; unchanged there since 20")
         .says("zpool status -v");
     assert_eq!(icinga.results().len(), 3, "of the good host nothing is told");
@@ -185,6 +190,52 @@ fn a_damaged_copy_is_critical_for_icinga_too_and_a_good_one_leaves_the_runs_resu
     assert_eq!((rows[0].sampled, rows[0].identical), (3, 2));
     assert!(rows[0].problem.as_ref().unwrap().contains("1 different"), "{rows:#?}");
     assert_eq!((&rows[2].problem, rows[2].snapshot.as_ref()), (&None, rig.snapshots("web").first()));
+}
+
+/// `| head` must not make a bad copy a good one.
+#[test]
+fn a_reader_that_goes_away_changes_no_result() {
+    let mut rig = Rig::without_sshd();
+    rig.host("web");
+    for arguments in [&["verify", "--json"][..], &["verify"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let child = rig.command(arguments).stdout(writer).spawn().unwrap();
+        Ran::from(finish(child)).exits(1).says("there is no good snapshot to compare it with");
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let child = rig.command(arguments).stdout(full).spawn().unwrap();
+        Ran::from(finish(child)).exits(1).says("cannot write the answer to stdout");
+    }
+}
+
+/// What was cut short has another size, as what has changed since does; its
+/// time tells them apart.
+#[test]
+fn a_copy_that_was_cut_short_is_no_change_of_the_host() {
+    let mut rig = Rig::new();
+    let source = rig.host("web");
+    rig.backup(&["web"]).exits(0);
+    move_by(&rig, "web", chrono::TimeDelta::minutes(1));
+    let cut = |path: &Path| {
+        let before = fs::metadata(path).unwrap();
+        let file = File::options().write(true).open(path).unwrap();
+        file.set_len(before.len() - 1).unwrap();
+        file.set_modified(before.modified().unwrap()).unwrap();
+    };
+    cut(&rig.newest("web").join("etc/fstab"));
+    let host = verified(&rig, &["--all"], 1);
+    assert_eq!(host["state"], "different", "{host:#}");
+    figures(&host, &[("sampled", 3), ("identical", 2), ("changed", 0), ("different", 1)]);
+    let text = host["findings"][0]["text"].as_str().unwrap();
+    assert!(text.starts_with("`etc/fstab`: same time, other size; unchanged there since 20"), "{text}");
+
+    // The host's own doing, as its file system knows.
+    move_by(&rig, "web", chrono::TimeDelta::days(-1));
+    let host = verified(&rig, &["--all"], 0);
+    figures(&host, &[("sampled", 3), ("identical", 2), ("changed", 1), ("different", 0)]);
+    cut(&source.join("srv/data"));
+    let host = verified(&rig, &["--all"], 0);
+    figures(&host, &[("sampled", 3), ("identical", 1), ("changed", 2), ("different", 0)]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `backup diff`: what is different between two snapshots.
 
-use super::output::{Array, Format, Output};
+use super::output::{Array, Closed, Format, Output};
 use super::session::{self, Common, Place, Session};
 use super::trees::{self, Seen, lossy, shown};
 use crate::clock::Clock;
@@ -117,7 +117,15 @@ async fn diff(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
         json: arguments.format.json,
         zone: session.settings.timezone,
     };
-    tokio::task::spawn_blocking(move || question.answer()).await.context("the comparison broke off")?
+    let work = move || {
+        let mut totals = Totals::default();
+        match question.answer(&mut totals) {
+            // A reader that has seen enough has seen that something is different.
+            Err(error) if error.is::<Closed>() => Ok(u8::from(!totals.is_empty())),
+            answered => answered,
+        }
+    };
+    tokio::task::spawn_blocking(work).await.context("the comparison broke off")?
 }
 
 /// The snapshot that a word means: by its name, or by a time.
@@ -148,14 +156,13 @@ struct Question {
 
 impl Question {
     /// Compares, tells, and gives the exit code.
-    fn answer(self) -> anyhow::Result<u8> {
+    fn answer(self, totals: &mut Totals) -> anyhow::Result<u8> {
         let trees = [self.old.open()?, self.new.open()?];
         let exists = |tree: &crate::tree::Tree| !matches!(tree.entry(&self.path), Ok(None));
         if !trees.iter().any(exists) {
             return Err(self.no_such_path(&trees));
         }
         let mut output = Output::new();
-        let mut totals = Totals::default();
         let compared = if self.json {
             self.begin_json(&mut output)?;
             let mut array = Array::default();
@@ -165,7 +172,7 @@ impl Question {
             })?;
             array.end(&mut output)?;
             output.write(b",\n\"totals\": ")?;
-            output.compact(&totals)?;
+            output.compact(totals)?;
             output.line(&format!(",\n\"unread\": {}}}", compared.unread))?;
             compared
         } else {
@@ -175,7 +182,7 @@ impl Question {
             })?
         };
         output.end()?;
-        info!("`{}` to `{}`: {}", printable(&self.old.name), printable(&self.new.name), summary(&totals));
+        info!("`{}` to `{}`: {}", printable(&self.old.name), printable(&self.new.name), summary(totals));
         if compared.unread > 0 {
             warn!("{} could not be read: what is different there is not told", compared.unread);
         }

@@ -185,14 +185,21 @@ impl Query {
 
     fn say_nothing(&self, searched: &Searched, trees: &[Tree]) {
         let beginning = self.pattern.beginning().join(&b'/');
-        let newest = trees.last().filter(|_| !beginning.is_empty());
-        let near = newest.filter(|tree| !is_directory(tree, &beginning));
-        let hint = match near {
-            Some(tree) => match trees::nearest(tree, &beginning) {
-                Some(near) => format!("; of `{}` the newest has {near}", shown(&beginning, None, None)),
-                None => format!("; the newest has no directory `{}`", shown(&beginning, None, None)),
+        // The whole path, where the pattern is one.
+        let path: Vec<&[u8]> =
+            self.pattern.beginning().iter().map(Vec::as_slice).chain(self.pattern.only_name()).collect();
+        let path = path.join(&b'/');
+        let hint = match trees.last() {
+            Some(tree) if !path.is_empty() => match trees::nearest(tree, &path) {
+                Some(near) if self.pattern.only_name().is_some() || !is_directory(tree, &beginning) => {
+                    format!("; of `{}` the newest has {near}", shown(&path, None, None))
+                }
+                None if !is_directory(tree, &beginning) => {
+                    format!("; the newest has no directory `{}`", shown(&beginning, None, None))
+                }
+                _ => String::new(),
             },
-            None => String::new(),
+            _ => String::new(),
         };
         warn!(
             "nothing of `{}` matches `{}`: looked at {} in {}{hint}",

@@ -1,7 +1,7 @@
 //! `backup hold` and `backup release`: a snapshot that no rotation removes, and
 //! one that it may have again.
 
-use super::output::{Format, Output};
+use super::output::{Format, Output, code_of};
 use super::progress::Bars;
 use super::session::{self, Common, Place, Session};
 use crate::clock::Clock;
@@ -140,7 +140,7 @@ async fn place_hold(arguments: &Hold, clock: Clock) -> anyhow::Result<u8> {
         let time = snapshot.time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
         let answer =
             Held { host: host.key(), snapshot: &snapshot.name, time, name: name.as_str(), new, path };
-        print(&answer)?;
+        return Ok(code_of(0, print(&answer)));
     }
     Ok(0)
 }
@@ -199,7 +199,8 @@ async fn lift_hold(arguments: &Release, clock: Clock) -> anyhow::Result<u8> {
             None => (true, Vec::new()),
         };
         let host = place.host.key();
-        print(&Released { host, snapshot: &snapshot, name: &name, holds: &holds, keep, reasons })?;
+        let answer = Released { host, snapshot: &snapshot, name: &name, holds: &holds, keep, reasons };
+        return Ok(code_of(0, print(&answer)));
     }
     Ok(0)
 }

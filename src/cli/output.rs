@@ -6,6 +6,7 @@
 use crate::table::Table;
 use serde::Serialize;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use tracing::error;
 
 /// How the answer is to be given.
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -87,6 +88,20 @@ fn closed(error: io::Error) -> anyhow::Error {
     match error.kind() {
         io::ErrorKind::BrokenPipe => Closed.into(),
         _ => anyhow::Error::from(error).context("cannot write the answer to stdout"),
+    }
+}
+
+/// The exit code of work that is done and whose answer was told, or was not: a
+/// reader that went away makes no result a better one, and an answer that could
+/// not be written is not the same as work that could not start.
+pub(super) fn code_of(code: u8, told: anyhow::Result<()>) -> u8 {
+    match told {
+        Ok(()) => code,
+        Err(error) if error.is::<Closed>() => code,
+        Err(error) => {
+            error!("{error:#}");
+            code.max(1)
+        }
     }
 }
 

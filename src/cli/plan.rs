@@ -6,7 +6,7 @@
 //! hosts and connects to none.
 
 use super::fates::{Fates, Problem, counted};
-use super::output::{Format, Output};
+use super::output::{Format, Output, code_of};
 use super::run;
 use super::session::{self, Common, Session};
 use crate::backup;
@@ -155,15 +155,18 @@ async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
         }
     }
     let answer = Answer { hosts: planned, fates, problems };
-    let code = u8::from(!answer.problems.is_empty());
-    let mut out = Output::new();
-    match arguments.format.json {
-        true => out.json(&answer)?,
-        false => show(&mut out, &answer, settings)?,
-    }
-    out.end()?;
+    let code = code_of(u8::from(!answer.problems.is_empty()), tell(&answer, arguments, settings));
     say(&answer, survey.as_ref());
     Ok(code)
+}
+
+fn tell(answer: &Answer, arguments: &Arguments, settings: &Settings) -> anyhow::Result<()> {
+    let mut out = Output::new();
+    match arguments.format.json {
+        true => out.json(answer)?,
+        false => show(&mut out, answer, settings)?,
+    }
+    out.end()
 }
 
 /// The rules that need no host, and the patterns that are none.

@@ -5,7 +5,7 @@
 //! is removed: what a run took meanwhile is not missed, and no run is met.
 
 use super::fates::{Fates, Problem, counted};
-use super::output::{Format, Output};
+use super::output::{Format, Output, code_of};
 use super::progress::Bars;
 use super::run;
 use super::session::{self, Common, Session, nearest};
@@ -111,17 +111,21 @@ async fn prune(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
         }
     }
     let answer = pruning.answer;
-    let mut out = Output::new();
-    if arguments.format.json {
-        out.json(&answer)?;
-    } else if arguments.dry_run && !answer.fates.remove.is_empty() {
-        out.table(answer.fates.table(arguments.common.verbose))?;
-    }
-    out.end()?;
+    let code = code_of(u8::from(!answer.problems.is_empty()), tell(&answer, arguments));
     let (keep, remove) = (answer.fates.keep.len(), answer.fates.remove.len());
     let done = if arguments.dry_run { "would be removed" } else { "removed" };
     info!("{}: {} {done}, {keep} kept", counted(hosts.len(), "host"), counted(remove, "snapshot"));
-    Ok(u8::from(!answer.problems.is_empty()))
+    Ok(code)
+}
+
+fn tell(answer: &Answer, arguments: &Arguments) -> anyhow::Result<()> {
+    let mut out = Output::new();
+    if arguments.format.json {
+        out.json(answer)?;
+    } else if arguments.dry_run && !answer.fates.remove.is_empty() {
+        out.table(answer.fates.table(arguments.common.verbose))?;
+    }
+    out.end()
 }
 
 /// The hosts that the words mean, each once, sorted. A name that the store
@@ -263,12 +267,14 @@ impl<'a> Pruning<'a> {
         });
         let newest = snapshots.iter().rev().find(|snapshot| snapshot.is_ours());
         match (last, newest) {
-            (Some(run), _) if run.severity == Severity::Ok => None,
-            (Some(run), _) => Some(printable(&run.summary)),
-            (None, Some(newest)) if !newest.is_good() => {
+            // Also one that could not be written into the history.
+            (last, Some(newest))
+                if !newest.is_good() && last.as_ref().is_none_or(|run| run.finished < newest.time) =>
+            {
                 Some(format!("{} is {}", printable(&newest.name), newest.verdict()?))
             }
-            (None, _) => None,
+            (Some(run), _) if run.severity != Severity::Ok => Some(printable(&run.summary)),
+            _ => None,
         }
     }
 

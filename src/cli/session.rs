@@ -22,7 +22,7 @@ use tracing::{error, warn};
 /// How long a sync or a deletion that was given up may still take.
 const LAST_DISK_WORK: Duration = Duration::from_secs(1);
 /// Names that are less alike than this are not offered as what was meant.
-const ALIKE: f64 = 0.6;
+pub(super) const ALIKE: f64 = 0.6;
 
 /// What every command can be told.
 #[derive(Debug, clap::Args)]

@@ -1,13 +1,13 @@
 //! What the commands that look into snapshots share: opening them, the paths
 //! that an operator types, and how files are told.
 
-use super::session::Place;
+use super::session::{ALIKE, Place};
 use crate::entry::{Entry, Kind, Moment};
 use crate::host::HostName;
 use crate::snapshot::Snapshot;
 use crate::store::{AnyStore, Store};
 use crate::text::{printable, printable_bytes};
-use crate::tree::Tree;
+use crate::tree::{Listing, Tree};
 use anyhow::{anyhow, bail};
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
@@ -115,9 +115,13 @@ pub(super) fn size(entry: &Entry) -> Option<u64> {
     entry.kind.has_size().then_some(entry.size)
 }
 
-/// What exists of a path in a tree, if anything of it does.
+/// What exists of a path in a tree, and what it may have been meant for; of a
+/// path of which nothing exists and that is like nothing, nothing.
 pub(super) fn nearest(tree: &Tree, path: &[u8]) -> Option<String> {
     let (near, kind) = tree.nearest(path);
+    if let Some(alike) = alike(tree, &near, path) {
+        return Some(format!("`{}`, which has `{}`", shown(&near, None, None), shown(&alike, None, None)));
+    }
     if near.is_empty() {
         return None;
     }
@@ -127,6 +131,25 @@ pub(super) fn nearest(tree: &Tree, path: &[u8]) -> Option<String> {
         (Some(kind), _) => format!(", a {}", kind.word()),
     };
     Some(format!("`{}`{what}", shown(&near, None, None)))
+}
+
+/// What lies in the directory `near` and is called much like the next part of
+/// a path below it.
+fn alike(tree: &Tree, near: &[u8], path: &[u8]) -> Option<Vec<u8>> {
+    let below = path.strip_prefix(near)?.split(|byte| *byte == b'/').find(|part| !part.is_empty())?;
+    let wanted = String::from_utf8_lossy(below);
+    let mut best: (f64, Vec<u8>) = (ALIKE, Vec::new());
+    let judge = |name: &[u8], _| {
+        let how = strsim::normalized_damerau_levenshtein(&String::from_utf8_lossy(name), &wanted);
+        if how > best.0 || (how == best.0 && (best.1.is_empty() || *name < *best.1)) {
+            best = (how, name.to_owned());
+        }
+        // Nothing is kept, however much is there.
+        false
+    };
+    tree.directory(near).and_then(|directory| directory.list(&mut Listing::default(), judge)).ok()?;
+    let slash: &[u8] = if near.is_empty() { b"" } else { b"/" };
+    (!best.1.is_empty()).then(|| [near, slash, &best.1].concat())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `backup verify`: hosts compared with their newest good snapshots.
 
-use super::output::{Format, Output};
+use super::output::{Format, Output, code_of};
 use super::progress::Bars;
 use super::session::{self, Common};
 use super::signals::Signals;
@@ -43,8 +43,8 @@ const LAST_WRITING: Duration = Duration::from_secs(15);
     backup verify --quiet              for cron: says something only if something is wrong\n\n\
     Exit status: 0 if every host's copy is as it should be, 1 if one is not or could not be compared, \
     2 if nothing could start.\n\n\
-    Notes: a file that has the size and the time of its copy and other contents is `different`: either side \
-    is damaged, or a program changed the file and put its time back before the copy was made. Icinga is told \
+    Notes: a file that has the time of its copy and other contents is `different`: either side is damaged, \
+    or a program changed the file and put its time back before the copy was made. Icinga is told \
     of such a host, and of one whose snapshot cannot be read, as CRITICAL; of a good verification it is not \
     told, so that a run's own result stays.")]
 pub(super) struct Arguments {
@@ -105,8 +105,8 @@ async fn start(arguments: &Arguments, clock: Clock, bars: &Bars) -> anyhow::Resu
         trouble = true;
     }
     results.sort_by_key(|result| result.host.to_lowercase());
-    answer(arguments, &results)?;
-    Ok(u8::from(trouble || results.iter().any(|result| result.state() != State::Good)))
+    let code = u8::from(trouble || results.iter().any(|result| result.state() != State::Good));
+    Ok(code_of(code, answer(arguments, &results)))
 }
 
 /// What can begin.
@@ -358,13 +358,13 @@ struct HostJson<'a> {
     sampled: u64,
     /// The same contents on both sides.
     identical: u64,
-    /// Other size or time: changed on the host since.
+    /// Changed on the host since.
     changed: u64,
     /// Changed on the host since, with size and time as they were.
     overlooked: u64,
     /// Not on the host any more.
     gone: u64,
-    /// Same size and time, other contents.
+    /// Same time, other contents or another size.
     different: u64,
     /// Cannot be read from the snapshot.
     unreadable: u64,

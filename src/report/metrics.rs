@@ -43,7 +43,7 @@ const OF_VERIFICATIONS: [(&str, &str); 4] = [
     ),
     ("backup_verify_last_timestamp_seconds", "When the host's last verification ended."),
     ("backup_verify_files", "Files of the host that were compared with its copy."),
-    ("backup_verify_bad_files", "How many of them differ with the same size and time, or cannot be read."),
+    ("backup_verify_bad_files", "How many of them differ with the same time, or cannot be read."),
 ];
 
 /// What is said of runs; all are gauges.

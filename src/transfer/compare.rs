@@ -38,8 +38,11 @@ pub struct Comparison {
 pub enum Likeness {
     /// Nothing that was compared differs.
     Alike,
-    /// Its size or its time of modification, to the nanosecond, differs.
+    /// Its time of modification, to the nanosecond, differs.
     Changed,
+    /// Its time is the same, its size is not: a change that left no trace, or a
+    /// copy that was cut short.
+    Resized,
     /// Size and time are the same, the contents are not.
     Different,
     /// The copy has no such file.
@@ -159,7 +162,8 @@ fn likeness(paths: &[&[u8]], said: &[u8]) -> Vec<Option<Likeness>> {
         if let Some(&place) = places.get(unescaped(name).as_slice()) {
             found[place] = Some(match (flags[2], flags[3], flags[4]) {
                 (b'+', ..) => Likeness::Uncopied,
-                (_, b's', _) | (_, _, b't' | b'T') => Likeness::Changed,
+                (_, _, b't' | b'T') => Likeness::Changed,
+                (_, b's', _) => Likeness::Resized,
                 (b'c', ..) => Likeness::Different,
                 _ => Likeness::Alike,
             });
@@ -281,14 +285,14 @@ mod tests {
         ];
         paths.extend(odd);
         paths.extend(nested.iter().map(Vec::as_slice));
-        use Likeness::{Alike, Changed, Different, Uncopied};
+        use Likeness::{Alike, Changed, Different, Resized, Uncopied};
         for (contents, silent) in [(false, Alike), (true, Different)] {
             let found = compared(&source, &copy, contents, &paths).await;
             let (first, others) = found.likeness.split_at(9);
             assert_eq!(
                 first,
                 [
-                    Some(Changed),
+                    Some(Resized),
                     Some(Changed),
                     Some(silent),
                     Some(Changed),
