@@ -147,6 +147,14 @@ fn what_is_there_already_is_left_alone_replaced_or_kept(rig: Rig) {
     restore(&rig, &["/etc", "--overwrite"]).exits(0).says("identical");
     assert_eq!(read(rig.join("to/etc/fstab")), "# nothing\n");
     assert_eq!(read(rig.join("to/etc/mine")), "mine\n", "nothing is ever deleted");
+
+    // Of the same size and time, and not the same.
+    let meta = fs::metadata(rig.join("to/etc/fstab")).unwrap();
+    rig.write("to/etc/fstab", "# NOTHING\n");
+    set_times(&rig.join("to/etc/fstab"), meta.mtime(), meta.mtime_nsec());
+    restore(&rig, &["/etc/fstab"]).exits(1).says("left alone (differs: content)");
+    restore(&rig, &["/etc", "--overwrite"]).exits(0).says("identical");
+    assert_eq!(read(rig.join("to/etc/fstab")), "# nothing\n");
 }
 
 fn no_symlink_is_followed_out_of_the_target(rig: Rig) {

@@ -117,8 +117,10 @@ impl Restore {
                 add("--info=progress2");
                 match &self.existing {
                     Existing::Leave => add("--ignore-existing"),
-                    Existing::Replace => {}
+                    // Size and time may be the same, and the contents not.
+                    Existing::Replace => add("--checksum"),
                     Existing::Keep(suffix) => {
+                        add("--checksum");
                         add("--backup");
                         add(&format!("--suffix={suffix}"));
                     }
