@@ -437,6 +437,17 @@ fn a_token_that_netbox_does_not_take_is_an_error_and_named_hosts_are_still_looke
 }
 
 #[test]
+fn a_history_that_cannot_be_used_is_told_before_a_run_meets_it() {
+    let mut rig = Rig::without_sshd();
+    rig.host("vpn");
+    check(&rig, &["--offline"]).exits(0);
+    rig.write("state/history.db", "no database ".repeat(100));
+    let found = check(&rig, &["--offline"]).exits(1);
+    found.tells("configuration", "warning", "file is not a database", "the next run sets it aside");
+    assert!(rig.join("state/history.db").exists(), "a check touches nothing");
+}
+
+#[test]
 fn offline_nobody_is_asked() {
     let mut rig = Rig::new();
     rig.host("web");

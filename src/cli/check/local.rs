@@ -6,6 +6,7 @@ use crate::clock::Clock;
 use crate::config::{ConfigError, Fault};
 use crate::filter;
 use crate::finding::Finding;
+use crate::history::History;
 use crate::settings::Settings;
 use crate::store::others_may_write;
 use crate::text::printable;
@@ -80,6 +81,7 @@ pub(super) fn configuration(
         &settings.state_dir,
         "the last good list of hosts and the history",
     ));
+    findings.extend(history(&settings.state_dir));
     findings.push(folder_for("runtime_dir", &settings.runtime_dir, "locks and control sockets"));
     findings.extend(settings.metrics_textfile.as_deref().map(textfile));
     if settings.icinga.is_none() && settings.metrics_textfile.is_none() {
@@ -142,7 +144,10 @@ fn folder_for(key: &str, path: &Path, what: &str) -> Finding {
     let name = shown(path);
     let existing = path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"));
     if !existing.is_dir() {
-        let text = format!("`{}` is not a folder, and `{name}` cannot be made", shown(existing));
+        let text = match existing == path {
+            true => format!("`{name}` is not a folder"),
+            false => format!("`{}` is not a folder, and `{name}` cannot be made", shown(existing)),
+        };
         return Finding::error(key, text, format!("move it away, or correct `{key}`"));
     }
     if let Err(error) = access(existing, Access::WRITE_OK | Access::EXEC_OK) {
@@ -160,6 +165,15 @@ fn folder_for(key: &str, path: &Path, what: &str) -> Finding {
         ),
         None => Finding::ok(key, format!("`{name}` is there, for {what}")),
     }
+}
+
+/// What keeps the history from being used, if anything does.
+fn history(state_dir: &Path) -> Option<Finding> {
+    let history =
+        History::read(state_dir).and_then(|history| history.map_or(Ok(0), |h| Ok(h.last_runs()?.len())));
+    let (what, remedy) = parted(&history.err()?.to_string());
+    let remedy = remedy.unwrap_or_else(|| "mend that; no backup depends on it".to_owned());
+    Some(Finding::warning("history", printable(&what), remedy))
 }
 
 fn textfile(file: &Path) -> Finding {
