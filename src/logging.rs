@@ -1,4 +1,4 @@
-//! What a run says while it runs: human text on stderr, and syslog.
+//! What a command says while it works: human text on stderr, and syslog.
 //!
 //! An event inside a span `host` with a field `host` names that host on every
 //! line. Text of events may come from anywhere: control characters are
@@ -35,7 +35,7 @@ const HOST: &str = "host";
 /// thread.
 pub type Printer = Box<dyn Fn(&str) + Send + Sync>;
 
-/// How much is said on stderr, and how. Syslog gets `INFO` and above anyway.
+/// How much is said on stderr, and how, and whether it is of record.
 pub struct Options {
     /// Only warnings and errors; stronger than `verbose`.
     pub quiet: bool,
@@ -43,6 +43,9 @@ pub struct Options {
     pub verbose: bool,
     /// Whether warnings are yellow and errors red; see [`wants_colour`].
     pub colour: bool,
+    /// Whether syslog gets `INFO` and above. What somebody only looks at is not
+    /// of record.
+    pub syslog: bool,
     /// What prints; [`print()`], or with progress bars on the terminal
     /// `move |text| bars.suspend(|| print(text))`.
     pub printer: Printer,
@@ -54,6 +57,7 @@ impl fmt::Debug for Options {
             .field("quiet", &self.quiet)
             .field("verbose", &self.verbose)
             .field("colour", &self.colour)
+            .field("syslog", &self.syslog)
             .finish_non_exhaustive()
     }
 }
@@ -68,7 +72,7 @@ pub struct Logging {
 
 impl Drop for Logging {
     fn drop(&mut self) {
-        self.sinks.complain(self.sinks.syslog.finish());
+        self.sinks.complain(self.sinks.syslog.as_ref().and_then(Syslog::finish));
     }
 }
 
@@ -101,7 +105,8 @@ fn layer(options: Options, socket: &Path, pause: Duration) -> (Shared, Logging) 
         (false, true) => LevelFilter::DEBUG,
         (false, false) => LevelFilter::INFO,
     };
-    let sinks = Arc::new(Sinks { options, stderr_level, syslog: Syslog::new(socket, pause) });
+    let syslog = options.syslog.then(|| Syslog::new(socket, pause));
+    let sinks = Arc::new(Sinks { options, stderr_level, syslog });
     (Shared(sinks.clone()), Logging { sinks })
 }
 
@@ -109,7 +114,7 @@ fn layer(options: Options, socket: &Path, pause: Duration) -> (Shared, Logging) 
 struct Sinks {
     options: Options,
     stderr_level: LevelFilter,
-    syslog: Syslog,
+    syslog: Option<Syslog>,
 }
 
 /// The sinks, as a layer.
@@ -150,7 +155,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Shared {
             self.0.print(level, &lines);
         }
         if level <= Level::INFO {
-            self.0.complain(self.0.syslog.write(level, &lines));
+            self.0.complain(self.0.syslog.as_ref().and_then(|syslog| syslog.write(level, &lines)));
         }
     }
 }
@@ -323,7 +328,7 @@ mod tests {
     }
 
     fn options() -> Options {
-        Options { quiet: false, verbose: false, colour: false, printer: Box::new(|_| {}) }
+        Options { quiet: false, verbose: false, colour: false, syslog: true, printer: Box::new(|_| {}) }
     }
 
     fn every_level() {

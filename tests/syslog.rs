@@ -79,6 +79,30 @@ fn what_stops_a_run_before_its_first_host_is_in_syslog_too() {
 }
 
 #[test]
+fn who_only_looks_writes_nothing_to_syslog_and_does_not_miss_it() {
+    let mut rig = Rig::without_sshd();
+    rig.host("good");
+    rig.backup(&["good"]).exits(0);
+    rig.write("state/history.db", "no database ".repeat(100));
+    let daemon = Daemon::start(&rig);
+    for (arguments, code) in [
+        (&["status"][..], 0),
+        (&["status", "god"], 2),
+        (&["snapshots", "god"], 2),
+        (&["find", "god", "x"], 2),
+        (&["diff", "god", "latest"], 2),
+        (&["plan", "god"], 2),
+    ] {
+        let ran: Ran = finish(daemon.behind(&rig, rig.command(arguments)).spawn().unwrap()).into();
+        let ran = ran.exits(code);
+        assert!(ran.stderr.contains("good"), "it is told all the same: {}", ran.stderr);
+        let ran: Ran = finish(without_daemon(&rig, rig.command(arguments)).spawn().unwrap()).into();
+        ran.exits(code).does_not_say("syslog");
+    }
+    assert_eq!(daemon.received(), [""; 0]);
+}
+
+#[test]
 fn a_host_with_a_hostile_name_forges_no_line_in_syslog() {
     let mut rig = Rig::without_sshd();
     rig.host("good");

@@ -1,7 +1,6 @@
 //! `backup diff`: what is different between two snapshots.
 
 use super::output::{Array, Format, Output};
-use super::progress::Bars;
 use super::session::{self, Common, Place, Session};
 use super::trees::{self, Seen, lossy, shown};
 use crate::clock::Clock;
@@ -95,7 +94,7 @@ impl Words {
 }
 
 pub(super) fn execute(arguments: &Arguments, clock: Clock) -> u8 {
-    session::run(&arguments.common, &Bars::new(false), async || diff(arguments, clock).await)
+    session::look(&arguments.common, async || diff(arguments, clock).await)
 }
 
 async fn diff(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {

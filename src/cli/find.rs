@@ -1,7 +1,6 @@
 //! `backup find`: which snapshots have which version of a file.
 
 use super::output::{Array, Format, Output, width};
-use super::progress::Bars;
 use super::session::{self, Common, Session};
 use super::trees::{self, Seen, lossy, rfc3339, shown};
 use crate::clock::Clock;
@@ -66,7 +65,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn execute(arguments: &Arguments, clock: Clock) -> u8 {
-    session::run(&arguments.common, &Bars::new(false), async || find(arguments, clock).await)
+    session::look(&arguments.common, async || find(arguments, clock).await)
 }
 
 async fn find(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {

@@ -7,7 +7,6 @@
 
 use super::fates::{Fates, Problem, counted};
 use super::output::{Format, Output};
-use super::progress::Bars;
 use super::run;
 use super::session::{self, Common, Session};
 use crate::backup;
@@ -63,7 +62,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn execute(arguments: &Arguments, clock: Clock) -> u8 {
-    session::run(&arguments.common, &Bars::new(false), async || answer(arguments, clock).await)
+    session::look(&arguments.common, async || answer(arguments, clock).await)
 }
 
 /// The JSON answer. Fields are only ever added.

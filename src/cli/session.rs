@@ -41,11 +41,23 @@ pub(super) struct Common {
 /// Does a command's work with the log and the runtime that it needs, and gives
 /// its exit code; what could not even start is said, and exits with 2.
 pub(super) fn run(common: &Common, bars: &Bars, work: impl AsyncFnOnce() -> anyhow::Result<u8>) -> u8 {
+    begin(common, bars, true, work)
+}
+
+/// [`run`] for a command that only looks: what it says is for whoever asks, and
+/// not for the system's log, where an operator's slip of the pen would be an
+/// error of `backup`.
+pub(super) fn look(common: &Common, work: impl AsyncFnOnce() -> anyhow::Result<u8>) -> u8 {
+    begin(common, &Bars::new(false), false, work)
+}
+
+fn begin(common: &Common, bars: &Bars, syslog: bool, work: impl AsyncFnOnce() -> anyhow::Result<u8>) -> u8 {
     let printer = bars.clone();
     let _logging = logging::init(logging::Options {
         quiet: common.quiet,
         verbose: common.verbose,
         colour: logging::wants_colour(),
+        syslog,
         printer: Box::new(move |text| printer.suspended(|| logging::print(text))),
     });
     process::raise_file_limit();

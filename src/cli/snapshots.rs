@@ -1,7 +1,6 @@
 //! `backup snapshots HOST`: a host's copies, and why each of them is kept.
 
 use super::output::{self, Format, Output};
-use super::progress::Bars;
 use super::session::{self, Common, Place, Session};
 use crate::clock::{self, Clock};
 use crate::logging;
@@ -55,7 +54,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn execute(arguments: &Arguments, clock: Clock) -> u8 {
-    session::run(&arguments.common, &Bars::new(false), async || answer(arguments, clock).await)
+    session::look(&arguments.common, async || answer(arguments, clock).await)
 }
 
 async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {

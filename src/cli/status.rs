@@ -5,7 +5,6 @@ mod look;
 mod show;
 
 use super::output::{self, Format, Output};
-use super::progress::Bars;
 use super::session::{self, Common, Session};
 use crate::clock::Clock;
 use crate::history::{History, HistoryError};
@@ -79,7 +78,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn execute(arguments: &Arguments, clock: Clock) -> u8 {
-    session::run(&arguments.common, &Bars::new(false), async || {
+    session::look(&arguments.common, async || {
         let answered = answer(arguments, clock).await;
         match answered {
             Err(error) if arguments.nagios && !error.is::<output::Closed>() => {
