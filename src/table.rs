@@ -2,12 +2,13 @@
 //! right, no rules between them.
 //!
 //! On a terminal a table keeps to the terminal's width, and to
-//! [`WIDEST`] at most: cells that are too long go on below. In a pipe nothing
+//! [`WIDEST`] at most: cells that are too long go on below, but for the first
+//! of a row, as long as there is room beside it. In a pipe nothing
 //! is broken or left out, so that `grep` finds a whole row on one line.
 //! Control characters of cells are escaped here.
 
 use crate::text::printable;
-use comfy_table::{CellAlignment, ContentArrangement, Table as Grid, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table as Grid, presets};
 
 /// The widest that a table is on a terminal, in columns.
 pub const WIDEST: u16 = 100;
@@ -61,7 +62,13 @@ impl Table {
     pub fn render(mut self, width: Option<u16>) -> String {
         if let Some(width) = width {
             self.grid.set_content_arrangement(ContentArrangement::Dynamic);
-            self.grid.set_width(width.min(WIDEST));
+            let width = width.min(WIDEST);
+            self.grid.set_width(width);
+            // A name that is broken cannot be copied.
+            let names = self.grid.column_max_content_widths().first().copied().unwrap_or_default();
+            if let Some(column) = self.grid.column_mut(0).filter(|_| names <= width / 3) {
+                column.set_constraint(ColumnConstraint::ContentWidth);
+            }
         }
         self.grid.lines().map(|line| format!("{}\n", line.trim_end())).collect()
     }
@@ -93,6 +100,21 @@ mod tests {
         let text = table().render(Some(40));
         assert!(text.lines().all(|line| line.chars().count() <= 40), "{text}");
         assert!(text.lines().count() > 3, "{text}");
+        let mut snapshots = Table::new(&[
+            Column::Words("SNAPSHOT"),
+            Column::Words("TIME"),
+            Column::Words("VERDICT"),
+            Column::Figures("FILES"),
+            Column::Figures("ONLY HERE"),
+            Column::Words("KEPT FOR"),
+        ]);
+        let claims = "daily 2026-11-21, weekly 2026-W47, monthly 2026-11, the newest good one";
+        snapshots.row(["backup-2026-11-21T020210Z", "2026-11-21 02:02", "good", "3", "8.0 KiB", claims]);
+        let text = snapshots.render(Some(80));
+        assert!(
+            text.contains("backup-2026-11-21T020210Z ") && text.lines().all(|line| line.len() <= 80),
+            "{text}"
+        );
         let mut wide = Table::new(&[Column::Words("A")]);
         wide.row(["word ".repeat(100)]);
         assert!(wide.render(Some(300)).lines().all(|line| line.chars().count() <= 100));
