@@ -22,6 +22,7 @@ mod verify;
 
 use crate::clock::Clock;
 use clap::{CommandFactory, Parser, Subcommand};
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// Exit code of a command that could not start.
@@ -89,7 +90,7 @@ enum Command {
 
 /// Does what the command line says. `clock` shows the time of the command.
 pub fn main(clock: Clock) -> ExitCode {
-    let code = match meant(Cli::parse()) {
+    let code = match meant(Cli::parse_from(in_order(std::env::args_os().collect()))) {
         Ok(command) => execute(command, clock),
         Err(why) => {
             eprintln!("error: {why}");
@@ -118,6 +119,31 @@ fn execute(command: Command, clock: Clock) -> u8 {
     }
 }
 
+/// The words with the command in front where options that every command has
+/// stand before it, as in `backup --quiet status`: clap would take it for a
+/// host.
+fn in_order(mut words: Vec<OsString>) -> Vec<OsString> {
+    let mut at = 1;
+    while let Some(word) = words.get(at) {
+        at += match word.to_str() {
+            Some("-q" | "--quiet" | "-v" | "--verbose") => 1,
+            Some("--config") => 2,
+            Some(word) if word.starts_with("--config=") => 1,
+            _ => break,
+        };
+    }
+    let is_command = words.get(at).and_then(|word| word.to_str()).is_some_and(is_command);
+    if at > 1 && is_command {
+        words[1..=at].rotate_right(1);
+    }
+    words
+}
+
+/// Whether a word is a command's name; `run` may be left out, and is none.
+fn is_command(word: &str) -> bool {
+    word != "run" && Cli::command().find_subcommand(word).is_some()
+}
+
 /// The command that is meant; or why it could be one as well as a host.
 fn meant(cli: Cli) -> Result<Command, String> {
     let mut arguments = match cli.command {
@@ -129,9 +155,15 @@ fn meant(cli: Cli) -> Result<Command, String> {
         arguments.hosts.remove(0);
         return Ok(Command::Run(arguments));
     }
-    let is_command =
-        |word: &&String| Cli::command().find_subcommand(word.as_str()).is_some_and(|_| *word != "run");
-    match arguments.hosts.iter().find(is_command) {
+    if arguments.hosts[0] == "help" {
+        let asked = arguments.hosts.get(1).filter(|word| is_command(word));
+        let command = asked.map_or_else(String::new, |word| format!("{word} "));
+        return Err(format!(
+            "there is help with `backup {command}--help`, and in `man backup`\n\
+             \n  to back up a host of that name: backup run help"
+        ));
+    }
+    match arguments.hosts.iter().find(|word| is_command(word)) {
         Some(word) => Err(format!(
             "`{word}` is the name of a command, which stands first: backup {word} …\n\
              \n  to back up a host of that name: backup run {word}"
@@ -169,6 +201,32 @@ mod tests {
             let command = meant(cli).unwrap();
             assert!(matches!(&command, Command::Run(run) if run.hosts == hosts), "{reason}: {command:?}");
         }
+    }
+
+    #[test]
+    fn options_of_all_may_stand_before_any_command() {
+        for (words, ordered) in [
+            ("backup --config x -q status --json", "backup status --config x -q --json"),
+            ("backup --config=x status status", "backup status --config=x status"),
+            ("backup --config status status", "backup status --config status"),
+            ("backup -v all", "backup -v all"),
+            ("backup --jobs 3 status", "backup --jobs 3 status"),
+            ("backup -q run all", "backup -q run all"),
+            ("backup status", "backup status"),
+            ("backup --config", "backup --config"),
+            ("backup", "backup"),
+        ] {
+            let words = words.split(' ').map(OsString::from).collect();
+            let expected: Vec<OsString> = ordered.split(' ').map(OsString::from).collect();
+            assert_eq!(in_order(words), expected);
+        }
+    }
+
+    #[test]
+    fn who_asks_for_help_is_told_where_it_is() {
+        let why = |words: &[&str]| meant(Cli::try_parse_from(words).unwrap()).unwrap_err();
+        assert!(why(&["backup", "help"]).contains("`backup --help`"));
+        assert!(why(&["backup", "help", "find"]).contains("`backup find --help`"));
     }
 
     #[test]

@@ -81,8 +81,11 @@ fn a_word_that_is_a_command_reaches_a_host_after_run() {
         ["plan", "status", "snapshots", "find", "diff", "restore", "hold", "release", "prune", "verify"]
     {
         let hint = format!("to back up a host of that name: backup run {word}");
-        backup(&rig, &["--quiet", word, "all"]).exits(2).says(&hint);
+        backup(&rig, &["--jobs", "3", word, "all"]).exits(2).says(&hint);
     }
+    // After options that every command has, it is the command.
+    let ran = rig.backup(&["--quiet", "plan", "--json"]).exits(0);
+    assert!(ran.stdout.starts_with('{'), "{}", ran.stdout);
     rig.host("plan");
     backup(&rig, &["run", "plan"]).exits(0).says("plan: OK: ").says("1 host: 1 good");
     backup(&rig, &["--verbose", "run", "PLAN"]).exits(0).says("plan: OK: ").says("1 host: 1 good");

@@ -4,7 +4,7 @@ mod chart;
 mod look;
 mod show;
 
-use super::output::{self, Format, Output};
+use super::output::{self, Format, Output, code_of};
 use super::session::{self, Common, Session};
 use crate::clock::Clock;
 use crate::history::{History, HistoryError};
@@ -124,11 +124,17 @@ async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     }
     doubts.extend(found.unlisted.clone());
     doubts.iter().for_each(|doubt| warn!("{doubt}"));
+    let good = statuses.iter().all(|status| status.severity == Severity::Ok);
+    let code = u8::from(!good || found.unlisted.is_some());
     let mut out = Output::new();
-    if arguments.format.json {
-        out.json(&show::answer(&statuses, &doubts))?;
+    let told = if arguments.format.json {
+        out.json(&show::answer(&statuses, &doubts))
     } else {
-        show::tables(&mut out, &statuses, now, session.settings.timezone)?;
+        show::tables(&mut out, &statuses, now, session.settings.timezone)
+    };
+    if told.is_err() {
+        // A check that reads only the first lines still gets its answer.
+        return Ok(code_of(code, told));
     }
     let mut drawn = true;
     if draws {
@@ -141,12 +147,11 @@ async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
             drawn = chart::write(file, &name, &charts, session.settings.timezone)?;
         }
     }
-    out.end()?;
+    let told = out.end();
     if !arguments.format.json && !arguments.common.quiet {
         logging::print(&status::counts(&statuses));
     }
-    let good = statuses.iter().all(|status| status.severity == Severity::Ok);
-    Ok(u8::from(!good || !drawn || found.unlisted.is_some()))
+    Ok(code_of(code.max(u8::from(!drawn)), told))
 }
 
 /// What the history says.
@@ -185,9 +190,8 @@ fn without_last_good(summary: &str) -> &str {
 /// Says a plugin's line.
 fn say(line: &Line) -> anyhow::Result<u8> {
     let mut out = Output::new();
-    out.line(&line.text)?;
-    out.end()?;
-    Ok(line.exit)
+    let told = out.line(&line.text).and_then(|()| out.end());
+    Ok(code_of(line.exit, told))
 }
 
 #[cfg(test)]
