@@ -12,7 +12,7 @@ use super::session::{self, Common, Session, nearest};
 use super::signals::Signals;
 use crate::backup;
 use crate::clock::Clock;
-use crate::history::History;
+use crate::history::{Entry, History, HistoryError};
 use crate::host::HostName;
 use crate::inventory::{self, Inventory};
 use crate::lock::{HostLock, Runtime};
@@ -171,7 +171,7 @@ struct Pruning<'a> {
     runtime: Option<Runtime>,
     clock_behind: bool,
     /// What is known of the last runs; not asked for where it is of no account.
-    history: Option<History>,
+    history: Result<Option<History>, HistoryError>,
     /// Hosts whose last run was not good are rotated as well.
     force: bool,
     answer: Answer,
@@ -186,11 +186,7 @@ impl<'a> Pruning<'a> {
         // Not the command's start: a run may have taken snapshots since.
         let behind = backup::clock_behind(survey, session.clock.now());
         let clock_behind = behind.is_some();
-        let history = History::read(&session.settings.state_dir).unwrap_or_else(|error| {
-            // The snapshots still tell whether their runs were good.
-            warn!("{error}; how hooks fared is not known");
-            None
-        });
+        let history = History::read(&session.settings.state_dir);
         let force = arguments.force;
         let answer = Answer::default();
         let mut pruning = Pruning { session, survey, runtime, clock_behind, history, force, answer };
@@ -241,7 +237,7 @@ impl<'a> Pruning<'a> {
         let why = if plan.removals().is_empty() { None } else { self.not_good(host, &snapshots) };
         if let Some(why) = why {
             let why = format!(
-                "nothing was removed: its last run was not good: {why} (a good run removes what no tier claims; \
+                "nothing was removed: {why} (a good run removes what no tier claims; \
                  `--force` does not wait for one)"
             );
             return self.problem(Some(host), why);
@@ -259,23 +255,36 @@ impl<'a> Pruning<'a> {
         if self.force {
             return None;
         }
-        let runs = self.history.as_ref().map(|history| history.runs(host, PASSED_OVER));
-        let last = runs.and_then(|runs| {
-            let runs = runs.inspect_err(|error| warn!("{error}")).unwrap_or_default();
-            // One that found the host taken says nothing of it.
-            runs.into_iter().find(|run| run.word != "skipped")
-        });
+        let last = match self.last_run(host) {
+            Ok(last) => last,
+            // Its hooks may have failed for weeks.
+            Err(error) => return Some(format!("it is not known how its last run went: {error}")),
+        };
         let newest = snapshots.iter().rev().find(|snapshot| snapshot.is_ours());
         match (last, newest) {
             // Also one that could not be written into the history.
             (last, Some(newest))
                 if !newest.is_good() && last.as_ref().is_none_or(|run| run.finished < newest.time) =>
             {
-                Some(format!("{} is {}", printable(&newest.name), newest.verdict()?))
+                Some(format!(
+                    "its last run was not good: {} is {}",
+                    printable(&newest.name),
+                    newest.verdict()?
+                ))
             }
-            (Some(run), _) if run.severity != Severity::Ok => Some(printable(&run.summary)),
+            (Some(run), _) if run.severity != Severity::Ok => {
+                Some(format!("its last run was not good: {}", printable(&run.summary)))
+            }
             _ => None,
         }
+    }
+
+    /// The host's last run that the history knows of.
+    fn last_run(&self, host: &HostName) -> Result<Option<Entry>, HistoryError> {
+        let history = self.history.as_ref().map_err(HistoryError::clone)?;
+        let runs = history.as_ref().map_or(Ok(Vec::new()), |history| history.runs(host, PASSED_OVER))?;
+        // One that found the host taken says nothing of it.
+        Ok(runs.into_iter().find(|run| run.word != "skipped"))
     }
 
     /// The host's lock; `None` for a look.
