@@ -92,7 +92,17 @@ async fn start(arguments: &Arguments, clock: Clock, bars: Bars) -> anyhow::Resul
         () = signals.next() => bail!("told to stop before the first host was begun"),
     };
     let run = Rc::new(ready.run);
-    stop_on(signals, &run, bars.clone());
+    let (weak, lines) = (Rc::downgrade(&run), bars.clone());
+    signals.stop(
+        run.cancel.clone(),
+        "no further host is begun, those under way end without a snapshot",
+        move || {
+            lines.clear();
+            if let Some(run) = weak.upgrade() {
+                run.runtime.abandon();
+            }
+        },
+    );
     let told = Told { reporter: Reporter::start(ready.icinga), ledger: ready.ledger };
     let reports = back_up(&run, ready.hosts, ready.faults, told, &mut trouble).await;
     bars.clear();
@@ -236,25 +246,6 @@ pub(super) fn pattern_files(files: &[PathBuf]) -> anyhow::Result<Vec<Rule>> {
         rules.extend(more);
     }
     Ok(rules)
-}
-
-/// The first signal ends the run in order, the second at once.
-fn stop_on(mut signals: Signals, run: &Rc<Run<AnyStore>>, bars: Bars) {
-    let run = Rc::downgrade(run);
-    tokio::task::spawn_local(async move {
-        loop {
-            signals.next().await;
-            let Some(run) = run.upgrade() else { return };
-            if run.cancel.is_cancelled() {
-                error!("told to stop twice: ending at once");
-                bars.clear();
-                run.runtime.abandon();
-                std::process::exit(1);
-            }
-            warn!("told to stop: no further host is begun, those under way end without a snapshot");
-            run.cancel.cancel();
-        }
-    });
 }
 
 /// Backs the hosts up, and reports each of them, also those that cannot be.

@@ -2,6 +2,8 @@
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
 
 /// SIGHUP's place in the masks of `/proc/self/status`.
 const HANG_UP: u64 = 1;
@@ -41,6 +43,26 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = hang_up => {}
         }
+    }
+
+    /// From now on the first signal cancels, saying `told`, and the second ends
+    /// the program after `at_once`. Must be called inside a
+    /// [`tokio::task::LocalSet`].
+    pub(super) fn stop(
+        mut self,
+        cancel: CancellationToken,
+        told: &'static str,
+        at_once: impl FnOnce() + 'static,
+    ) {
+        tokio::task::spawn_local(async move {
+            self.next().await;
+            warn!("told to stop: {told}");
+            cancel.cancel();
+            self.next().await;
+            error!("told to stop twice: ending at once");
+            at_once();
+            std::process::exit(1);
+        });
     }
 }
 

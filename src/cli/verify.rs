@@ -83,7 +83,17 @@ async fn start(arguments: &Arguments, clock: Clock, bars: &Bars) -> anyhow::Resu
     };
     let run = Rc::new(ready.run);
     bars.expect(ready.hosts.len());
-    stop_on(signals, &run, bars.clone());
+    let (weak, lines) = (Rc::downgrade(&run), bars.clone());
+    signals.stop(
+        run.cancel.clone(),
+        "no further host is begun, those under way end as they are",
+        move || {
+            lines.clear();
+            if let Some(run) = weak.upgrade() {
+                run.runtime.abandon();
+            }
+        },
+    );
     let reporter = Reporter::start(ready.icinga);
     let mut results: Vec<Verification> = ready.faults.iter().map(|fault| unfit(fault, clock.now())).collect();
     results.iter().for_each(say);
@@ -142,25 +152,6 @@ async fn prepare(arguments: &Arguments, clock: Clock, bars: &Bars) -> anyhow::Re
         settings,
     };
     Ok(Ready { run, hosts, faults, icinga })
-}
-
-/// The first signal ends the verification in order, the second at once.
-fn stop_on(mut signals: Signals, run: &Rc<Run<AnyStore>>, bars: Bars) {
-    let run = Rc::downgrade(run);
-    tokio::task::spawn_local(async move {
-        loop {
-            signals.next().await;
-            let Some(run) = run.upgrade() else { return };
-            if run.cancel.is_cancelled() {
-                error!("told to stop twice: ending at once");
-                bars.clear();
-                run.runtime.abandon();
-                std::process::exit(1);
-            }
-            warn!("told to stop: no further host is begun, those under way end as they are");
-            run.cancel.cancel();
-        }
-    });
 }
 
 /// Verifies `jobs` hosts at once and gives each one's result to `done`.
