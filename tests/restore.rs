@@ -24,6 +24,7 @@ on_every_store! {
     a_whole_tree_comes_back_with_everything_that_it_has,
     one_file_comes_back_in_its_place_and_the_directories_above_it_with_it,
     what_is_there_already_is_left_alone_replaced_or_kept,
+    directories_that_are_there_stay_as_they_are,
     no_symlink_is_followed_out_of_the_target,
     a_path_that_is_not_there_is_told_what_is,
     the_snapshot_of_a_time_is_found,
@@ -155,6 +156,51 @@ fn what_is_there_already_is_left_alone_replaced_or_kept(rig: Rig) {
     restore(&rig, &["/etc/fstab"]).exits(1).says("left alone (differs: content)");
     restore(&rig, &["/etc", "--overwrite"]).exits(0).says("identical");
     assert_eq!(read(rig.join("to/etc/fstab")), "# nothing\n");
+}
+
+fn directories_that_are_there_stay_as_they_are(rig: Rig) {
+    let rig = with_a_copy(rig, |source| {
+        for name in ["etc/kept/full", "etc/kept/in/new/deep", "etc/same"] {
+            fs::create_dir_all(source.join(name)).unwrap();
+            fs::write(source.join(name).join("#file"), name).unwrap();
+        }
+        fs::write(source.join("etc/same/;more"), "").unwrap();
+        set_times(&source.join("etc/same"), 1_000_000_000, 5);
+        set_times(&source.join("etc/kept/in/new"), 1_000_000_000, 6);
+    });
+    let to = rig.join("to");
+    fs::create_dir_all(to.join("etc/kept/full")).unwrap();
+    fs::create_dir_all(to.join("etc/kept/in")).unwrap();
+    fs::create_dir_all(to.join("etc/same")).unwrap();
+    rig.write("to/etc/kept/full/#file", "mine");
+    rig.write("to/etc/same/#file", "mine");
+    for name in ["etc/kept", "etc/kept/full", "etc/kept/in"] {
+        set_mode(&to.join(name), 0o2711);
+        rustix::fs::chown(to.join(name), Some(rustix::fs::Uid::from_raw(4242)), None).unwrap();
+        xattr(&to.join(name), "user.mine", b"yes");
+        set_times(&to.join(name), 1_111_111_111, 1);
+    }
+    set_mode(&to, 0o751);
+    let before = listing(&to);
+    let of_root = fs::metadata(&to).unwrap();
+    restore(&rig, &["/", "--json"]).exits(1).says("left alone").does_not_say("is missing");
+    let after = listing(&to);
+    for name in ["etc/kept", "etc/kept/full", "etc/kept/full/#file", "etc/same/#file"] {
+        assert_eq!(before[Path::new(name)], after[Path::new(name)], "{name}");
+    }
+    let now = fs::metadata(&to).unwrap();
+    assert_eq!((now.mode(), now.uid()), (of_root.mode(), of_root.uid()));
+    // Something came into this one.
+    let into = fs::metadata(to.join("etc/kept/in")).unwrap();
+    assert_eq!((into.mode() & 0o7777, into.uid()), (0o2711, 4242));
+    // New, and as if nothing had come into it.
+    let snapshot = listing(&rig.newest("vpn"));
+    for name in ["etc/kept/in/new", "etc/kept/in/new/deep/#file", "etc/same", "etc/same/;more", "srv/data"] {
+        assert_eq!(snapshot[Path::new(name)], after[Path::new(name)], "{name}");
+    }
+    // With nothing missing, nothing is touched.
+    restore(&rig, &["/etc"]).exits(1).says("left alone");
+    assert_same(&after, &listing(&to));
 }
 
 fn no_symlink_is_followed_out_of_the_target(rig: Rig) {

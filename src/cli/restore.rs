@@ -40,11 +40,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const HELP: &str = "\
 Each PATH keeps its place below DIR: /etc/fstab comes to DIR/etc/fstab. Directories are restored
 with all that is in them; owners, times, access control lists, extended attributes and hard links
-are kept. Directories that are there already get the owner and mode that they have in the
-snapshot, if they are or lie below a PATH.
+are kept.
 
-What is there already is left alone unless --overwrite is said. Nothing is ever deleted. No
-symlink below DIR is followed. At the end all of it is compared with the snapshot. A restoration
+What is there already is left alone unless --overwrite is said. So are directories, but for the
+time of one that something comes into; the DIR itself gets the owner and mode of the host's root if
+it is empty and PATH is `/`. With --to-host, directories at or below a PATH that are there already
+do get the owner, mode and time that they have in the snapshot. Nothing is ever deleted. No symlink below DIR is followed. At the end all of it is compared with the snapshot. A restoration
 that was interrupted goes on where it stopped if the same is said again.
 
 Examples:
@@ -176,7 +177,7 @@ async fn restore(arguments: &Arguments, clock: Clock, bars: &Bars, stop: &Stop) 
         return Ok(1);
     }
     bars.at(&place.host, "comparing");
-    let compared = destination.compare(&wanted, seen.open()?, begun, settings, stop).await;
+    let compared = destination.compare(&wanted, &plan, seen.open()?, begun, settings, stop).await;
     bars.done(&place.host);
     let compared = match compared {
         Ok(compared) => compared,
