@@ -457,13 +457,26 @@ fn what_was_interrupted_goes_on_where_it_stopped() {
 }
 
 #[test]
-fn two_into_one_directory_both_end_with_what_the_snapshot_has() {
+fn a_directory_that_is_restored_to_is_not_restored_to_by_another() {
+    let rig = with_a_copy(Rig::new(), |_| {});
+    let held = fs::File::open(rig.join("to")).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    restore(&rig, &["/etc"]).exits(2).says("another restoration writes to it (wait until it has ended");
+    assert_eq!(names(&rig.join("to")), [""; 0]);
+    restore(&rig, &["/etc", "--dry-run"]).exits(0);
+    drop(held);
+    restore(&rig, &["/etc"]).exits(0).says("identical");
+}
+
+#[test]
+fn of_two_into_one_directory_one_writes_all_and_the_other_is_refused_or_comes_later() {
     let rig = with_a_large_copy();
     let to = rig.join("to");
     let words = ["restore", "vpn", "/srv", "--yes", "--overwrite", "--to", to.to_str().unwrap()];
     let both = [rig.start(&words), rig.start(&words)];
     let codes = both.map(|child| Ran::from(finish(child)).code);
     assert!(codes.contains(&Some(0)), "{codes:?}");
+    assert!(codes.iter().all(|code| matches!(code, Some(0 | 2))), "{codes:?}");
     rig.backup(&words).exits(0);
     assert_same(&listing(&rig.newest("vpn").join("srv")), &listing(&to.join("srv")));
 }

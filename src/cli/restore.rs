@@ -216,7 +216,7 @@ async fn destination(
             crate::settings::Store::Directory { path, .. } => vec![path.clone()],
             crate::settings::Store::Zfs { .. } => session.store.roots(),
         };
-        return Destination::directory(directory, &stores);
+        return Destination::directory(directory, &stores, !arguments.dry_run);
     }
     let word = arguments.to_host.clone().flatten();
     let name: HostName = word.as_deref().unwrap_or(own.key()).parse()?;
@@ -229,7 +229,7 @@ async fn destination(
         .await
         .with_context(|| format!("cannot lock `{}`: wait until the other has ended", host.name))?;
     if host.settings.transport == Transport::Local {
-        return Destination::this_machine(&host.settings.source, (runtime, lock));
+        return Destination::this_machine(&host.settings.source, (runtime, lock), !arguments.dry_run);
     }
     let dir = runtime.connection_dir()?;
     let remote = tokio::select! {

@@ -13,6 +13,7 @@ use crate::tree::{Afterwards, Ahead, Gap, Stopped, Strictness, Tree, Unlike};
 use crate::tree::{directories, gaps, look_ahead, look_back};
 use anyhow::{Context, anyhow, bail};
 use serde::Serialize;
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -53,8 +54,9 @@ pub(super) struct Wanted {
 /// Where it goes.
 #[derive(Debug)]
 pub(super) enum Destination {
-    /// A directory of this machine; with a lock if it is a host's source.
-    Here { root: PathBuf, lock: Option<(Runtime, HostLock)> },
+    /// A directory of this machine, held if it is to be written to; with a lock
+    /// if it is a host's source.
+    Here { root: PathBuf, hold: Option<File>, lock: Option<(Runtime, HostLock)> },
     /// A host; its connection ends with this.
     There { host: Box<Host>, remote: Remote, lock: (Runtime, HostLock) },
 }
@@ -147,8 +149,9 @@ impl Comparison {
 }
 
 impl Destination {
-    /// A directory of this machine, which must exist.
-    pub(super) fn directory(path: &Path, stores: &[PathBuf]) -> anyhow::Result<Self> {
+    /// A directory of this machine, which must exist. If it is to be written
+    /// to, no other restoration may write to it meanwhile.
+    pub(super) fn directory(path: &Path, stores: &[PathBuf], writes: bool) -> anyhow::Result<Self> {
         let shown = printable(&path.to_string_lossy());
         let root = path
             .canonicalize()
@@ -159,13 +162,18 @@ impl Destination {
         if stores.iter().filter_map(|store| store.canonicalize().ok()).any(|store| root.starts_with(store)) {
             bail!("`{shown}` is in the store: a restoration would change what is kept there");
         }
-        Ok(Destination::Here { root, lock: None })
+        let hold = if writes { hold(&root)? } else { None };
+        Ok(Destination::Here { root, hold, lock: None })
     }
 
     /// The source of this very machine.
-    pub(super) fn this_machine(source: &str, lock: (Runtime, HostLock)) -> anyhow::Result<Self> {
-        match Destination::directory(Path::new(source), &[])? {
-            Destination::Here { root, .. } => Ok(Destination::Here { root, lock: Some(lock) }),
+    pub(super) fn this_machine(
+        source: &str,
+        lock: (Runtime, HostLock),
+        writes: bool,
+    ) -> anyhow::Result<Self> {
+        match Destination::directory(Path::new(source), &[], writes)? {
+            Destination::Here { root, hold, .. } => Ok(Destination::Here { root, hold, lock: Some(lock) }),
             other => Ok(other),
         }
     }
@@ -330,8 +338,13 @@ impl Destination {
     }
 
     fn job(&self, wanted: &Wanted, settings: &Settings) -> anyhow::Result<Restore> {
+        let mut held = None;
         let (rsh, rsync_path, lock) = match self {
-            Destination::Here { lock, .. } => (None, None, lock.as_ref()),
+            Destination::Here { lock, hold, .. } => {
+                // Should this process be killed, rsync holds it to its own end.
+                held = hold.as_ref().filter(|_| lock.is_none()).map(File::try_clone).transpose()?;
+                (None, None, lock.as_ref())
+            }
             Destination::There { remote, lock, .. } => (remote.rsh(), remote.rsync_path(), Some(lock)),
         };
         Ok(Restore {
@@ -345,7 +358,7 @@ impl Destination {
             bandwidth_limit: settings.transfer.bandwidth_limit.clone().filter(|_| rsh.is_some()),
             rsh,
             rsync_path,
-            lock: lock.map(|(_, lock)| lock.share()).transpose()?,
+            lock: lock.map(|(_, lock)| lock.share()).transpose()?.or(held),
         })
     }
 
@@ -480,6 +493,27 @@ fn above(paths: &[Vec<u8>]) -> Vec<Vec<u8>> {
     above.sort();
     above.dedup();
     above
+}
+
+/// Holds a directory against other restorations; `None` where the filesystem
+/// has no locks.
+fn hold(root: &Path) -> anyhow::Result<Option<File>> {
+    let shown = printable(&root.to_string_lossy());
+    let file = File::open(root).with_context(|| format!("cannot open `{shown}`"))?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => bail!(
+            "cannot restore to `{shown}`: another restoration writes to it (wait until it has ended, or \
+             restore to another directory; `fuser -v {shown}` shows who has it)"
+        ),
+        Err(error) => {
+            tracing::warn!(
+                "`{shown}` cannot be locked ({}): see that nobody else restores to it",
+                std::io::Error::from(error)
+            );
+            Ok(None)
+        }
+    }
 }
 
 fn open(root: &Path) -> anyhow::Result<Tree> {
