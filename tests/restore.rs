@@ -135,13 +135,26 @@ fn what_is_there_already_is_left_alone_replaced_or_kept(rig: Rig) {
     assert_eq!(read(rig.join("to/etc/fstab")), "mine\n");
     assert_eq!(read(rig.join("to/srv/data")), "some data\n");
 
-    restore(&rig, &["/etc", "--overwrite", "--keep-replaced"]).exits(0).says("kept as `NAME.before-restore-");
-    let kept: Vec<String> = names(&rig.join("to/etc"))
+    restore(&rig, &["/etc", "--overwrite", "--keep-replaced"])
+        .exits(0)
+        .says("kept below `.before-restore-")
+        .says("identical");
+    let kept: Vec<String> = names(&rig.join("to"))
         .into_iter()
-        .filter(|name| name.starts_with("fstab.before-restore-"))
+        .filter(|name| name.starts_with(".before-restore-") && name.ends_with("/etc/fstab"))
         .collect();
     assert_eq!(kept.len(), 1, "{kept:?}");
-    assert_eq!(read(rig.join("to/etc").join(&kept[0])), "mine\n");
+    assert_eq!(read(rig.join("to").join(&kept[0])), "mine\n");
+    let snapshot = rig.newest("vpn");
+    let time = |path: &Path| fs::metadata(path).unwrap().modified().unwrap();
+    assert_eq!(time(&rig.join("to/etc")), time(&snapshot.join("etc")), "the directory has its time");
+    // A symlink is kept as one, and the top has its time as well.
+    fs::remove_dir_all(rig.join("to/srv")).unwrap();
+    symlink("/nowhere", rig.join("to/srv")).unwrap();
+    restore(&rig, &["/", "--overwrite", "--keep-replaced"]).exits(0).says("identical");
+    let is_kept = |name: &String| name.starts_with(".before-restore-") && name.ends_with("/srv");
+    let kept = names(&rig.join("to")).into_iter().find(is_kept).unwrap();
+    assert_eq!(fs::read_link(rig.join("to").join(kept)).unwrap(), Path::new("/nowhere"));
     assert_eq!(read(rig.join("to/etc/fstab")), "# nothing\n");
 
     rig.write("to/etc/fstab", "mine again\n");
@@ -374,6 +387,8 @@ fn files_go_back_to_the_host_they_came_from(mut rig: Rig) {
     assert_eq!(read(source.join("etc/fstab")), "broken");
     back(&["--yes", "--overwrite", "--keep-replaced"]).exits(0).says("identical with the snapshot");
     let mut after = listing(&source);
+    let kept = names(&source).into_iter().find(|name| name.ends_with("/etc/fstab")).unwrap();
+    assert!(kept.starts_with(".before-restore-") && read(source.join(&kept)) == "broken", "{kept}");
     after.retain(|name, _| !name.to_string_lossy().contains(".before-restore-"));
     for directory in ["", "etc"] {
         // Something was made in it.

@@ -90,8 +90,8 @@ pub(super) struct Arguments {
     /// Replace what is there already.
     #[arg(long)]
     overwrite: bool,
-    /// Keep what is replaced, under its name with `.before-restore-` and the
-    /// time added.
+    /// Keep what is replaced, in a directory `.before-restore-TIME` at the top
+    /// of where it is written to, each file at its path.
     #[arg(long, requires = "overwrite")]
     keep_replaced: bool,
     /// Show what would be written, and write nothing.
@@ -286,7 +286,7 @@ fn told<Z: chrono::TimeZone<Offset: std::fmt::Display>>(
         let fate = match &wanted.existing {
             Existing::Leave => "left alone (`--overwrite` replaces what differs)".to_owned(),
             Existing::Replace => "replaced where they differ".to_owned(),
-            Existing::Keep(suffix) => format!("replaced where they differ, and kept as `NAME{suffix}`"),
+            Existing::Keep(name) => format!("replaced where they differ, and kept below `{name}` in {to}"),
         };
         let alike =
             if *alike > 0 { format!(" ({alike} of them seem to be the same)") } else { String::new() };

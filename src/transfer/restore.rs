@@ -24,7 +24,8 @@ pub enum Existing {
     Leave,
     /// They become as in the snapshot.
     Replace,
-    /// The same, and what is replaced is kept under its name with this added.
+    /// The same, and what is replaced is kept below a directory of this name at
+    /// the top of the destination, each at its path.
     Keep(String),
 }
 
@@ -129,10 +130,12 @@ impl Restore {
                     Existing::Leave => add("--ignore-existing"),
                     // Size and time may be the same, and the contents not.
                     Existing::Replace => add("--checksum"),
-                    Existing::Keep(suffix) => {
+                    Existing::Keep(name) => {
                         add("--checksum");
                         add("--backup");
-                        add(&format!("--suffix={suffix}"));
+                        // Relative to the destination, also on a host. A suffix would make
+                        // rsync leave out the times of directories.
+                        add(&format!("--backup-dir={name}"));
                     }
                 }
             }

@@ -420,9 +420,8 @@ impl Destination {
         settings: &Settings,
         stop: &Stop,
     ) -> anyhow::Result<Comparison> {
-        // rsync leaves directories their times where it keeps what it replaces;
-        // and those that are left alone have their own.
-        let directory_times = !matches!(wanted.existing, Existing::Keep(_)) && plan.lists.is_none();
+        // Directories that are left alone have their own.
+        let directory_times = plan.lists.is_none();
         match self {
             Destination::Here { root, .. } => {
                 let into = open(root)?;
