@@ -90,6 +90,21 @@ pub struct Transfer {
     pub advice: Option<&'static str>,
 }
 
+impl Transfer {
+    /// What there is to say where there was nothing to copy.
+    pub fn nothing() -> Self {
+        Transfer {
+            ending: Ending::Complete,
+            statistics: Statistics::default(),
+            stopped_deleting: false,
+            vanished: 0,
+            complaints: Vec::new(),
+            further_complaints: 0,
+            advice: None,
+        }
+    }
+}
+
 /// How a copy ended that is worth a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {

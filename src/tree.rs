@@ -18,11 +18,13 @@
 
 mod compare;
 mod content;
+mod gaps;
 mod lockstep;
 mod search;
 mod walk;
 
 pub use compare::{Compared, Gone, Told, compare};
+pub use gaps::{Gap, NoGaps, gaps};
 pub use lockstep::{
     Afterwards, Ahead, Some10, Stopped, Strictness, Unlike, directories, look_ahead, look_back, now,
 };

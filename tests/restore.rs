@@ -24,6 +24,7 @@ on_every_store! {
     a_whole_tree_comes_back_with_everything_that_it_has,
     one_file_comes_back_in_its_place_and_the_directories_above_it_with_it,
     what_is_there_already_is_left_alone_replaced_or_kept,
+    directories_that_are_there_stay_as_they_are,
     no_symlink_is_followed_out_of_the_target,
     a_path_that_is_not_there_is_told_what_is,
     the_snapshot_of_a_time_is_found,
@@ -134,13 +135,26 @@ fn what_is_there_already_is_left_alone_replaced_or_kept(rig: Rig) {
     assert_eq!(read(rig.join("to/etc/fstab")), "mine\n");
     assert_eq!(read(rig.join("to/srv/data")), "some data\n");
 
-    restore(&rig, &["/etc", "--overwrite", "--keep-replaced"]).exits(0).says("kept as `NAME.before-restore-");
-    let kept: Vec<String> = names(&rig.join("to/etc"))
+    restore(&rig, &["/etc", "--overwrite", "--keep-replaced"])
+        .exits(0)
+        .says("kept below `.before-restore-")
+        .says("identical");
+    let kept: Vec<String> = names(&rig.join("to"))
         .into_iter()
-        .filter(|name| name.starts_with("fstab.before-restore-"))
+        .filter(|name| name.starts_with(".before-restore-") && name.ends_with("/etc/fstab"))
         .collect();
     assert_eq!(kept.len(), 1, "{kept:?}");
-    assert_eq!(read(rig.join("to/etc").join(&kept[0])), "mine\n");
+    assert_eq!(read(rig.join("to").join(&kept[0])), "mine\n");
+    let snapshot = rig.newest("vpn");
+    let time = |path: &Path| fs::metadata(path).unwrap().modified().unwrap();
+    assert_eq!(time(&rig.join("to/etc")), time(&snapshot.join("etc")), "the directory has its time");
+    // A symlink is kept as one, and the top has its time as well.
+    fs::remove_dir_all(rig.join("to/srv")).unwrap();
+    symlink("/nowhere", rig.join("to/srv")).unwrap();
+    restore(&rig, &["/", "--overwrite", "--keep-replaced"]).exits(0).says("identical");
+    let is_kept = |name: &String| name.starts_with(".before-restore-") && name.ends_with("/srv");
+    let kept = names(&rig.join("to")).into_iter().find(is_kept).unwrap();
+    assert_eq!(fs::read_link(rig.join("to").join(kept)).unwrap(), Path::new("/nowhere"));
     assert_eq!(read(rig.join("to/etc/fstab")), "# nothing\n");
 
     rig.write("to/etc/fstab", "mine again\n");
@@ -155,6 +169,51 @@ fn what_is_there_already_is_left_alone_replaced_or_kept(rig: Rig) {
     restore(&rig, &["/etc/fstab"]).exits(1).says("left alone (differs: content)");
     restore(&rig, &["/etc", "--overwrite"]).exits(0).says("identical");
     assert_eq!(read(rig.join("to/etc/fstab")), "# nothing\n");
+}
+
+fn directories_that_are_there_stay_as_they_are(rig: Rig) {
+    let rig = with_a_copy(rig, |source| {
+        for name in ["etc/kept/full", "etc/kept/in/new/deep", "etc/same"] {
+            fs::create_dir_all(source.join(name)).unwrap();
+            fs::write(source.join(name).join("#file"), name).unwrap();
+        }
+        fs::write(source.join("etc/same/;more"), "").unwrap();
+        set_times(&source.join("etc/same"), 1_000_000_000, 5);
+        set_times(&source.join("etc/kept/in/new"), 1_000_000_000, 6);
+    });
+    let to = rig.join("to");
+    fs::create_dir_all(to.join("etc/kept/full")).unwrap();
+    fs::create_dir_all(to.join("etc/kept/in")).unwrap();
+    fs::create_dir_all(to.join("etc/same")).unwrap();
+    rig.write("to/etc/kept/full/#file", "mine");
+    rig.write("to/etc/same/#file", "mine");
+    for name in ["etc/kept", "etc/kept/full", "etc/kept/in"] {
+        set_mode(&to.join(name), 0o2711);
+        rustix::fs::chown(to.join(name), Some(rustix::fs::Uid::from_raw(4242)), None).unwrap();
+        xattr(&to.join(name), "user.mine", b"yes");
+        set_times(&to.join(name), 1_111_111_111, 1);
+    }
+    set_mode(&to, 0o751);
+    let before = listing(&to);
+    let of_root = fs::metadata(&to).unwrap();
+    restore(&rig, &["/", "--json"]).exits(1).says("left alone").does_not_say("is missing");
+    let after = listing(&to);
+    for name in ["etc/kept", "etc/kept/full", "etc/kept/full/#file", "etc/same/#file"] {
+        assert_eq!(before[Path::new(name)], after[Path::new(name)], "{name}");
+    }
+    let now = fs::metadata(&to).unwrap();
+    assert_eq!((now.mode(), now.uid()), (of_root.mode(), of_root.uid()));
+    // Something came into this one.
+    let into = fs::metadata(to.join("etc/kept/in")).unwrap();
+    assert_eq!((into.mode() & 0o7777, into.uid()), (0o2711, 4242));
+    // New, and as if nothing had come into it.
+    let snapshot = listing(&rig.newest("vpn"));
+    for name in ["etc/kept/in/new", "etc/kept/in/new/deep/#file", "etc/same", "etc/same/;more", "srv/data"] {
+        assert_eq!(snapshot[Path::new(name)], after[Path::new(name)], "{name}");
+    }
+    // With nothing missing, nothing is touched.
+    restore(&rig, &["/etc"]).exits(1).says("left alone");
+    assert_same(&after, &listing(&to));
 }
 
 fn no_symlink_is_followed_out_of_the_target(rig: Rig) {
@@ -328,6 +387,8 @@ fn files_go_back_to_the_host_they_came_from(mut rig: Rig) {
     assert_eq!(read(source.join("etc/fstab")), "broken");
     back(&["--yes", "--overwrite", "--keep-replaced"]).exits(0).says("identical with the snapshot");
     let mut after = listing(&source);
+    let kept = names(&source).into_iter().find(|name| name.ends_with("/etc/fstab")).unwrap();
+    assert!(kept.starts_with(".before-restore-") && read(source.join(&kept)) == "broken", "{kept}");
     after.retain(|name, _| !name.to_string_lossy().contains(".before-restore-"));
     for directory in ["", "etc"] {
         // Something was made in it.
@@ -411,13 +472,26 @@ fn what_was_interrupted_goes_on_where_it_stopped() {
 }
 
 #[test]
-fn two_into_one_directory_both_end_with_what_the_snapshot_has() {
+fn a_directory_that_is_restored_to_is_not_restored_to_by_another() {
+    let rig = with_a_copy(Rig::new(), |_| {});
+    let held = fs::File::open(rig.join("to")).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    restore(&rig, &["/etc"]).exits(2).says("another restoration writes to it (wait until it has ended");
+    assert_eq!(names(&rig.join("to")), [""; 0]);
+    restore(&rig, &["/etc", "--dry-run"]).exits(0);
+    drop(held);
+    restore(&rig, &["/etc"]).exits(0).says("identical");
+}
+
+#[test]
+fn of_two_into_one_directory_one_writes_all_and_the_other_is_refused_or_comes_later() {
     let rig = with_a_large_copy();
     let to = rig.join("to");
     let words = ["restore", "vpn", "/srv", "--yes", "--overwrite", "--to", to.to_str().unwrap()];
     let both = [rig.start(&words), rig.start(&words)];
     let codes = both.map(|child| Ran::from(finish(child)).code);
     assert!(codes.contains(&Some(0)), "{codes:?}");
+    assert!(codes.iter().all(|code| matches!(code, Some(0 | 2))), "{codes:?}");
     rig.backup(&words).exits(0);
     assert_same(&listing(&rig.newest("vpn").join("srv")), &listing(&to.join("srv")));
 }

@@ -40,11 +40,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const HELP: &str = "\
 Each PATH keeps its place below DIR: /etc/fstab comes to DIR/etc/fstab. Directories are restored
 with all that is in them; owners, times, access control lists, extended attributes and hard links
-are kept. Directories that are there already get the owner and mode that they have in the
-snapshot, if they are or lie below a PATH.
+are kept.
 
-What is there already is left alone unless --overwrite is said. Nothing is ever deleted. No
-symlink below DIR is followed. At the end all of it is compared with the snapshot. A restoration
+What is there already is left alone unless --overwrite is said. So are directories, but for the
+time of one that something comes into; the DIR itself gets the owner and mode of the host's root if
+it is empty and PATH is `/`. With --to-host, directories at or below a PATH that are there already
+do get the owner, mode and time that they have in the snapshot. Nothing is ever deleted. No symlink below DIR is followed. At the end all of it is compared with the snapshot. A restoration
 that was interrupted goes on where it stopped if the same is said again.
 
 Examples:
@@ -89,8 +90,8 @@ pub(super) struct Arguments {
     /// Replace what is there already.
     #[arg(long)]
     overwrite: bool,
-    /// Keep what is replaced, under its name with `.before-restore-` and the
-    /// time added.
+    /// Keep what is replaced, in a directory `.before-restore-TIME` at the top
+    /// of where it is written to, each file at its path.
     #[arg(long, requires = "overwrite")]
     keep_replaced: bool,
     /// Show what would be written, and write nothing.
@@ -176,7 +177,7 @@ async fn restore(arguments: &Arguments, clock: Clock, bars: &Bars, stop: &Stop) 
         return Ok(1);
     }
     bars.at(&place.host, "comparing");
-    let compared = destination.compare(&wanted, seen.open()?, begun, settings, stop).await;
+    let compared = destination.compare(&wanted, &plan, seen.open()?, begun, settings, stop).await;
     bars.done(&place.host);
     let compared = match compared {
         Ok(compared) => compared,
@@ -215,7 +216,7 @@ async fn destination(
             crate::settings::Store::Directory { path, .. } => vec![path.clone()],
             crate::settings::Store::Zfs { .. } => session.store.roots(),
         };
-        return Destination::directory(directory, &stores);
+        return Destination::directory(directory, &stores, !arguments.dry_run);
     }
     let word = arguments.to_host.clone().flatten();
     let name: HostName = word.as_deref().unwrap_or(own.key()).parse()?;
@@ -228,7 +229,7 @@ async fn destination(
         .await
         .with_context(|| format!("cannot lock `{}`: wait until the other has ended", host.name))?;
     if host.settings.transport == Transport::Local {
-        return Destination::this_machine(&host.settings.source, (runtime, lock));
+        return Destination::this_machine(&host.settings.source, (runtime, lock), !arguments.dry_run);
     }
     let dir = runtime.connection_dir()?;
     let remote = tokio::select! {
@@ -285,7 +286,7 @@ fn told<Z: chrono::TimeZone<Offset: std::fmt::Display>>(
         let fate = match &wanted.existing {
             Existing::Leave => "left alone (`--overwrite` replaces what differs)".to_owned(),
             Existing::Replace => "replaced where they differ".to_owned(),
-            Existing::Keep(suffix) => format!("replaced where they differ, and kept as `NAME{suffix}`"),
+            Existing::Keep(name) => format!("replaced where they differ, and kept below `{name}` in {to}"),
         };
         let alike =
             if *alike > 0 { format!(" ({alike} of them seem to be the same)") } else { String::new() };

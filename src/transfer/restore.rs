@@ -24,7 +24,8 @@ pub enum Existing {
     Leave,
     /// They become as in the snapshot.
     Replace,
-    /// The same, and what is replaced is kept under its name with this added.
+    /// The same, and what is replaced is kept below a directory of this name at
+    /// the top of the destination, each at its path.
     Keep(String),
 }
 
@@ -35,6 +36,8 @@ pub struct Restore {
     pub from: PathBuf,
     /// Paths below it, without a slash at either end.
     pub paths: Vec<Vec<u8>>,
+    /// A file of such paths, each with a NUL after it, instead of those.
+    pub list: Option<PathBuf>,
     /// Whether what is below the paths is written too. Without it they are
     /// directories, to be made.
     pub whole: bool,
@@ -100,10 +103,18 @@ impl Restore {
         ]
         .map(OsString::from)
         .into();
+        if let Some(list) = &self.list {
+            let mut from = OsString::from("--files-from=");
+            from.push(list);
+            args.extend([from, "--from0".into()]);
+        }
         let mut add = |arg: &str| args.push(arg.into());
         if !self.whole {
             add("--no-recursive");
             add("--dirs");
+        } else if self.list.is_some() {
+            // A list of files turns it off.
+            add("--recursive");
         }
         match look {
             Some(look) => {
@@ -119,10 +130,12 @@ impl Restore {
                     Existing::Leave => add("--ignore-existing"),
                     // Size and time may be the same, and the contents not.
                     Existing::Replace => add("--checksum"),
-                    Existing::Keep(suffix) => {
+                    Existing::Keep(name) => {
                         add("--checksum");
                         add("--backup");
-                        add(&format!("--suffix={suffix}"));
+                        // Relative to the destination, also on a host. A suffix would make
+                        // rsync leave out the times of directories.
+                        add(&format!("--backup-dir={name}"));
                     }
                 }
             }
@@ -140,7 +153,10 @@ impl Restore {
             }
         }
         add("--");
-        for path in &self.paths {
+        if self.list.is_some() {
+            args.push([self.from.as_os_str(), "/".as_ref()].into_iter().collect());
+        }
+        for path in self.paths.iter().filter(|_| self.list.is_none()) {
             let mut source = self.from.as_os_str().as_bytes().to_vec();
             source.extend_from_slice(b"/./");
             source.extend_from_slice(path);

@@ -128,7 +128,8 @@ pub fn now() -> Moment {
 pub struct Strictness {
     /// What was not changed since counts as left alone.
     pub begun: Moment,
-    /// Whether directories have the times of the first tree.
+    /// Whether directories have the times of the first tree. If not, those
+    /// that differ otherwise count as left alone.
     pub directory_times: bool,
 }
 
@@ -440,7 +441,8 @@ pub fn look_back(
             return Ok(());
         }
         let unlike = || Unlike { path: path(), aspects, links: !linked };
-        if into.ctime <= how.begun {
+        let left_alone = from.kind == Kind::Directory && !how.directory_times;
+        if into.ctime <= how.begun || left_alone {
             after.left.add(unlike);
         } else {
             after.wrong.add(unlike);

@@ -9,13 +9,17 @@ use crate::remote::{Ground, Remote};
 use crate::settings::Settings;
 use crate::text::{human_bytes, printable, printable_bytes};
 use crate::transfer::{Existing, Limits, Overview, Progress, Restore, Transfer, TransferError};
-use crate::tree::{Afterwards, Ahead, Stopped, Strictness, Tree, Unlike, directories, look_ahead, look_back};
+use crate::tree::{Afterwards, Ahead, Gap, Stopped, Strictness, Tree, Unlike};
+use crate::tree::{directories, gaps, look_ahead, look_back};
 use anyhow::{Context, anyhow, bail};
 use serde::Serialize;
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tempfile::NamedTempFile;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -50,8 +54,9 @@ pub(super) struct Wanted {
 /// Where it goes.
 #[derive(Debug)]
 pub(super) enum Destination {
-    /// A directory of this machine; with a lock if it is a host's source.
-    Here { root: PathBuf, lock: Option<(Runtime, HostLock)> },
+    /// A directory of this machine, held if it is to be written to; with a lock
+    /// if it is a host's source.
+    Here { root: PathBuf, hold: Option<File>, lock: Option<(Runtime, HostLock)> },
     /// A host; its connection ends with this.
     There { host: Box<Host>, remote: Remote, lock: (Runtime, HostLock) },
 }
@@ -68,6 +73,46 @@ pub(super) struct Plan {
     pub(super) alike: u64,
     /// Directories above the paths that are not there yet, outermost first.
     missing: Vec<Vec<u8>>,
+    /// What is missing, if something is there that is left alone.
+    lists: Option<Lists>,
+}
+
+/// Lists of paths for rsync, each with a NUL after it. They are files, for a
+/// million names are normal.
+#[derive(Debug)]
+struct Lists {
+    /// What is missing, a directory for all that is in it.
+    missing: NamedTempFile,
+    /// Directories that are there and get their times again, for something
+    /// comes into them.
+    incomplete: NamedTempFile,
+}
+
+impl Lists {
+    /// `None` if nothing is there that could be left alone.
+    fn of(trees: &[Tree; 2], paths: &[Vec<u8>], stop: &AtomicBool) -> anyhow::Result<Option<Self>> {
+        let new = || NamedTempFile::with_prefix("backup-restore-").context("cannot make a temporary file");
+        let lists = Lists { missing: new()?, incomplete: new()? };
+        let [mut missing, mut incomplete] =
+            [&lists.missing, &lists.incomplete].map(|list| std::io::BufWriter::new(list.as_file()));
+        let any = gaps(trees, paths, stop, |gap| {
+            let (list, path) = match gap {
+                Gap::Missing(path) => (&mut missing, path),
+                Gap::Incomplete(path) => (&mut incomplete, path),
+            };
+            list.write_all(if path.is_empty() { b"." } else { path })?;
+            list.write_all(b"\0")
+        })?;
+        for list in [&mut missing, &mut incomplete] {
+            list.flush().context("cannot write the list of what is missing")?;
+        }
+        drop((missing, incomplete));
+        Ok(any.then_some(lists))
+    }
+
+    fn is_empty(list: &NamedTempFile) -> anyhow::Result<bool> {
+        Ok(list.as_file().metadata().context("cannot look at the list of what is missing")?.len() == 0)
+    }
 }
 
 /// How what was written compares with the snapshot.
@@ -104,8 +149,9 @@ impl Comparison {
 }
 
 impl Destination {
-    /// A directory of this machine, which must exist.
-    pub(super) fn directory(path: &Path, stores: &[PathBuf]) -> anyhow::Result<Self> {
+    /// A directory of this machine, which must exist. If it is to be written
+    /// to, no other restoration may write to it meanwhile.
+    pub(super) fn directory(path: &Path, stores: &[PathBuf], writes: bool) -> anyhow::Result<Self> {
         let shown = printable(&path.to_string_lossy());
         let root = path
             .canonicalize()
@@ -116,13 +162,18 @@ impl Destination {
         if stores.iter().filter_map(|store| store.canonicalize().ok()).any(|store| root.starts_with(store)) {
             bail!("`{shown}` is in the store: a restoration would change what is kept there");
         }
-        Ok(Destination::Here { root, lock: None })
+        let hold = if writes { hold(&root)? } else { None };
+        Ok(Destination::Here { root, hold, lock: None })
     }
 
     /// The source of this very machine.
-    pub(super) fn this_machine(source: &str, lock: (Runtime, HostLock)) -> anyhow::Result<Self> {
-        match Destination::directory(Path::new(source), &[])? {
-            Destination::Here { root, .. } => Ok(Destination::Here { root, lock: Some(lock) }),
+    pub(super) fn this_machine(
+        source: &str,
+        lock: (Runtime, HostLock),
+        writes: bool,
+    ) -> anyhow::Result<Self> {
+        match Destination::directory(Path::new(source), &[], writes)? {
+            Destination::Here { root, hold, .. } => Ok(Destination::Here { root, hold, lock: Some(lock) }),
             other => Ok(other),
         }
     }
@@ -162,6 +213,7 @@ impl Destination {
         stop: &Stop,
     ) -> anyhow::Result<Plan> {
         let above = above(&wanted.paths);
+        let mut lists = None;
         let (ahead, missing, free) = match self {
             Destination::Here { root, .. } => {
                 let into = open(root)?;
@@ -172,6 +224,11 @@ impl Destination {
                 let obstacles =
                     ahead.obstacles.first.iter().map(|(path, kind)| (&path[..], *kind == Kind::Symlink));
                 self.refuse(wanted, obstacles, ahead.obstacles.count)?;
+                if wanted.existing == Existing::Leave {
+                    let trees = [open(&wanted.from)?, open(root)?];
+                    let (paths, flag) = (wanted.paths.clone(), stop.flag.clone());
+                    lists = blocking(move || Lists::of(&trees, &paths, &flag)).await??;
+                }
                 (ahead, missing, Some(room(root)?))
             }
             Destination::There { host, remote, .. } => {
@@ -224,7 +281,7 @@ impl Destination {
             );
         }
         let Ahead { files, directories, bytes, there, alike, .. } = ahead;
-        Ok(Plan { files, directories, bytes, there, alike, missing })
+        Ok(Plan { files, directories, bytes, there, alike, missing, lists })
     }
 
     /// Which of the directories above the paths are not there; refuses symlinks
@@ -281,13 +338,19 @@ impl Destination {
     }
 
     fn job(&self, wanted: &Wanted, settings: &Settings) -> anyhow::Result<Restore> {
+        let mut held = None;
         let (rsh, rsync_path, lock) = match self {
-            Destination::Here { lock, .. } => (None, None, lock.as_ref()),
+            Destination::Here { lock, hold, .. } => {
+                // Should this process be killed, rsync holds it to its own end.
+                held = hold.as_ref().filter(|_| lock.is_none()).map(File::try_clone).transpose()?;
+                (None, None, lock.as_ref())
+            }
             Destination::There { remote, lock, .. } => (remote.rsh(), remote.rsync_path(), Some(lock)),
         };
         Ok(Restore {
             from: wanted.from.clone(),
             paths: wanted.paths.clone(),
+            list: None,
             whole: true,
             to: self.root(),
             existing: wanted.existing.clone(),
@@ -295,7 +358,7 @@ impl Destination {
             bandwidth_limit: settings.transfer.bandwidth_limit.clone().filter(|_| rsh.is_some()),
             rsh,
             rsync_path,
-            lock: lock.map(|(_, lock)| lock.share()).transpose()?,
+            lock: lock.map(|(_, lock)| lock.share()).transpose()?.or(held),
         })
     }
 
@@ -309,7 +372,12 @@ impl Destination {
         stop: &Stop,
         progress: impl FnMut(Progress),
     ) -> anyhow::Result<Result<Transfer, TransferError>> {
-        let job = self.job(wanted, settings)?;
+        let mut job = self.job(wanted, settings)?;
+        let mut nothing = false;
+        if let Some(lists) = &plan.lists {
+            nothing = Lists::is_empty(&lists.missing)?;
+            job.list = Some(lists.missing.path().to_owned());
+        }
         let mut frame = self.job(wanted, settings)?;
         (frame.paths, frame.whole, frame.existing) = (plan.missing.clone(), false, Existing::Replace);
         let limits = || limits(settings, &stop.token);
@@ -318,7 +386,21 @@ impl Destination {
         {
             return Ok(Err(error));
         }
+        if nothing {
+            return Ok(Ok(Transfer::nothing()));
+        }
         let written = job.run(limits(), progress).await;
+        if written.is_ok()
+            && let Some(lists) = &plan.lists
+            && !Lists::is_empty(&lists.incomplete)?
+        {
+            let mut times = self.job(wanted, settings)?;
+            (times.whole, times.existing) = (false, Existing::Replace);
+            times.list = Some(lists.incomplete.path().to_owned());
+            if let Err(error) = times.run(limits(), |_| {}).await {
+                return Ok(Err(error));
+            }
+        }
         if written.is_ok()
             && !plan.missing.is_empty()
             && let Err(error) = frame.run(limits(), |_| {}).await
@@ -332,13 +414,14 @@ impl Destination {
     pub(super) async fn compare(
         &self,
         wanted: &Wanted,
+        plan: &Plan,
         tree: Tree,
         begun: Moment,
         settings: &Settings,
         stop: &Stop,
     ) -> anyhow::Result<Comparison> {
-        // rsync leaves directories their times where it keeps what it replaces.
-        let directory_times = !matches!(wanted.existing, Existing::Keep(_));
+        // Directories that are left alone have their own.
+        let directory_times = plan.lists.is_none();
         match self {
             Destination::Here { root, .. } => {
                 let into = open(root)?;
@@ -409,6 +492,27 @@ fn above(paths: &[Vec<u8>]) -> Vec<Vec<u8>> {
     above.sort();
     above.dedup();
     above
+}
+
+/// Holds a directory against other restorations; `None` where the filesystem
+/// has no locks.
+fn hold(root: &Path) -> anyhow::Result<Option<File>> {
+    let shown = printable(&root.to_string_lossy());
+    let file = File::open(root).with_context(|| format!("cannot open `{shown}`"))?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => bail!(
+            "cannot restore to `{shown}`: another restoration writes to it (wait until it has ended, or \
+             restore to another directory; `fuser -v {shown}` shows who has it)"
+        ),
+        Err(error) => {
+            tracing::warn!(
+                "`{shown}` cannot be locked ({}): see that nobody else restores to it",
+                std::io::Error::from(error)
+            );
+            Ok(None)
+        }
+    }
 }
 
 fn open(root: &Path) -> anyhow::Result<Tree> {
