@@ -70,6 +70,13 @@ impl Tree {
         Ok(Tree { path: path.to_owned(), root, inode: stat.st_ino, goes_paths: Cell::new(true) })
     }
 
+    /// The same tree, for another thread.
+    fn twin(&self) -> Result<Self, Errno> {
+        let root =
+            Directory { fd: rustix::io::fcntl_dupfd_cloexec(&self.root.fd, 0)?, device: self.root.device };
+        Ok(Tree { path: self.path.clone(), root, inode: self.inode, goes_paths: self.goes_paths.clone() })
+    }
+
     /// Where its root is.
     pub fn path(&self) -> &Path {
         &self.path

@@ -35,6 +35,30 @@ impl Reader {
         }
     }
 
+    /// How alike two files of a size are. Small ones, of which there are many,
+    /// are read in one call.
+    pub(super) fn alike(
+        &mut self,
+        old: &Directory,
+        new: &Directory,
+        name: &CStr,
+        size: u64,
+    ) -> Result<Alike, Errno> {
+        self.one.resize(PIECE, 0);
+        self.other.resize(PIECE, 0);
+        let (mut old, mut new) = (old.file(name)?, new.file(name)?);
+        let mut left = size;
+        let mut same = true;
+        while same && left > 0 {
+            let piece = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
+            let (one, other) = (&mut self.one[..piece], &mut self.other[..piece]);
+            same = filled(&mut old, one)? == piece && filled(&mut new, other)? == piece && one == other;
+            left -= piece as u64;
+        }
+        let bare = |file: &File| matches!(rustix::fs::flistxattr(file, &mut [0_u8; 0][..]), Ok(0));
+        Ok(Alike { same, plain: bare(&old) && bare(&new) })
+    }
+
     /// Whether a file's bytes are the same in two directories.
     pub(super) fn same(&mut self, old: &Directory, new: &Directory, name: &CStr) -> Result<bool, Errno> {
         self.one.resize(PIECE, 0);
@@ -50,6 +74,14 @@ impl Reader {
             }
         }
     }
+}
+
+/// How alike two files are.
+pub(super) struct Alike {
+    /// Whether their bytes are the same.
+    pub(super) same: bool,
+    /// Whether neither has extended attributes.
+    pub(super) plain: bool,
 }
 
 /// Reads until the room is filled or the file ends.

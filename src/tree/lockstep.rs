@@ -12,15 +12,18 @@ use super::{Directory, Listing, Tree, is_absent, parent};
 use crate::difference::Aspect;
 use crate::entry::{Entry, Kind, Moment};
 use rustix::io::Errno;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CStr, CString};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// The numbers of the two trees.
 const FROM: usize = 0;
 const INTO: usize = 1;
 /// How many paths of a kind are named; the others are counted.
 const NAMED: usize = 10;
+/// How many threads look at what was written.
+const MOST_THREADS: usize = 4;
 /// A file up to this size is counted as large as it says, in bytes. A larger
 /// one may have holes.
 const SMALL: u64 = 64 * 1024;
@@ -47,6 +50,14 @@ impl<T> Some10<T> {
             self.first.push(one());
         }
         self.count += 1;
+    }
+
+    /// These, and others.
+    fn and(mut self, others: Self) -> Self {
+        self.first.extend(others.first);
+        self.first.truncate(NAMED);
+        self.count += others.count;
+        self
     }
 }
 
@@ -100,6 +111,17 @@ pub struct Afterwards {
 }
 
 impl Afterwards {
+    /// This, and what another thread saw.
+    fn with(self, other: Self) -> Self {
+        Afterwards {
+            files: self.files + other.files,
+            bytes: self.bytes + other.bytes,
+            left: self.left.and(other.left),
+            wrong: self.wrong.and(other.wrong),
+            unread: self.unread + other.unread,
+        }
+    }
+
     /// Whether all of the first tree is in the second one.
     pub fn is_identical(&self) -> bool {
         self.wrong.count == 0 && self.left.count == 0 && self.unread == 0
@@ -149,9 +171,15 @@ struct Lockstep<'t> {
     /// Which of a path's trees a directory is entered in: in both, or in the
     /// first one alone where the second has none.
     lone: bool,
+    /// Another walk over the same trees says what it could not look at.
+    quiet: bool,
 }
 
-impl Lockstep<'_> {
+impl<'t> Lockstep<'t> {
+    fn over(trees: &'t [Tree], stop: &'t AtomicBool, lone: bool) -> Self {
+        Lockstep { trees, stop, failures: Failures::default(), unread: 0, lone, quiet: false }
+    }
+
     /// Hands every pair on, with a function that gives its path.
     fn each(
         &mut self,
@@ -175,7 +203,7 @@ impl Lockstep<'_> {
         let directories = match self.trees[FROM].directory(above) {
             Ok(from) => (from, self.trees.get(INTO).map(|tree| tree.directory(above))),
             Err(error) => {
-                self.failures.add(FROM, name.as_bytes(), error);
+                self.lost(FROM, name.as_bytes(), error);
                 self.say_failures(above);
                 return Ok(());
             }
@@ -193,13 +221,13 @@ impl Lockstep<'_> {
             }
             listing.begin();
             if let Err((tree, error)) = open(&mut walk, &members) {
-                self.failures.add(tree, b"", error);
+                self.lost(tree, b"", error);
                 self.say_failures(walk.path());
                 continue;
             }
             while let Some(from) = walk.opened(FROM) {
                 if let Err(error) = from.list(&mut listing, |_, _| true) {
-                    self.failures.add(FROM, b"", error);
+                    self.lost(FROM, b"", error);
                     break;
                 }
                 let into = self.trees.get(INTO).and_then(|_| walk.opened(INTO));
@@ -236,14 +264,14 @@ impl Lockstep<'_> {
         let entry = match from.entry(name) {
             Ok(entry) => entry,
             Err(error) => {
-                self.failures.add(FROM, name.to_bytes(), error);
+                self.lost(FROM, name.to_bytes(), error);
                 return None;
             }
         };
         let other = match into.map(|into| (into, into.entry(name))) {
             Some((into, Ok(entry))) => Some((into, entry)),
             Some((_, Err(error))) if !is_absent(error) => {
-                self.failures.add(INTO, name.to_bytes(), error);
+                self.lost(INTO, name.to_bytes(), error);
                 return None;
             }
             _ => None,
@@ -264,6 +292,13 @@ impl Lockstep<'_> {
             members.add(INTO);
         }
         Some(members)
+    }
+
+    /// Takes what could not be looked at.
+    fn lost(&mut self, tree: usize, name: &[u8], error: Errno) {
+        if !self.quiet {
+            self.failures.add(tree, name, error);
+        }
     }
 
     /// Says what could not be read in a directory.
@@ -294,7 +329,7 @@ fn open(walk: &mut Walk<'_, ()>, members: &Members) -> Result<(), (usize, Errno)
 pub fn look_ahead(trees: &[Tree; 2], paths: &[Vec<u8>], stop: &AtomicBool) -> Result<Ahead, Stopped> {
     let mut ahead = Ahead::default();
     let mut many = HashMap::new();
-    let mut walk = Lockstep { trees, stop, failures: Failures::default(), unread: 0, lone: true };
+    let mut walk = Lockstep::over(trees, stop, true);
     let unread = walk.each(paths, |pair, path| {
         let (directory, from) = &pair.from;
         if from.kind == Kind::Directory {
@@ -358,7 +393,7 @@ pub fn directories(
     let mut found = Vec::new();
     let mut ahead = Ahead::default();
     let trees = std::slice::from_ref(tree);
-    let mut walk = Lockstep { trees, stop, failures: Failures::default(), unread: 0, lone: true };
+    let mut walk = Lockstep::over(trees, stop, true);
     let unread = walk.each(paths, |pair, path| {
         if pair.from.1.kind == Kind::Directory {
             ahead.directories += 1;
@@ -374,7 +409,9 @@ pub fn directories(
 
 /// Compares all that the first tree has at these paths and below them with the
 /// second one: kinds, contents, times, modes, owners, targets, devices,
-/// attributes, and which names are one file.
+/// attributes, and which names are one file. To look at many small files takes
+/// a processor longer than to find them, so each of a few threads walks both
+/// trees and looks at its share.
 ///
 /// # Errors
 /// The first tree was removed meanwhile, or the walk was stopped. What cannot
@@ -385,12 +422,71 @@ pub fn look_back(
     how: Strictness,
     stop: &AtomicBool,
 ) -> Result<Afterwards, Stopped> {
+    let back = Mutex::new(HashMap::new());
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let twins = |_| Ok([trees[FROM].twin()?, trees[INTO].twin()?]);
+    let twins: Vec<[Tree; 2]> = (1..processors.min(MOST_THREADS))
+        .map(twins)
+        .filter_map(|twins: Result<_, Errno>| twins.ok())
+        .collect();
+    let of = twins.len() as u64 + 1;
+    let back = &back;
+    let parts = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..)
+            .zip(twins)
+            .map(|(number, twins)| {
+                scope.spawn(move || compared(&twins, paths, how, stop, Share { number, of, back }))
+            })
+            .collect();
+        let own = compared(trees, paths, how, stop, Share { number: 0, of, back });
+        let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        std::iter::once(own).chain(others.into_iter().map(join)).collect::<Result<Vec<Afterwards>, Stopped>>()
+    })?;
+    let mut after = parts.into_iter().reduce(Afterwards::with).unwrap_or_default();
+    for named in [&mut after.wrong.first, &mut after.left.first] {
+        named.sort_by(|one, other| one.path.cmp(&other.path));
+    }
+    Ok(after)
+}
+
+/// Files of one tree, by device and inode, and what they are in another.
+type Files = HashMap<(u64, u64), (u64, u64)>;
+
+/// What one of several threads looks at: every name of a file is one thread's.
+#[derive(Clone, Copy)]
+struct Share<'a> {
+    number: u64,
+    of: u64,
+    /// Which files of the first tree the second's are.
+    back: &'a Mutex<Files>,
+}
+
+impl Share<'_> {
+    fn has(&self, entry: &Entry) -> bool {
+        // Inodes of one directory often follow each other, or skip by twos.
+        (entry.inode.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % self.of == self.number
+    }
+}
+
+/// [`look_back`] at one share.
+fn compared(
+    trees: &[Tree; 2],
+    paths: &[Vec<u8>],
+    how: Strictness,
+    stop: &AtomicBool,
+    share: Share<'_>,
+) -> Result<Afterwards, Stopped> {
     let mut after = Afterwards::default();
-    let mut links = Links::default();
+    let mut links = Links { of: HashMap::new(), back: share.back, first: false };
     let mut reader = Reader::default();
-    let mut walk = Lockstep { trees, stop, failures: Failures::default(), unread: 0, lone: false };
+    let mut walk = Lockstep { quiet: share.number > 0, ..Lockstep::over(trees, stop, false) };
     let unread = walk.each(paths, |pair, path| {
         let (from_directory, from) = &pair.from;
+        if !share.has(from) {
+            return Ok(());
+        }
         after.files += u64::from(from.kind != Kind::Directory);
         let Some((into_directory, into)) = &pair.into else {
             after.wrong.add(|| Unlike { path: path(), aspects: Vec::new(), links: false });
@@ -401,15 +497,16 @@ pub fn look_back(
             after.bytes += from.size;
         }
         let mut aspects = told(from, into, how);
+        let mut plain = false;
         if from.kind == into.kind {
             match from.kind {
-                Kind::File
-                    if from.size == into.size
-                        && !reader
-                            .same(from_directory, into_directory, pair.name)
-                            .map_err(|error| (INTO, error))? =>
-                {
-                    aspects.push(Aspect::Content);
+                Kind::File if from.size == into.size => {
+                    let alike = reader.alike(from_directory, into_directory, pair.name, from.size);
+                    let alike = alike.map_err(|error| (INTO, error))?;
+                    plain = alike.plain;
+                    if !alike.same {
+                        aspects.push(Aspect::Content);
+                    }
                 }
                 Kind::Symlink => {
                     let one = from_directory.target(pair.name).map_err(|error| (FROM, error))?;
@@ -419,22 +516,8 @@ pub fn look_back(
                 }
                 _ => {}
             }
-            let one = attributes(from_directory, pair.name).map_err(|error| (FROM, error))?;
-            let other = attributes(into_directory, pair.name).map_err(|error| (INTO, error))?;
-            if one != other {
-                let acls = |of: &std::collections::BTreeMap<Vec<u8>, Vec<u8>>, acl: bool| {
-                    of.iter()
-                        .filter(|(name, _)| is_acl(name) == acl)
-                        .map(|(name, value)| (name.clone(), value.clone()))
-                        .collect::<Vec<_>>()
-                };
-                let parts = [(true, Aspect::Acl), (false, Aspect::Xattrs)];
-                aspects.extend(
-                    parts
-                        .into_iter()
-                        .filter(|(acl, _)| acls(&one, *acl) != acls(&other, *acl))
-                        .map(|(_, aspect)| aspect),
-                );
+            if !plain {
+                aspects.extend(attributes_apart(pair.name, from_directory, into_directory)?);
             }
         }
         if aspects.is_empty() && linked {
@@ -451,6 +534,25 @@ pub fn look_back(
     })?;
     after.unread = unread;
     Ok(after)
+}
+
+/// In which attributes two entries of a name differ.
+fn attributes_apart(
+    name: &CStr,
+    from: &Directory,
+    into: &Directory,
+) -> Result<impl Iterator<Item = Aspect>, (usize, Errno)> {
+    let one = attributes(from, name).map_err(|error| (FROM, error))?;
+    let other = attributes(into, name).map_err(|error| (INTO, error))?;
+    let differ = move |acl: bool| {
+        let of = |all: &BTreeMap<Vec<u8>, Vec<u8>>| {
+            let wanted = all.iter().filter(|(name, _)| is_acl(name) == acl);
+            wanted.map(|(name, value)| (name.clone(), value.clone())).collect::<Vec<_>>()
+        };
+        one != other && of(&one) != of(&other)
+    };
+    let parts = [(true, Aspect::Acl), (false, Aspect::Xattrs)];
+    Ok(parts.into_iter().filter(move |(acl, _)| differ(*acl)).map(|(_, aspect)| aspect))
 }
 
 /// In what two entries differ, as far as they tell themselves.
@@ -474,15 +576,14 @@ fn told(from: &Entry, into: &Entry, how: Strictness) -> Vec<Aspect> {
 }
 
 /// Which files of the first tree are which of the second.
-#[derive(Default)]
-struct Links {
-    of: HashMap<(u64, u64), (u64, u64)>,
-    back: HashMap<(u64, u64), (u64, u64)>,
+struct Links<'a> {
+    of: Files,
+    back: &'a Mutex<Files>,
     /// Whether the last file had not been seen by another name.
     first: bool,
 }
 
-impl Links {
+impl Links<'_> {
     /// Whether the names that were one file so far are one, and no others.
     fn agree(&mut self, from: &Entry, into: &Entry) -> bool {
         let one = (from.device, from.inode);
@@ -500,7 +601,8 @@ impl Links {
             }
         }
         if into.links > 1 {
-            agree &= *self.back.entry(other).or_insert(one) == one;
+            let mut back = self.back.lock().unwrap_or_else(PoisonError::into_inner);
+            agree &= *back.entry(other).or_insert(one) == one;
         }
         agree
     }
