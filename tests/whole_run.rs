@@ -235,9 +235,10 @@ fn a_run_outlives_its_terminal_only_under_nohup() {
         rig.host("a");
         let (there, go) = waiting_hook(&rig);
         let own = rig.command(&["all"]);
-        let mut command = program("sh");
-        let script = if nohup { "trap '' HUP; exec \"$@\"" } else { "exec \"$@\"" };
-        command.args(["-c", script, "sh"]).arg(own.get_program()).args(own.get_args());
+        // The tests themselves may run under nohup.
+        let mut command = program("env");
+        let how = if nohup { "--ignore-signal=HUP" } else { "--default-signal=HUP" };
+        command.arg(how).arg(own.get_program()).args(own.get_args());
         command.envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command.stderr(std::process::Stdio::piped());
         let child = command.spawn().unwrap();
