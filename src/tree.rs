@@ -19,6 +19,7 @@
 mod compare;
 mod content;
 mod gaps;
+mod links;
 mod lockstep;
 mod search;
 mod walk;

@@ -6,6 +6,7 @@
 //! a comparison of two snapshots.
 
 use super::content::{Reader, attributes, is_acl};
+use super::links::{Files, Links};
 use super::search::{Failures, warn_unread};
 use super::walk::{Members, Walk};
 use super::{Directory, Listing, Tree, is_absent, parent};
@@ -14,8 +15,8 @@ use crate::entry::{Entry, Kind, Moment};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CStr, CString};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 /// The numbers of the two trees.
 const FROM: usize = 0;
@@ -451,9 +452,6 @@ pub fn look_back(
     Ok(after)
 }
 
-/// Files of one tree, by device and inode, and what they are in another.
-type Files = HashMap<(u64, u64), (u64, u64)>;
-
 /// What one of several threads looks at: every name of a file is one thread's.
 #[derive(Clone, Copy)]
 struct Share<'a> {
@@ -479,7 +477,7 @@ fn compared(
     share: Share<'_>,
 ) -> Result<Afterwards, Stopped> {
     let mut after = Afterwards::default();
-    let mut links = Links { of: HashMap::new(), back: share.back, first: false };
+    let mut links = Links::new(share.back);
     let mut reader = Reader::default();
     let mut walk = Lockstep { quiet: share.number > 0, ..Lockstep::over(trees, stop, false) };
     let unread = walk.each(paths, |pair, path| {
@@ -573,37 +571,4 @@ fn told(from: &Entry, into: &Entry, how: Strictness) -> Vec<Aspect> {
     .into_iter()
     .filter_map(|(differs, aspect)| differs.then_some(aspect))
     .collect()
-}
-
-/// Which files of the first tree are which of the second.
-struct Links<'a> {
-    of: Files,
-    back: &'a Mutex<Files>,
-    /// Whether the last file had not been seen by another name.
-    first: bool,
-}
-
-impl Links<'_> {
-    /// Whether the names that were one file so far are one, and no others.
-    fn agree(&mut self, from: &Entry, into: &Entry) -> bool {
-        let one = (from.device, from.inode);
-        let other = (into.device, into.inode);
-        let mut agree = true;
-        self.first = true;
-        // With one name each, there is nothing to be mistaken for.
-        if from.links > 1 {
-            match self.of.entry(one) {
-                std::collections::hash_map::Entry::Occupied(known) => {
-                    self.first = false;
-                    agree = *known.get() == other;
-                }
-                std::collections::hash_map::Entry::Vacant(new) => drop(new.insert(other)),
-            }
-        }
-        if into.links > 1 {
-            let mut back = self.back.lock().unwrap_or_else(PoisonError::into_inner);
-            agree &= *back.entry(other).or_insert(one) == one;
-        }
-        agree
-    }
 }
