@@ -132,8 +132,7 @@ fn in_order(mut words: Vec<OsString>) -> Vec<OsString> {
             _ => break,
         };
     }
-    let is_command = words.get(at).and_then(|word| word.to_str()).is_some_and(is_command);
-    if at > 1 && is_command {
+    if at > 1 && words.get(at).and_then(|word| word.to_str()).is_some_and(is_command) {
         words[1..=at].rotate_right(1);
     }
     words
