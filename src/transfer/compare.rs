@@ -6,7 +6,7 @@
 //! checksum rather than an error. So ask first without `contents`, then with
 //! it for the files that look alike, and look closely at those that differ.
 
-use super::{GRACE, Limits, STAND_IN, TransferError, Watchdog, with_slash, without_wildcards};
+use super::{Limits, STAND_IN, TransferError, watched, with_slash, without_wildcards};
 use crate::process::{Exit, Program};
 use crate::text::{last_lines, printable};
 use std::collections::HashMap;
@@ -104,28 +104,9 @@ impl Comparison {
             list.extend_from_slice(path);
             list.push(0);
         }
-        let mut running = Program::new("rsync").args(self.arguments()).called("rsync").input(list).start()?;
-        let mut watchdog = Watchdog::new(&running, limits.stall_timeout);
+        let program = Program::new("rsync").args(self.arguments()).called("rsync").input(list);
         let mut said = Vec::new();
-        let end = loop {
-            tokio::select! {
-                biased;
-                () = limits.cancel.cancelled() => break Err(TransferError::Cancelled),
-                () = tokio::time::sleep_until(limits.deadline) => break Err(TransferError::Deadline),
-                () = tokio::time::sleep_until(watchdog.next_look) => if watchdog.barks(&running) {
-                    break Err(TransferError::Stalled(limits.stall_timeout));
-                },
-                chunk = running.next() => match chunk? {
-                    Some(chunk) => said.extend_from_slice(&chunk),
-                    None => break Ok(()),
-                },
-            }
-        };
-        if let Err(error) = end {
-            running.stop(GRACE).await;
-            return Err(error);
-        }
-        let output = running.end().await;
+        let output = watched(program, limits, |chunk| said.extend_from_slice(chunk)).await?;
         ended(output.exit, &output.stderr)?;
         Ok(Compared { likeness: likeness(paths, &said), complaints: complaints(&output.stderr) })
     }
