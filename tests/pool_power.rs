@@ -35,7 +35,8 @@ fn fill(rig: &Rig, source: &std::path::Path, round: u32) {
     for number in 0..20 {
         rig.write(source.join(format!("srv/{number}")), format!("file {number} in round {round}\n"));
     }
-    big_file(&source.join("srv/zz-big"), 1 + round as usize % 2);
+    // All of it has to be sent, so that its transfer lasts.
+    other_big_file(&source.join("srv/zz-big"), 8, u64::from(round));
     let all = ["srv", "srv/zz-big", ""].map(str::to_owned);
     for name in (0..20).map(|number| format!("srv/{number}")).chain(all) {
         set_times(&source.join(name), 1_600_000_000 + i64::from(round), 0);
@@ -61,7 +62,8 @@ fn date_back(days: u32) -> String {
 }
 
 /// No flush, no unmount, no goodbye.
-fn cut_the_power(_run: Child, when: &str) -> ! {
+fn cut_the_power(mut run: Child, when: &str) -> ! {
+    assert_eq!(run.try_wait().unwrap(), None, "the run had ended before its power went");
     let mut port = fs::OpenOptions::new().write(true).open("/dev/ttyS1").unwrap();
     writeln!(port, "@cut {when}").unwrap();
     // The words have to be out before the machine is gone.

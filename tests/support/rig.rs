@@ -700,9 +700,14 @@ pub fn free_port() -> u16 {
 
 /// A file of some size, not sparse, not compressible, the same every time.
 pub fn big_file(path: &Path, megabytes: usize) {
+    other_big_file(path, megabytes, 0);
+}
+
+/// A big file that shares nothing with one of another number.
+pub fn other_big_file(path: &Path, megabytes: usize, number: u64) {
     use std::io::Write;
     let mut file = File::create(path).unwrap();
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ number;
     let mut block = vec![0; 1024 * 1024];
     for _ in 0..megabytes {
         for word in block.chunks_exact_mut(8) {
