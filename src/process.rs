@@ -25,7 +25,6 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use system::{SYSTEM_PATH, find, guardian, search_path};
 use tokio::io::AsyncWriteExt;
-use tokio::time::{Instant, timeout_at};
 
 /// How much stdout [`Program::output`] takes unless told, in bytes.
 const STDOUT_LIMIT: usize = 1024 * 1024 * 1024;
@@ -232,28 +231,7 @@ impl Program {
     /// Runs it to its end, however it ends.
     pub async fn output(self) -> Result<Output, Failure> {
         let (deadline, most_output) = (self.deadline, self.most_output);
-        let mut running = self.start()?;
-        let mut stdout = Vec::new();
-        let until = Instant::now() + deadline;
-        loop {
-            match timeout_at(until, running.next()).await {
-                Ok(Ok(Some(chunk))) => stdout.extend_from_slice(&chunk),
-                Ok(Ok(None)) => break,
-                Ok(Err(failure)) => return Err(failure),
-                Err(_) => {
-                    let command = running.command().to_owned();
-                    let stderr = running.stop(Duration::ZERO).await.stderr;
-                    return Err(Failure::Deadline { command, deadline, stderr });
-                }
-            }
-            if stdout.len() > most_output {
-                let command = running.command().to_owned();
-                running.stop(Duration::ZERO).await;
-                return Err(Failure::TooMuch(command));
-            }
-        }
-        let output = running.end().await;
-        Ok(Output { stdout, ..output })
+        self.start()?.output(deadline, most_output).await
     }
 
     /// Runs it to its end; anything but exit 0 is an error.
@@ -340,6 +318,7 @@ fn new_command(program: &Path) -> tokio::process::Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::time::Instant;
 
     fn shell(script: &str) -> Program {
         Program::new("sh").args(["-c", script])

@@ -26,6 +26,8 @@ use std::time::Duration;
 const RSYNC_VERSION: &str = "LC_ALL=C exec rsync --version";
 /// How long rsync may take to say its version.
 const VERSION_DEADLINE: Duration = Duration::from_secs(30);
+/// How long what was not asked anything gets to end.
+const LAST_WORD: Duration = Duration::from_secs(10);
 /// More than rsync says of itself, in bytes.
 const LONGEST_VERSION: usize = 64 * 1024;
 
@@ -85,12 +87,28 @@ impl Remote {
     /// removed with it.
     pub async fn connect(host: &Host, settings: &settings::Ssh, dir: PathBuf) -> Result<Self, RemoteError> {
         let connection = match host.settings.transport {
-            Transport::Ssh => Some(ssh::Connection::open(host, settings, dir).await?),
+            // Nobody connects who does not ask the probe's question, and mostly
+            // first of all.
+            Transport::Ssh => {
+                let probe = shell_line(probe::SCRIPT, host.settings.sudo);
+                Some(ssh::Connection::open(host, settings, dir, &probe).await?)
+            }
             Transport::Local => None,
         };
         // This machine's rsync runs as whoever runs us; so does the rest.
         let sudo = host.settings.sudo && connection.is_some();
         Ok(Remote { connection, sudo })
+    }
+
+    /// For a connection over which the probe's question will not be asked: ends
+    /// what waits for it there, since a server may allow one session at a time
+    /// (`MaxSessions`).
+    pub async fn without_probe(self) -> Self {
+        if let Some(mut unasked) = self.connection.as_ref().and_then(ssh::Connection::first) {
+            unasked.close_input();
+            let _ = unasked.output(LAST_WORD, LONGEST_VERSION).await;
+        }
+        self
     }
 
     /// What comes back when the host's rsync is asked for its version as a copy
@@ -114,14 +132,17 @@ impl Remote {
     /// A program that runs a fixed shell script on the host.
     fn script(&self, script: &'static str, label: String) -> Program {
         match &self.connection {
-            Some(connection) => {
-                let sudo = if self.sudo { "sudo -n " } else { "" };
-                connection.command(&format!("exec {sudo}sh -c '{script}' sh"))
-            }
+            Some(connection) => connection.command(&shell_line(script, self.sudo)),
             None => Program::new("sh").args(["-c", script, "sh"]),
         }
         .called(label)
     }
+}
+
+/// What the far side's login shell is told, to run a fixed shell script.
+fn shell_line(script: &'static str, sudo: bool) -> String {
+    let sudo = if sudo { "sudo -n " } else { "" };
+    format!("exec {sudo}sh -c '{script}' sh")
 }
 
 /// A word that nobody can guess, to mark the ends of things that strangers

@@ -235,6 +235,28 @@ fn a_banner_before_the_login_does_not_matter() {
 }
 
 #[test]
+fn a_server_that_allows_one_session_at_a_time_is_enough() {
+    let mut rig = Rig::new();
+    let source = rig.host("Web");
+    rig.hook("10-a", "echo done");
+    rig.sshd().start_again_with(&Setup { lines: "MaxSessions 1", ..Setup::default() });
+    rig.backup(&["all"]).exits(0).says("Web: hook 10-a: done").says("Web: OK: ");
+    let copy = rig.newest("web");
+    assert_eq!(differences(&source, &copy), "");
+    std::fs::remove_dir_all(source.join("etc")).unwrap();
+    rig.backup(&["restore", "web", "/etc", "--to-host", "--yes"]).exits(0);
+    assert_eq!(differences(&source, &copy), "");
+}
+
+/// The login is what counts, whatever becomes of the first command: it is not
+/// to be taken for a connection that could not be made.
+#[test]
+fn a_host_that_lets_us_in_and_runs_nothing_is_told_apart() {
+    let (pair, _sshd) = Pair::new().with_sshd(&Setup { lines: "ForceCommand exit 255", ..Setup::default() });
+    pair.fails().says("probe failed: ").says("255").does_not_say("cannot connect");
+}
+
+#[test]
 fn a_run_costs_each_host_one_connection_even_with_hooks() {
     let mut rig = Rig::new();
     rig.host("Web");

@@ -207,7 +207,8 @@ fn until(what: &str, limit: Duration, condition: impl Fn() -> bool) {
 /// next run ends, or else their idle timeout.
 fn orphans(rig: &Rig) -> Vec<String> {
     let lines = rig.left_behind();
-    lines.into_iter().filter(|line| !line.contains(" -M -f -N ")).collect()
+    let master = |line: &String| line.contains(" -M -S ") || line.contains("/master [mux]");
+    lines.into_iter().filter(|line| !master(line)).collect()
 }
 
 #[test]

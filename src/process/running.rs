@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// How much of a program's stderr is kept, in bytes.
 const STDERR_TAIL: usize = 64 * 1024;
@@ -34,6 +34,13 @@ impl Running {
     /// The command line, for people.
     pub fn command(&self) -> &str {
         &self.command
+    }
+
+    /// Has errors call it so.
+    #[must_use]
+    pub fn called(mut self, label: &str) -> Self {
+        label.clone_into(&mut self.command);
+        self
     }
 
     /// Writes to a stdin opened with [`super::Program::input_pipe`]. A program that
@@ -90,6 +97,32 @@ impl Running {
         self.signal(rustix::process::Signal::KILL);
         self.group = None;
         self.left()
+    }
+
+    /// Waits for the end, keeping what is left of stdout. Kills it after
+    /// `deadline`, and if it writes more than `most_output` bytes.
+    pub async fn output(mut self, deadline: Duration, most_output: usize) -> Result<Output, Failure> {
+        let mut stdout = Vec::new();
+        let until = Instant::now() + deadline;
+        loop {
+            match timeout_at(until, self.next()).await {
+                Ok(Ok(Some(chunk))) => stdout.extend_from_slice(&chunk),
+                Ok(Ok(None)) => break,
+                Ok(Err(failure)) => return Err(failure),
+                Err(_) => {
+                    let command = self.command.clone();
+                    let stderr = self.stop(Duration::ZERO).await.stderr;
+                    return Err(Failure::Deadline { command, deadline, stderr });
+                }
+            }
+            if stdout.len() > most_output {
+                let command = self.command.clone();
+                self.stop(Duration::ZERO).await;
+                return Err(Failure::TooMuch(command));
+            }
+        }
+        let output = self.end().await;
+        Ok(Output { stdout, ..output })
     }
 
     /// Asks the process group to end (SIGTERM), and after `grace` makes it

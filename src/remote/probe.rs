@@ -1,7 +1,7 @@
 //! The one question that a run asks before it touches anything: who are you,
 //! what is mounted, what do you exclude, which hooks have you got?
 
-use super::{Remote, RemoteError, random_mark};
+use super::{Remote, RemoteError, random_mark, ssh};
 use crate::process::Failure;
 use crate::text::{last_lines, printable_bytes};
 use chrono::{DateTime, Utc};
@@ -12,6 +12,8 @@ pub(super) const SCRIPT: &str = include_str!("probe.sh");
 /// A client's exclude file longer than this is no exclude file, in bytes.
 const LONGEST_EXCLUDES: usize = 1024 * 1024;
 
+/// How long the host may take to answer.
+const DEADLINE: Duration = Duration::from_secs(60);
 /// An answer longer than this is no answer, in bytes: each mount of a host that
 /// runs thousands of containers takes up to 4 KiB.
 const LONGEST_ANSWER: usize = 32 * 1024 * 1024;
@@ -89,12 +91,13 @@ impl Remote {
             question.hook_directory,
             question.witness.display()
         );
-        let asked = self
-            .script(SCRIPT, "the probe".to_owned())
-            .input(data)
-            .most_output(LONGEST_ANSWER)
-            .deadline(Duration::from_secs(60));
-        let output = asked.output().await?;
+        let mut asked = match self.connection.as_ref().and_then(ssh::Connection::first) {
+            Some(began) => began.called("the probe"),
+            None => self.script(SCRIPT, "the probe".to_owned()).input_pipe().start()?,
+        };
+        asked.write(data.as_bytes()).await;
+        asked.close_input();
+        let output = asked.output(DEADLINE, LONGEST_ANSWER).await?;
         if !output.exit.is_success() {
             let said = last_lines(&output.stderr, 1).join("");
             if self.sudo && said.contains("sudo") {

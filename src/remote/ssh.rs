@@ -1,18 +1,20 @@
-//! One ssh connection a host, held by a master process of the `openssh`
-//! crate; commands and rsync ride on its control socket.
+//! One ssh connection a host, held by a master process; commands and rsync
+//! ride on its control socket.
 //!
-//! The crate's own commands are not used, because `process.rs` gives ours a
-//! deadline, a process group and an end with our own (see
-//! `docs/decisions/0002-openssh-for-the-master-only.md`).
+//! The ssh that connects takes the first command along: when it has logged in,
+//! it makes its master a process of its own and becomes a client of it. That
+//! spares a program a host (see
+//! `docs/decisions/0019-one-ssh-connects-and-asks.md`).
 
 use super::{Refusal, RemoteError};
 use crate::host::Host;
-use crate::process::{self, Program};
+use crate::process::{self, Program, Running};
 use crate::settings;
 use crate::text::printable;
-use openssh::{ControlPersist, KnownHosts, SessionBuilder};
-use std::num::NonZeroUsize;
+use std::ffi::OsString;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -20,7 +22,7 @@ use tokio::time::timeout;
 /// the connection.
 const ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// A master without its run ends by itself after so many idle seconds.
-const PERSIST: NonZeroUsize = NonZeroUsize::new(120).unwrap();
+const PERSIST: u32 = 120;
 /// Stands for the host on the command lines of clients of the master, which
 /// never look at it: no name from outside can become an option there.
 const STAND_IN: &str = "client";
@@ -29,6 +31,8 @@ const STAND_IN: &str = "client";
 #[derive(Debug)]
 pub(super) struct Connection {
     socket: PathBuf,
+    /// The command that came with the connection, until it is asked for.
+    first: Mutex<Option<Box<Running>>>,
     _dir: Dir,
 }
 
@@ -45,47 +49,46 @@ impl Drop for Dir {
 }
 
 impl Connection {
-    /// Connects, with strict host keys and without ever asking anybody.
+    /// Connects, with strict host keys and without ever asking anybody, and
+    /// runs a command line of the far side's shell there, with a pipe for its
+    /// input. The command says something at once.
     pub(super) async fn open(
         host: &Host,
         settings: &settings::Ssh,
         dir: PathBuf,
+        line: &str,
     ) -> Result<Self, RemoteError> {
-        let mut builder = SessionBuilder::default();
-        builder
-            .known_hosts_check(KnownHosts::Strict)
-            .user(host.settings.user.clone())
-            .port(host.settings.port)
-            .connect_timeout(settings.connect_timeout)
-            .server_alive_interval(ALIVE_INTERVAL)
-            .control_persist(ControlPersist::IdleFor(PERSIST))
-            .control_directory(&dir);
-        if let Some(key) = &settings.identity_file {
-            builder.keyfile(key);
-        }
-        if let Some(file) = &settings.known_hosts_file {
-            builder.user_known_hosts_file(file);
-        }
+        let dir = Dir(dir);
+        let socket = dir.0.join("master");
+        let mut running = master(host, settings, &socket, line).start()?;
         // ssh's own timeout covers the handshake, not the login: a server
         // that falls silent there would hold us for ever.
         let whole = settings.connect_timeout * 2 + Duration::from_secs(5);
-        let dir = Dir(dir);
-        let sockets = match timeout(whole, builder.launch_master(&host.address)).await {
-            Ok(Ok(sockets)) => sockets,
-            Ok(Err(error)) => return Err(explain(host, settings, &error)),
-            Err(_) => {
-                return Err(RemoteError::Connect {
-                    refusal: Refusal::Other,
-                    why: format!("`{}` accepted the connection and then said nothing", host.address),
-                    hint: Some(format!(
-                        "try `ssh -v -p {} {}@{}`",
-                        host.settings.port, host.settings.user, host.address
-                    )),
-                });
+        let answered = timeout(whole, running.next()).await;
+        // The socket is there as soon as we are logged in. What becomes of the
+        // command is told to whoever asks for it.
+        if socket.exists() {
+            return Ok(Connection { socket, first: Mutex::new(Some(Box::new(running))), _dir: dir });
+        }
+        match answered {
+            Ok(_) => {
+                let said = running.stop(Duration::ZERO).await.stderr;
+                Err(explain(host, settings, &String::from_utf8_lossy(&said)))
             }
-        };
-        // The directory goes as a whole.
-        Ok(Connection { socket: sockets.keep().join("master"), _dir: dir })
+            Err(_) => Err(RemoteError::Connect {
+                refusal: Refusal::Other,
+                why: format!("`{}` accepted the connection and then said nothing", host.address),
+                hint: Some(format!(
+                    "try `ssh -v -p {} {}@{}`",
+                    host.settings.port, host.settings.user, host.address
+                )),
+            }),
+        }
+    }
+
+    /// The command that came with the connection, once, if it runs yet.
+    pub(super) fn first(&self) -> Option<Running> {
+        self.first.lock().unwrap_or_else(PoisonError::into_inner).take().map(|running| *running)
     }
 
     /// What a client of the master is started with. Without its master it
@@ -115,13 +118,34 @@ impl Connection {
     }
 }
 
+/// The ssh that connects, becomes a client of the master that it leaves
+/// behind, and runs a command line.
+fn master(host: &Host, settings: &settings::Ssh, socket: &Path, line: &str) -> Program {
+    let option = |name: &str, value: &dyn Display| ["-o".to_owned(), format!("{name}={value}")];
+    let mut program = Program::new("ssh")
+        .input_pipe()
+        // Whatever the configuration of ssh says: no terminal, no display, no
+        // agent there, and no other command.
+        .args(["-T", "-x", "-a", "-o", "RemoteCommand=none", "-M", "-S"])
+        .arg(socket)
+        .args(option("ControlPersist", &format_args!("{PERSIST}s")))
+        .args(["-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"])
+        .args(option("ConnectTimeout", &settings.connect_timeout.as_secs()))
+        .args(option("ServerAliveInterval", &ALIVE_INTERVAL.as_secs()))
+        .args(option("Port", &host.settings.port));
+    if let Some(key) = &settings.identity_file {
+        program = program.args(["-o", "IdentitiesOnly=yes", "-i"]).arg(key);
+    }
+    if let Some(file) = &settings.known_hosts_file {
+        let mut option = OsString::from("UserKnownHostsFile=");
+        option.push(file);
+        program = program.arg("-o").arg(option);
+    }
+    program.arg("-l").arg(&host.settings.user).args(["--", &host.address, line])
+}
+
 /// What ssh said, and what to do about it.
-fn explain(host: &Host, settings: &settings::Ssh, error: &openssh::Error) -> RemoteError {
-    use std::error::Error;
-    let said = match error.source() {
-        Some(source) => source.to_string(),
-        None => error.to_string(),
-    };
+fn explain(host: &Host, settings: &settings::Ssh, said: &str) -> RemoteError {
     let (address, user) = (&host.address, &host.settings.user);
     let file = settings.known_hosts_file.as_deref().unwrap_or(Path::new("/root/.ssh/known_hosts")).display();
     let entry = if host.settings.port == 22 {
@@ -176,11 +200,12 @@ fn explain(host: &Host, settings: &settings::Ssh, error: &openssh::Error) -> Rem
             Some("is it in DNS, or is `domain` missing?".to_owned()),
         )
     } else {
-        (Refusal::Other, format!("cannot connect to `{address}`: {}", last_line(&said)), None)
+        (Refusal::Other, format!("cannot connect to `{address}`: {}", last_line(said)), None)
     };
     RemoteError::Connect { refusal, why, hint }
 }
 
 fn last_line(text: &str) -> String {
-    printable(text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("ssh gave no reason").trim())
+    let line = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("ssh gave no reason").trim();
+    printable(line.strip_prefix("ssh: ").unwrap_or(line))
 }
