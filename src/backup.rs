@@ -14,7 +14,7 @@ pub use keep::held_as;
 use crate::clock::{self, Clock, Comparison};
 use crate::filter::Rule;
 use crate::guard::Guard;
-use crate::host::{Host, HostName};
+use crate::host::{Host, HostName, Transport};
 use crate::lock::{HostLock, LockError, Runtime};
 use crate::outcome::{Allowed, Figures, HookEnd, HookResult, HostReport, Note, Outcome, Severity, Stage};
 use crate::remote::{Hook, HookLimits, Probe, Question, Remote, SourceState};
@@ -24,7 +24,8 @@ use crate::store::{Store, StoreError, Survey, Workspace};
 use crate::text::printable;
 use crate::transfer::{Progress, TransferError};
 use crate::trend::Past;
-use chrono::{DateTime, Utc};
+use crate::turn::Turn;
+use chrono::{DateTime, TimeDelta, Utc};
 use std::fmt;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -34,6 +35,8 @@ use tracing::{debug, info, warn};
 /// What the store gets at least to keep a copy, and to remove old ones, of a
 /// host whose transfer took almost all of its time.
 const LAST_STORE_WORK: Duration = Duration::from_secs(15 * 60);
+/// For [`Run::fresh`]: less than the idle master of a connection lives.
+pub const FRESH: Duration = Duration::from_secs(60);
 
 /// What one run has for all its hosts.
 pub struct Run<S> {
@@ -61,6 +64,8 @@ pub struct Run<S> {
     pub clock_behind: Option<Newest>,
     /// What the hosts' last good runs were like.
     pub past: Past,
+    /// What is known of a host that waits for its turn is at most so old.
+    pub fresh: Duration,
     /// Hears how hosts get on.
     pub watch: Watch,
 }
@@ -84,12 +89,14 @@ pub enum Event {
 pub enum Step {
     /// Waiting for its lock.
     Lock,
-    /// Readying its place in the store.
-    Prepare,
     /// Connecting.
     Connect,
     /// Asking what is there.
     Probe,
+    /// Waiting for its turn, which is when it is one of the hosts at once.
+    Wait,
+    /// Readying its place in the store.
+    Prepare,
     /// Running hooks.
     Hooks,
     /// Copying.
@@ -122,11 +129,12 @@ pub fn clock_behind(survey: &Survey, now: DateTime<Utc>) -> Option<Newest> {
     (newest.time > now).then(|| Newest { host: host.clone(), name: newest.name.clone() })
 }
 
-/// Backs one host up and says how it went.
-pub async fn host<S: Store>(run: &Run<S>, host: &Host) -> HostReport {
+/// Backs one host up and says how it went. It is connected to before its turn.
+pub async fn host<S: Store>(run: &Run<S>, host: &Host, turn: Turn) -> HostReport {
     let mut story = Story {
         run,
         host,
+        turn,
         started: run.clock.now(),
         deadline: Instant::now() + run.settings.transfer.deadline,
         notes: Vec::new(),
@@ -145,6 +153,8 @@ pub async fn host<S: Store>(run: &Run<S>, host: &Host) -> HostReport {
 struct Story<'a, S> {
     run: &'a Run<S>,
     host: &'a Host,
+    turn: Turn,
+    /// When it began, put off by the time that it waited for its turn.
     started: DateTime<Utc>,
     deadline: Instant,
     notes: Vec<Note>,
@@ -161,28 +171,25 @@ fn failed(stage: Stage, why: impl ToString) -> Outcome {
     Outcome::Failed { stage, why: why.to_string() }
 }
 
+/// A host that answers, and what it said.
+struct Reached {
+    remote: Remote,
+    probe: Probe,
+}
+
 impl<S: Store> Story<'_, S> {
     /// All of it; `Err` where it stopped before its end.
     async fn whole(&mut self) -> Result<Outcome, Outcome> {
         let lock = self.lock().await?;
         let survey = self.run.survey.as_ref().map_err(|error| failed(Stage::Store, error))?;
+        let reached = self.reach().await?;
+        let Reached { mut remote, probe } = self.wait(reached).await?;
+        // Not before its turn: whether its dataset is mounted is asked when
+        // rsync is about to write there.
         let workspace = self.prepare(survey).await?;
-        let mut remote = self.connect().await?;
-        self.with_connection(&mut remote, workspace, survey, &lock).await
-    }
-
-    /// Everything that needs the host. `remote` is replaced when a lost
-    /// connection is made again.
-    async fn with_connection(
-        &mut self,
-        remote: &mut Remote,
-        workspace: Workspace,
-        survey: &Survey,
-        lock: &HostLock,
-    ) -> Result<Outcome, Outcome> {
-        let probe = self.probe(remote).await?;
-        self.hooks(remote, &probe).await?;
-        let transfer = self.transfer(remote, &probe, workspace, survey, lock).await?;
+        self.consider(&probe);
+        self.hooks(&remote, &probe).await?;
+        let transfer = self.transfer(&mut remote, &probe, workspace, survey, &lock).await?;
         self.stop_if_told()?;
         self.keep(&transfer, &probe, survey).await
     }
@@ -230,7 +237,59 @@ impl<S: Store> Story<'_, S> {
         })
     }
 
+    /// Connects, and asks what is there.
+    async fn reach(&self) -> Result<Reached, Outcome> {
+        let remote = self.connect().await?;
+        let probe = self.probe(&remote).await?;
+        Ok(Reached { remote, probe })
+    }
+
+    /// Waits for the host's turn. Meanwhile it is asked anew now and then, so
+    /// that what is known of it stays true and its connection in use; one that
+    /// is lost is made again in the host's turn.
+    async fn wait(&mut self, reached: Reached) -> Result<Reached, Outcome> {
+        let begin = Instant::now();
+        let mut reached = Some(reached);
+        loop {
+            self.at(Step::Wait);
+            let asked = async {
+                match &reached {
+                    None => std::future::pending().await,
+                    Some(Reached { remote, .. }) => {
+                        tokio::time::sleep(self.run.fresh).await;
+                        self.probe(remote).await
+                    }
+                }
+            };
+            let probe = tokio::select! {
+                biased;
+                () = self.run.cancel.cancelled() => return Err(Outcome::Interrupted),
+                () = self.turn.come() => break,
+                probe = asked => probe,
+            };
+            reached = match (reached, probe) {
+                (Some(Reached { remote, .. }), Ok(probe)) => Some(Reached { remote, probe }),
+                (_, probe) => {
+                    debug!("what was asked of it before its turn is void: {probe:?}");
+                    None
+                }
+            };
+        }
+        self.started += TimeDelta::from_std(begin.elapsed()).unwrap_or_default();
+        self.deadline = Instant::now() + self.run.settings.transfer.deadline;
+        match reached {
+            Some(reached) => Ok(reached),
+            None => self.reach().await,
+        }
+    }
+
     async fn connect(&self) -> Result<Remote, Outcome> {
+        if self.host.settings.transport == Transport::Ssh {
+            tokio::select! {
+                () = self.turn.connection() => {}
+                () = self.run.cancel.cancelled() => return Err(Outcome::Interrupted),
+            }
+        }
         self.at(Step::Connect);
         let dir = self.run.runtime.connection_dir().map_err(|error| failed(Stage::Connect, error))?;
         let connected = tokio::select! {
@@ -242,7 +301,7 @@ impl<S: Store> Story<'_, S> {
         Ok(remote)
     }
 
-    async fn probe(&mut self, remote: &Remote) -> Result<Probe, Outcome> {
+    async fn probe(&self, remote: &Remote) -> Result<Probe, Outcome> {
         self.at(Step::Probe);
         let settings = &self.run.settings;
         let question = Question {
@@ -266,6 +325,12 @@ impl<S: Store> Story<'_, S> {
         if probe.rsync.is_none() {
             return Err(failed(Stage::Probe, TransferError::NoRemoteRsync));
         }
+        Ok(probe)
+    }
+
+    /// Says what is odd about a host.
+    fn consider(&mut self, probe: &Probe) {
+        let settings = &self.run.settings;
         if !probe.is_root {
             let user = &self.host.settings.user;
             self.note(
@@ -273,7 +338,7 @@ impl<S: Store> Story<'_, S> {
                 format!("`{user}` is not root there: what it may not read is missing (set `sudo = true`)"),
             );
         }
-        self.compare_clocks(&probe);
+        self.compare_clocks(probe);
         if let Some(fault) = probe.excludes_fault {
             let file = printable(&settings.excludes.remote_file);
             self.note(Severity::Warning, format!("the host's `{file}` is not used: {fault}"));
@@ -285,7 +350,6 @@ impl<S: Store> Story<'_, S> {
                 );
             }
         }
-        Ok(probe)
     }
 
     /// Two clocks that agree are what rotation relies on: ours alone may be a

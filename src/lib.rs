@@ -9,6 +9,7 @@
 //! | [`fleet`] | many hosts: order, concurrency, shutdown |
 //! | [`backup`] | the story of one host, from lock to report |
 //! | [`verify`] | the story of one host's verification |
+//! | [`turn`] | whose turn it is, and who is made ready before its turn |
 //! | **core** | **pure: no I/O, no clock** |
 //! | [`clock`] | the time of a run, read once |
 //! | [`host`] | names and settings of hosts |
@@ -86,6 +87,7 @@ pub mod tools;
 pub mod transfer;
 pub mod tree;
 pub mod trend;
+pub mod turn;
 pub mod verification;
 pub mod verify;
 pub mod versions;

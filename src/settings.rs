@@ -118,6 +118,8 @@ pub struct Ssh {
     pub known_hosts_file: Option<PathBuf>,
     /// For the TCP connection and the key exchange.
     pub connect_timeout: Duration,
+    /// So many connections a second, at most.
+    pub connections_per_second: NonZeroU32,
 }
 
 /// `[hooks]`.

@@ -121,7 +121,12 @@ fn settings(url: &str, state_dir: &Path) -> Settings {
         netbox: Some(netbox),
         host_defaults,
         hosts: BTreeMap::new(),
-        ssh: Ssh { identity_file: None, known_hosts_file: None, connect_timeout: Duration::from_secs(20) },
+        ssh: Ssh {
+            identity_file: None,
+            known_hosts_file: None,
+            connect_timeout: Duration::from_secs(20),
+            connections_per_second: NonZeroU32::MIN,
+        },
         hooks: Hooks { directory: "/etc/backup-scripts".to_owned(), timeout: Duration::from_secs(60) },
         transfer,
         excludes: Excludes { files: Vec::new(), remote_file: "/etc/backup-exclude.conf".to_owned() },

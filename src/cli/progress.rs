@@ -78,6 +78,8 @@ impl Bars {
     pub(super) fn heard(&self, host: &HostName, event: Event) {
         match event {
             Event::Done => self.done(host),
+            // Its turn is when there is something to see.
+            Event::At(Step::Wait) => self.board(|board, _| board.rest(host.spelled())),
             Event::At(step) => self.at(host, word(step)),
             Event::Copied(progress) => self.moved(host, progress.files, progress.bytes),
         }
@@ -133,6 +135,7 @@ fn word(step: Step) -> &'static str {
         Step::Prepare => "preparing its place",
         Step::Connect => "connecting",
         Step::Probe => "asking what is there",
+        Step::Wait => "waiting for its turn",
         Step::Hooks => "running hooks",
         Step::Transfer => "copying",
         Step::Snapshot => "taking the snapshot",

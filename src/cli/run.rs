@@ -15,6 +15,7 @@ use crate::settings::Settings;
 use crate::snapshot::{Facts, HoldName, newest_good};
 use crate::store::{AnyStore, Store, StoreError, Survey};
 use crate::text::printable;
+use crate::turn::{Pace, Turn};
 use crate::{fleet, logging};
 use anyhow::{Context, anyhow, bail};
 use std::num::NonZeroUsize;
@@ -187,6 +188,7 @@ async fn prepare(
         keep: arguments.keep.clone(),
         clock_behind,
         past,
+        fresh: backup::FRESH,
         watch: Box::new(move |host, event| watched.heard(host, event)),
         settings,
     };
@@ -270,12 +272,14 @@ async fn back_up(
         let outcome = Outcome::Failed { stage: Stage::Inventory, why: fault.why };
         done(fleet::bare_report_of(&fault.name, outcome, now, now));
     }
-    let work = |host: Host| {
+    let work = |host: Host, turn: Turn| {
         let run = run.clone();
         let span = info_span!("host", host = %host.name);
-        async move { backup::host(&run, &host).await }.instrument(span)
+        async move { backup::host(&run, &host, turn).await }.instrument(span)
     };
-    fleet::run(hosts, run.settings.jobs, run.clock, &run.cancel, work, &mut done).await;
+    let pace =
+        Pace { jobs: run.settings.jobs, connections_per_second: run.settings.ssh.connections_per_second };
+    fleet::run(hosts, pace, run.clock, &run.cancel, work, &mut done).await;
     let stopped = async {
         run.cancel.cancelled().await;
         tokio::time::sleep(LAST_REPORTS_STOPPED).await;

@@ -38,7 +38,12 @@ pub(super) fn settings(netbox: Option<NetBox>, hosts: &[HostOverride]) -> Settin
         netbox,
         host_defaults,
         hosts: hosts.iter().map(|own| (own.name.key().to_owned(), own.clone())).collect(),
-        ssh: Ssh { identity_file: None, known_hosts_file: None, connect_timeout: Duration::from_secs(20) },
+        ssh: Ssh {
+            identity_file: None,
+            known_hosts_file: None,
+            connect_timeout: Duration::from_secs(20),
+            connections_per_second: NonZeroU32::MIN,
+        },
         hooks: Hooks { directory: "/etc/backup-scripts".to_owned(), timeout: Duration::from_secs(60) },
         transfer,
         excludes: Excludes { files: Vec::new(), remote_file: "/etc/backup-exclude.conf".to_owned() },
