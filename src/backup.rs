@@ -22,6 +22,8 @@ use crate::settings::Settings;
 use crate::snapshot::{HoldName, Verdict, newest_good};
 use crate::store::{Store, StoreError, Survey, Workspace};
 use crate::text::printable;
+pub use crate::timing::Step;
+use crate::timing::Timings;
 use crate::transfer::{Progress, TransferError};
 use crate::trend::Past;
 use chrono::{DateTime, Utc};
@@ -77,27 +79,6 @@ pub enum Event {
     Copied(Progress),
     /// It is done.
     Done,
-}
-
-/// The steps that take time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// Waiting for its lock.
-    Lock,
-    /// Readying its place in the store.
-    Prepare,
-    /// Connecting.
-    Connect,
-    /// Asking what is there.
-    Probe,
-    /// Running hooks.
-    Hooks,
-    /// Copying.
-    Transfer,
-    /// Taking the snapshot.
-    Snapshot,
-    /// Removing old snapshots.
-    Rotate,
 }
 
 /// The newest snapshot of ours in the store.
@@ -379,6 +360,8 @@ impl<S: Store> Story<'_, S> {
             figures: self.figures,
             transfers: self.transfers,
             hooks: self.hooks,
+            // Known to who watches.
+            timings: Timings::default(),
             snapshots: self.run.survey.is_ok().then_some(ours + taken - self.removed.len()),
             last_good,
         }

@@ -6,6 +6,7 @@
 use crate::clock::Clock;
 use crate::host::{Host, HostName};
 use crate::outcome::{HostReport, Outcome, Stage};
+use crate::timing::Timings;
 use chrono::{DateTime, Utc};
 use std::collections::HashMap;
 use std::future::Future;
@@ -136,6 +137,7 @@ pub fn bare_report_of(
         figures: None,
         transfers: Vec::new(),
         hooks: Vec::new(),
+        timings: Timings::default(),
         snapshots: None,
         last_good: None,
     }

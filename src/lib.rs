@@ -31,6 +31,7 @@
 //! | [`growth`] | how fast a store fills |
 //! | [`holes`] | rsync's known holes |
 //! | [`table`] | tables of text |
+//! | [`timing`] | where the time of a run goes |
 //! | [`text`] | text from elsewhere, made safe to print |
 //! | [`when`] | what people say of a time |
 //! | [`verification`] | what a verification found, and how bad that is |
@@ -82,6 +83,7 @@ pub mod status;
 pub mod store;
 pub mod table;
 pub mod text;
+pub mod timing;
 pub mod tools;
 pub mod transfer;
 pub mod tree;

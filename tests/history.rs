@@ -9,6 +9,7 @@ use backup::history::{Entry, History};
 use backup::host::HostName;
 use backup::outcome::{Figures, HostReport, Outcome, Severity};
 use backup::snapshot::{SnapshotName, Verdict};
+use backup::timing::Timings;
 use chrono::{DateTime, TimeDelta, Utc};
 use rustix::process::Signal;
 use std::fs::{self, File};
@@ -288,6 +289,7 @@ fn good(host: &str, time: DateTime<Utc>, figures: Figures) -> HostReport {
         figures: Some(figures),
         transfers: Vec::new(),
         hooks: Vec::new(),
+        timings: Timings::default(),
         snapshots: Some(1),
         last_good: None,
     }

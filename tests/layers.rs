@@ -57,6 +57,7 @@ const CORE: &[&str] = &[
     "holes",
     "table",
     "text",
+    "timing",
     "when",
     "verification",
 ];

@@ -8,6 +8,7 @@ use backup::outcome::{HostReport, Outcome, Stage};
 use backup::report::Reporter;
 use backup::report::icinga::{Icinga, ReportError};
 use backup::settings;
+use backup::timing::Timings;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -42,6 +43,7 @@ fn report(host: &str) -> HostReport {
         figures: None,
         transfers: Vec::new(),
         hooks: Vec::new(),
+        timings: Timings::default(),
         snapshots: Some(7),
         last_good: None,
     }

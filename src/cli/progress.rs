@@ -133,10 +133,12 @@ fn word(step: Step) -> &'static str {
         Step::Prepare => "preparing its place",
         Step::Connect => "connecting",
         Step::Probe => "asking what is there",
+        Step::Wait => "waiting for its turn",
         Step::Hooks => "running hooks",
         Step::Transfer => "copying",
         Step::Snapshot => "taking the snapshot",
         Step::Rotate => "removing old snapshots",
+        Step::Report => "telling Icinga",
     }
 }
 

@@ -3,6 +3,7 @@ mod faults;
 use super::*;
 use crate::outcome::{Figures, HookResult, Note, Outcome, Severity, Stage};
 use crate::snapshot::{Facts, Origin, SnapshotName, Verdict};
+use crate::timing::Timings;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use tempfile::TempDir;
@@ -40,6 +41,7 @@ fn report(host: &str, verdict: Verdict, time: DateTime<Utc>) -> HostReport {
         }),
         transfers: vec!["everything was copied (exit 0)".to_owned()],
         hooks: Vec::new(),
+        timings: Timings::default(),
         snapshots: Some(7),
         last_good: None,
     }
