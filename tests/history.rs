@@ -233,7 +233,7 @@ fn a_history_that_cannot_be_written_costs_the_exit_code_and_not_the_copy() {
     let newer = fs::read(database(&rig)).unwrap();
     rig.backup(&["--quiet", "all"])
         .exits(1)
-        .says("has format 99, and this program knows formats up to 2; it is left as it is")
+        .says("has format 99, and this program knows formats up to 3; it is left as it is")
         .says("what became of 1 host(s) is not in the history");
     assert_eq!(fs::read(database(&rig)).unwrap(), newer);
 
