@@ -26,6 +26,7 @@
 //! | [`plot`] | figures over time as pictures |
 //! | [`status`] | how a host is doing |
 //! | [`past`] | what is remembered of runs |
+//! | [`trace`] | a run as a trace for Chrome and Perfetto |
 //! | [`trend`] | whether a run's figures are what they usually are |
 //! | [`finding`] | what a check found, and what to do |
 //! | [`growth`] | how fast a store fills |
@@ -85,6 +86,7 @@ pub mod table;
 pub mod text;
 pub mod timing;
 pub mod tools;
+pub mod trace;
 pub mod transfer;
 pub mod tree;
 pub mod trend;

@@ -58,6 +58,7 @@ const CORE: &[&str] = &[
     "table",
     "text",
     "timing",
+    "trace",
     "when",
     "verification",
 ];

@@ -1,6 +1,7 @@
 //! `backup [run] HOST...|all`: from the configuration to the exit code.
 
 mod stopwatch;
+mod trace;
 
 use super::ledger::{self, Ledger};
 use super::output::{self, Output, code_of};
@@ -27,6 +28,7 @@ use std::rc::Rc;
 use std::time::Duration;
 use stopwatch::Stopwatch;
 use tokio_util::sync::CancellationToken;
+use trace::TraceFile;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
 /// How long Icinga gets for what is still to be told when the run ends.
@@ -63,6 +65,10 @@ pub(super) struct Arguments {
     /// Print how long each step of each host took.
     #[arg(long)]
     timings: bool,
+    /// Write into FILE what was done when, for chrome://tracing or
+    /// <https://ui.perfetto.dev>.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
 }
 
 impl Arguments {
@@ -92,6 +98,7 @@ pub(super) fn execute(arguments: Arguments, clock: Clock) -> u8 {
 /// Everything up to the exit code; an error if nothing could start.
 async fn start(arguments: &Arguments, clock: Clock, bars: Bars) -> anyhow::Result<u8> {
     arguments.check()?;
+    let trace_file = arguments.trace.as_deref().map(TraceFile::at).transpose()?;
     // Before there is anything that would have to be cleared away.
     let mut signals = Signals::listen()?;
     let mut trouble = Vec::new();
@@ -116,6 +123,13 @@ async fn start(arguments: &Arguments, clock: Clock, bars: Bars) -> anyhow::Resul
     let reports = back_up(&run, ready.hosts, ready.faults, told, &stopwatch, &mut trouble).await;
     bars.clear();
     let phases = stopwatch.run();
+    if let Some(file) = trace_file
+        && let Err(error) = file.write(&crate::trace::of(&run.id, &phases, &reports))
+    {
+        let problem = format!("{error:#}");
+        warn!("{problem}");
+        trouble.push(problem);
+    }
     let code = close(&run, arguments, &reports, trouble);
     let told = if arguments.timings { print_timings(&reports, &phases) } else { Ok(()) };
     Ok(code_of(code, told))
