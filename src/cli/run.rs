@@ -62,11 +62,11 @@ pub(super) struct Arguments {
     /// `backup release` lets it go. For the moment before something dangerous.
     #[arg(long, value_name = "NAME")]
     keep: Option<HoldName>,
-    /// Print how long each step of each host took.
+    /// Print how long each step of each host took; `*` marks what took longest.
     #[arg(long)]
     timings: bool,
-    /// Write into FILE what was done when, for chrome://tracing or
-    /// <https://ui.perfetto.dev>.
+    /// Write into FILE what was done when, as a trace for chrome://tracing or
+    /// Perfetto (ui.perfetto.dev).
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
 }
