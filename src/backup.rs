@@ -22,6 +22,8 @@ use crate::settings::Settings;
 use crate::snapshot::{HoldName, Verdict, newest_good};
 use crate::store::{Store, StoreError, Survey, Workspace};
 use crate::text::printable;
+pub use crate::timing::Step;
+use crate::timing::Timings;
 use crate::transfer::{Progress, TransferError};
 use crate::trend::Past;
 use crate::turn::Turn;
@@ -82,29 +84,6 @@ pub enum Event {
     Copied(Progress),
     /// It is done.
     Done,
-}
-
-/// The steps that take time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// Waiting for its lock.
-    Lock,
-    /// Connecting.
-    Connect,
-    /// Asking what is there.
-    Probe,
-    /// Waiting for its turn, which is when it is one of the hosts at once.
-    Wait,
-    /// Readying its place in the store.
-    Prepare,
-    /// Running hooks.
-    Hooks,
-    /// Copying.
-    Transfer,
-    /// Taking the snapshot.
-    Snapshot,
-    /// Removing old snapshots.
-    Rotate,
 }
 
 /// The newest snapshot of ours in the store.
@@ -285,6 +264,7 @@ impl<S: Store> Story<'_, S> {
 
     async fn connect(&self) -> Result<Remote, Outcome> {
         if self.host.settings.transport == Transport::Ssh {
+            self.at(Step::Wait);
             tokio::select! {
                 () = self.turn.connection() => {}
                 () = self.run.cancel.cancelled() => return Err(Outcome::Interrupted),
@@ -443,6 +423,8 @@ impl<S: Store> Story<'_, S> {
             figures: self.figures,
             transfers: self.transfers,
             hooks: self.hooks,
+            // Known to who watches.
+            timings: Timings::default(),
             snapshots: self.run.survey.is_ok().then_some(ours + taken - self.removed.len()),
             last_good,
         }

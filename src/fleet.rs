@@ -6,6 +6,7 @@
 use crate::clock::Clock;
 use crate::host::{Host, HostName};
 use crate::outcome::{HostReport, Outcome, Stage};
+use crate::timing::Timings;
 use crate::turn::{Pace, Turn, Turns};
 use chrono::{DateTime, Utc};
 use std::collections::HashMap;
@@ -141,6 +142,7 @@ pub fn bare_report_of(
         figures: None,
         transfers: Vec::new(),
         hooks: Vec::new(),
+        timings: Timings::default(),
         snapshots: None,
         last_good: None,
     }

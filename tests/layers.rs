@@ -57,6 +57,8 @@ const CORE: &[&str] = &[
     "holes",
     "table",
     "text",
+    "timing",
+    "trace",
     "when",
     "verification",
 ];

@@ -99,8 +99,9 @@ impl<S: Store> Story<'_, S> {
         let settings = &self.run.settings.transfer;
         let mut lost = 0;
         loop {
-            let max_delete = self.max_delete(&workspace, survey).await;
+            // To count what is there may take as long as to copy what changed.
             self.at(Step::Transfer);
+            let max_delete = self.max_delete(&workspace, survey).await;
             let job = Job {
                 source: self.host.settings.source.clone(),
                 destination: workspace.destination.clone(),
@@ -157,6 +158,8 @@ impl<S: Store> Story<'_, S> {
     ) -> Result<u32, Outcome> {
         let retries = self.run.settings.transfer.retries;
         loop {
+            // The pause before it is no copying.
+            self.at(Step::Connect);
             lost += 1;
             warn!("the connection was lost ({why}); trying again ({lost} of {retries})");
             tokio::select! {

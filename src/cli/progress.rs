@@ -140,6 +140,7 @@ fn word(step: Step) -> &'static str {
         Step::Transfer => "copying",
         Step::Snapshot => "taking the snapshot",
         Step::Rotate => "removing old snapshots",
+        Step::Report => "telling Icinga",
     }
 }
 
