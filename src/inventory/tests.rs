@@ -19,6 +19,7 @@ pub(super) fn settings(netbox: Option<NetBox>, hosts: &[HostOverride]) -> Settin
         source: "/".to_owned(),
         filesystems: Filesystems::Local,
         exclude: vec!["/tmp/".to_owned()],
+        inplace: vec!["/images".to_owned()],
         hooks: true,
     };
     let transfer = Transfer {
@@ -75,6 +76,7 @@ fn own(name: &str, listed: bool) -> HostOverride {
         source: None,
         filesystems: None,
         exclude: None,
+        inplace: None,
         hooks: None,
     }
 }
@@ -178,6 +180,7 @@ fn a_host_s_own_settings_win_and_the_defaults_fill_in() {
         port: Some(2222),
         sudo: Some(true),
         exclude: Some(Vec::new()),
+        inplace: Some(vec!["/db".to_owned()]),
         ..own("vpn", true)
     };
     let static_host = HostOverride { source: Some("/srv".to_owned()), ..own("Static", true) };
