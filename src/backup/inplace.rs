@@ -8,7 +8,10 @@ use crate::remote::{Links, Probe, Remote};
 use crate::store::Store;
 use crate::text::{human_duration, printable, printable_bytes};
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 impl<S: Store> Story<'_, S> {
@@ -46,7 +49,8 @@ impl<S: Store> Story<'_, S> {
             })
             .collect();
         let paths: Vec<Vec<u8>> = looked_at.iter().map(|(path, _)| path.clone()).collect();
-        let limit = self.run.settings.transfer.stall_timeout;
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let limit = self.run.settings.transfer.stall_timeout.min(left);
         let answer = tokio::select! {
             answer = remote.links(source, &paths, limit) => answer,
             () = self.run.cancel.cancelled() => return Err(Outcome::Interrupted),
@@ -83,7 +87,7 @@ impl<S: Store> Story<'_, S> {
                 Links::Unknown => {
                     let text = format!(
                         "`{shown}` was not written in place: it could not be looked through for hard links in {} \
-                         (`stall_timeout`)",
+                         (raise `stall_timeout`, or name fewer files)",
                         human_duration(limit)
                     );
                     self.note(Severity::Warning, text);
@@ -112,11 +116,52 @@ fn is_left_out(path: &[u8], source: &[u8], mounts: &Selection) -> bool {
 /// How many of the directories on the way to the paths are in the copy: both
 /// rsyncs have counted those.
 pub(super) fn shared(apart: &Apart, destination: &Path) -> u64 {
-    use std::os::unix::ffi::OsStrExt;
-    let is_there = |directory: &&&[u8]| {
-        let below = directory.strip_prefix(b"/").unwrap_or(directory);
-        let path = destination.join(std::ffi::OsStr::from_bytes(below));
-        path.symlink_metadata().is_ok_and(|meta| meta.is_dir())
-    };
-    u64::try_from(apart.way().iter().filter(is_there).count()).unwrap_or(u64::MAX)
+    let mut found: BTreeSet<&[u8]> = BTreeSet::new();
+    // In their order, in which each comes after those that it lies in.
+    for directory in apart.way() {
+        let above = directory.iter().rposition(|byte| *byte == b'/').map(|slash| &directory[..slash.max(1)]);
+        let path = destination.join(OsStr::from_bytes(directory.strip_prefix(b"/").unwrap_or(directory)));
+        let is_led_to = directory == b"/" || above.is_some_and(|above| found.contains(above));
+        if is_led_to && path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+            found.insert(directory);
+        }
+    }
+    u64::try_from(found.len()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::Filesystems;
+
+    #[test]
+    fn what_lies_on_a_filesystem_that_is_not_copied_is_not_looked_at() {
+        let mounts = b"1 0 8:1 / / rw - ext4 /dev/sda1 rw\n\
+            2 1 8:2 / /srv rw - ext4 /dev/sda2 rw\n\
+            3 2 0:9 / /srv/nfs rw - nfs4 nas:/x rw\n\
+            4 3 8:3 / /srv/nfs/disk rw - ext4 /dev/sda3 rw\n";
+        for (source, path, expected, why) in [
+            ("/", "/srv/images", false, "on a disk"),
+            ("/", "/srv/nfs/images", true, "on another machine"),
+            ("/", "/srv/nfs", true, "another machine's itself"),
+            ("/", "/srv/nfs/disk/images", false, "on a disk that is mounted below"),
+            ("/", "/srv/nfs2", false, "a name that only begins alike"),
+            ("/srv", "/nfs/images", true, "seen from the source"),
+            ("/srv", "/srv/nfs", false, "seen from the source, too"),
+        ] {
+            let mounts = filter::select(mounts, source, Filesystems::Local);
+            assert_eq!(is_left_out(path.as_bytes(), source.as_bytes(), &mounts), expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn only_directories_that_both_rsyncs_have_copied_are_shared() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("a/b/images")).unwrap();
+        std::os::unix::fs::symlink("a", dir.path().join("link")).unwrap();
+        let apart = |paths: &[&str]| Apart::new(paths.iter().map(|path| path.as_bytes().to_vec()));
+        // The root, a, a/b.
+        assert_eq!(shared(&apart(&["/a/b/images", "/a/b/c", "/gone/images"]), dir.path()), 3);
+        assert_eq!(shared(&apart(&["/link/b/images"]), dir.path()), 1, "the root, and no link");
+    }
 }

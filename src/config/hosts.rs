@@ -39,9 +39,10 @@ fn check_inplace(section: &Section<'_>, paths: &[String], source: &str) {
     let complain = |path: &str, seen: String, want: &str| {
         section.fault("inplace", format!("has the element {path:?}, which {seen}"), want);
     };
+    let is_below = |path: &str| filter::from_source(path, source).is_some();
     for (number, path) in paths.iter().enumerate() {
-        let other = |other: &&String| filter::from_source(path, other).is_some();
-        if filter::from_source(path, source).is_none() {
+        let other = |other: &&String| is_below(other) && filter::from_source(path, other).is_some();
+        if !is_below(path) {
             let want = "it must lie below `source`, which rsync copies, and not be all of it";
             complain(path, format!("does not lie below {source:?}"), want);
         } else if let Some(other) = paths.iter().find(other) {
