@@ -4,6 +4,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "support/shelf.rs"]
+#[allow(dead_code, reason = "each test uses its part of it")]
+mod shelf;
 #[path = "support/standin.rs"]
 #[allow(dead_code, reason = "each test uses its part of it")]
 mod standin;
@@ -561,6 +564,56 @@ async fn a_connection_lost_in_the_middle_of_a_file_is_made_again_and_the_file_me
     assert!(report.transfers[0].contains("the connection was lost"), "{report:#?}");
     let figures = report.figures.unwrap();
     assert_eq!(figures.changed, 2, "also what was copied before the connection was lost is counted");
+}
+
+#[test]
+fn a_directory_store_writes_nothing_in_place() {
+    let mut rig = Rig::without_sshd();
+    let source = rig.host("web");
+    let image = rig.write(source.join("srv/images/a"), "one");
+    rig.section("hosts.\"web\"", &format!("inplace = [{:?}]", source.join("srv/images")));
+    rig.backup(&["run", "--keep", "first", "web"]).exits(0);
+    fs::write(&image, "two").unwrap();
+    // Hard links are kept there, and none is asked for.
+    fs::hard_link(&image, source.join("second")).unwrap();
+    rig.backup(&["web"]).exits(0).does_not_say("hard link");
+    let names = rig.snapshots("web");
+    let text = |name: &str| fs::read_to_string(rig.snapshot("web", name).join("srv/images/a")).unwrap();
+    assert_eq!((text(&names[0]), text(&names[1])), ("one".to_owned(), "two".to_owned()));
+    assert_eq!(differences(&source, &rig.newest("web")), "");
+}
+
+#[test]
+fn a_check_and_a_plan_tell_what_a_run_would_write_in_place() {
+    let mut shelf = shelf::Shelf::of_zfs();
+    let source = shelf.rig.host("web");
+    shelf.rig.write(source.join("srv/images/a"), "");
+    fs::hard_link(source.join("srv/images/a"), source.join("second")).unwrap();
+    shelf.rig.write(source.join("srv/plain/b"), "");
+    symlink("plain", source.join("srv/link")).unwrap();
+    let paths = ["images", "plain", "link/below", "gone"].map(|path| source.join("srv").join(path));
+    shelf.rig.section("hosts.\"web\"", &format!("inplace = {paths:?}"));
+    let stdout = shelf.backup(&["check", "--json"]).stdout;
+    let answer: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    let findings: Vec<&str> = answer["hosts"][0]["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|found| found["text"].as_str())
+        .collect();
+    let told: Vec<&&str> = findings.iter().filter(|text| text.contains("in place")).collect();
+    assert_eq!(told.len(), 2, "{findings:#?}");
+    assert!(
+        told[0].ends_with(
+            "srv/images` would not be written in place: `/srv/images/a` has more than one hard link"
+        )
+    );
+    assert!(
+        told[1].ends_with("srv/link/below` would not be written in place: `/srv/link` is a symbolic link")
+    );
+
+    let plan = shelf.json(0, &["plan", "--json"]);
+    assert_eq!(plan["hosts"][0]["inplace"], serde_json::json!(paths), "{plan:#}");
 }
 
 #[tokio::test]

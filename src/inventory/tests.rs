@@ -198,6 +198,10 @@ fn a_host_s_own_settings_win_and_the_defaults_fill_in() {
         ("10.0.0.7", "backup", 2222, true)
     );
     assert!(vpn.settings.exclude.is_empty() && vpn.settings.hooks && db.settings.exclude == ["/tmp/"]);
+    assert_eq!(
+        (&vpn.settings.inplace[..], &db.settings.inplace[..]),
+        (&["/db".to_owned()][..], &["/images".to_owned()][..])
+    );
     assert_eq!((fixed.name.spelled(), fixed.address.as_str()), ("Static", "Static.example.org"));
     assert_eq!(fixed.settings.source, "/srv");
     assert_eq!(resolved.unused, ["typo"]);
