@@ -7,6 +7,7 @@
 //! are removed only after a run that was good in all its parts.
 
 mod copy;
+mod inplace;
 mod keep;
 
 pub use keep::held_as;

@@ -166,6 +166,7 @@ mod tests {
             source: "/".into(),
             filesystems: Filesystems::Local,
             exclude: Vec::new(),
+            inplace: Vec::new(),
             hooks: true,
         };
         Host { name: name.parse().unwrap(), address: name.to_owned(), settings }

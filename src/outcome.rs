@@ -150,7 +150,7 @@ pub struct HostReport {
     pub finished: DateTime<Utc>,
     /// What was copied, where something was.
     pub figures: Option<Figures>,
-    /// What the end of each rsync meant, in order: more than one where the
+    /// What the end of each try to copy meant, in order: more than one where the
     /// connection was lost.
     pub transfers: Vec<String>,
     /// How the host's hooks went, in order.

@@ -105,6 +105,8 @@ pub struct HostOverride {
     pub filesystems: Option<Filesystems>,
     /// Replaces the defaults' patterns.
     pub exclude: Option<Vec<String>>,
+    /// Replaces the defaults' paths; see [`HostSettings::inplace`].
+    pub inplace: Option<Vec<String>>,
     /// See [`HostSettings::hooks`].
     pub hooks: Option<bool>,
 }

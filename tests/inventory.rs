@@ -53,6 +53,7 @@ impl Scene {
             source: None,
             filesystems: None,
             exclude: None,
+            inplace: None,
             hooks: None,
         };
         self.settings.hosts.insert(own.name.key().to_owned(), own);
@@ -102,6 +103,7 @@ fn settings(url: &str, state_dir: &Path) -> Settings {
         source: "/".to_owned(),
         filesystems: Filesystems::Local,
         exclude: Vec::new(),
+        inplace: Vec::new(),
         hooks: true,
     };
     let transfer = Transfer {

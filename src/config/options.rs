@@ -28,7 +28,7 @@ pub(super) fn settings(top: &mut Section<'_>) -> Option<Settings> {
     let runtime_dir = top.take("runtime_dir", RUNTIME_DIR, values::runtime_dir);
     let netbox = top.section("inventory", |inventory| inventory.optional("netbox", services::netbox));
     let host_defaults = top.section("host_defaults", hosts::defaults);
-    let hosts = top.section("hosts", hosts::overrides);
+    let hosts = top.section("hosts", |section| hosts::overrides(section, &host_defaults));
     let ssh = top.section("ssh", ssh);
     let hooks = top.section("hooks", hooks);
     let transfer = top.section("transfer", transfer);
