@@ -139,7 +139,14 @@ const ALL_PHASES: &[Part] = &[part(Phase::First, 5), part(Phase::Unchanged, 5), 
 
 /// Every row, the quick ones first.
 pub const ROWS: &[Row] = &[
-    Row { name: "quick-one", files: 2000, last_files: 2000, quick: true, ..ROW },
+    Row {
+        name: "quick-one",
+        files: 2000,
+        last_files: 2000,
+        who: &[Who::Backup, Who::Rsync, Who::Rsnapshot, Who::BackupPc],
+        quick: true,
+        ..ROW
+    },
     Row {
         name: "quick-ten",
         hosts: 10,
@@ -147,6 +154,7 @@ pub const ROWS: &[Row] = &[
         last_files: 200,
         jobs: 4,
         parts: &[part(Phase::First, 1), part(Phase::Unchanged, 3), part(Phase::Changed, 1)],
+        once: &[Who::Ancestor],
         quick: true,
         ..ROW
     },
@@ -158,8 +166,7 @@ pub const ROWS: &[Row] = &[
         jobs: 16,
         round_trip: 25,
         parts: &[part(Phase::Unchanged, 3)],
-        who: &[Who::Backup, Who::Rsync, Who::Rsnapshot, Who::Ancestor],
-        once: &[Who::Ancestor],
+        who: &[Who::Backup, Who::Rsync, Who::Rsnapshot],
         programs: false,
         quick: true,
         ..ROW

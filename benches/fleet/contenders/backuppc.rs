@@ -3,7 +3,8 @@
 //!
 //! Debian's packages are unpacked into a folder of the bench and not
 //! installed, since that would set up a web server and start a daemon. The
-//! paths that are written into BackupPC's Perl are replaced in a copy.
+//! paths that are written into BackupPC's Perl are replaced in a copy. A dump
+//! asks the daemon whether it may begin; a thread here says yes.
 
 use super::rsync::Floor;
 use super::{Contender, Scene};
@@ -11,7 +12,9 @@ use crate::measure::{Order, program};
 use anyhow::{Context, Result, ensure};
 use std::ffi::OsString;
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -32,6 +35,7 @@ const PATIENCE: &str = "120";
 pub struct BackupPc {
     scene: Scene,
     unpacked: PathBuf,
+    run: PathBuf,
     compress: bool,
     runs: u32,
 }
@@ -41,7 +45,12 @@ impl BackupPc {
     pub fn new(scene: Scene, floor: &Floor) -> Result<Self> {
         let unpacked = unpack(&scene.packages)?;
         let compress = floor.arguments().any(|argument| argument == "--compress");
-        Ok(BackupPc { scene, unpacked, compress, runs: 0 })
+        let run = scene.runtime.join(format!("{}-run", scene.dir.file_name().unwrap_or_default().display()));
+        super::remove(&run)?;
+        fs::create_dir_all(&run)?;
+        let daemon = UnixListener::bind(run.join("BackupPC.sock"))?;
+        std::thread::spawn(move || daemon.incoming().flatten().for_each(say_yes));
+        Ok(BackupPc { scene, unpacked, run, compress, runs: 0 })
     }
 
     fn install(&self) -> PathBuf {
@@ -86,7 +95,7 @@ impl BackupPc {
         format!(
             "$Conf{{TopDir}} = '{dir}/top';\n$Conf{{ConfDir}} = '{dir}/etc';\n\
              $Conf{{InstallDir}} = '{install}';\n$Conf{{LogDir}} = '{dir}/log';\n\
-             $Conf{{RunDir}} = '{dir}/run';\n$Conf{{BackupPCUserVerify}} = 0;\n\
+             $Conf{{RunDir}} = '{run}';\n$Conf{{BackupPCUserVerify}} = 0;\n\
              $Conf{{BackupPCUser}} = 'root';\n$Conf{{XferMethod}} = 'rsync';\n$Conf{{CompressLevel}} = 0;\n\
              $Conf{{PingCmd}} = '&{{sub {{0}}}}';\n\
              $Conf{{RsyncBackupPCPath}} = '{unpacked}/usr/libexec/backuppc-rsync/rsync_bpc';\n\
@@ -95,6 +104,7 @@ impl BackupPc {
              $Conf{{RsyncArgsExtra}} = ['--acls', '--xattrs', {compress}];\n1;\n",
             install = self.install().display(),
             unpacked = self.unpacked.display(),
+            run = self.run.display(),
         )
     }
 }
@@ -103,7 +113,7 @@ impl Contender for BackupPc {
     fn begin(&mut self) -> Result<()> {
         self.scene.empty()?;
         let dir = &self.scene.dir;
-        for folder in ["etc/pc", "top/pc", "top/pool", "top/cpool", "log", "run"] {
+        for folder in ["etc", "top/pc", "top/pool", "top/cpool", "log"] {
             fs::create_dir_all(dir.join(folder))?;
         }
         self.copy(&self.unpacked.join("usr/share/backuppc/lib"), &self.install().join("lib"))?;
@@ -119,7 +129,7 @@ impl Contender for BackupPc {
                 target.address,
                 target.source.display()
             );
-            fs::write(dir.join(format!("etc/pc/{}.pl", target.name)), own)?;
+            fs::write(dir.join(format!("etc/{}.pl", target.name)), own)?;
         }
         fs::write(dir.join("etc/hosts"), hosts)?;
         self.runs = 0;
@@ -155,6 +165,21 @@ impl Contender for BackupPc {
     fn clear(&mut self) -> Result<()> {
         super::remove(&self.scene.dir)
     }
+}
+
+/// Speaks for the daemon: a seed for its checksums first, then a line for each
+/// line.
+fn say_yes(dump: UnixStream) {
+    std::thread::spawn(move || -> std::io::Result<()> {
+        let mut answers = dump.try_clone()?;
+        answers.write_all(b"seed\n")?;
+        for line in BufReader::new(dump).lines() {
+            // What is known of a host is read as Perl: nothing.
+            let answer: &[u8] = if line?.contains(" status ") { b"1;\n" } else { b"ok\n" };
+            answers.write_all(answer)?;
+        }
+        Ok(())
+    });
 }
 
 /// Fetches and unpacks the packages, unless that was done before.

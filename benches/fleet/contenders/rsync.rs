@@ -31,7 +31,8 @@ impl Floor {
 
 /// Runs `backup` twice over a small host and notes rsync's arguments.
 pub fn record(mut ours: Ours) -> Result<Floor> {
-    let dir = ours.scene().dir.with_extension("recorder");
+    // Not below the copies, which go with each row.
+    let dir = ours.scene().runtime.join("recorder");
     fs::create_dir_all(&dir)?;
     symlink(std::env::current_exe()?, dir.join("rsync"))?;
     ours.begin()?;
