@@ -1,6 +1,7 @@
 //! What the bench makes of its figures: its modules without input or output,
 //! and their tests. A bench has no test harness of its own.
 #![allow(dead_code, reason = "the bench uses all of it")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "../benches/fleet/bars.rs"]
 mod bars;

@@ -58,7 +58,7 @@ pub fn bars(records: &Records, rows: &[&'static Row]) -> Vec<Bar> {
             bars.push(Bar {
                 row: Some(row.name),
                 goal: format!("{}: at most {SAME:.2} times as long as that host alone", row.title()),
-                found: times(&ratio),
+                found: format!("{}{}", times(&ratio), processors_need(records, row).unwrap_or_default()),
                 reached: ratio.median <= SAME,
             });
         }
@@ -74,6 +74,18 @@ pub fn bars(records: &Records, rows: &[&'static Row]) -> Vec<Bar> {
 pub fn ratio(records: &Records, row: &Row, phase: Phase, ours: Who, theirs: Who) -> Option<Spread> {
     let walls = |who: Who| records.values(row.name, phase.name(), who.name(), |run| run.wall);
     ratios(&walls(ours), &walls(theirs))
+}
+
+/// How long the processors would need for all hosts if they did nothing else,
+/// beside the big host's time: no order of hosts is faster than that.
+fn processors_need(records: &Records, row: &Row) -> Option<String> {
+    let of = |who: Who, figure: fn(&Run) -> f64| {
+        records.values(row.name, Phase::Unchanged.name(), who.name(), figure)
+    };
+    let work = of(Who::Backup, |run| run.cpu + run.hosts_cpu);
+    let least = ratios(&work, &of(Who::BackupBigAlone, |run| run.wall))?.median;
+    let processors = u32::try_from(records.machine(row.name)?.processors).ok().filter(|count| *count > 0)?;
+    Some(format!("; the processors alone need {:.2} times as long", least / f64::from(processors)))
 }
 
 fn times(ratio: &Spread) -> String {

@@ -29,13 +29,13 @@ pub fn describe(row: &str, dir: &Path, packages: &Path) -> Machine {
         ("backup", said(env!("CARGO_BIN_EXE_backup"), &["--version"])),
         ("rsync", said("rsync", &["--version"]).split("  ").take(2).collect::<Vec<_>>().join(" ")),
         ("ssh", said("ssh", &["-V"]).split(',').next().unwrap_or_default().to_owned()),
-        ("rsnapshot", said("rsnapshot", &["version_only"])),
+        ("rsnapshot", said("dpkg-query", &["-W", "-f", "${Version}", "rsnapshot"])),
         ("BackupPC", backuppc(packages)),
     ];
     #[expect(clippy::disallowed_methods, reason = "the day of a bench, which no run depends on")]
     let day = chrono::Utc::now().format("%Y-%m-%d").to_string();
     let facts = facts.into_iter().map(|(word, value)| (word.to_owned(), value)).collect();
-    Machine { row: row.to_owned(), day, facts, load }
+    Machine { row: row.to_owned(), day, facts, processors: count, load }
 }
 
 /// What stands behind a word and a colon.

@@ -65,6 +65,10 @@ pub fn main() -> Result<u8> {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().context("there is no target folder")?;
     let records = target.join("bench").join("fleet.jsonl");
     let code = if rows.is_empty() { 0 } else { measured(&rows, &records)? };
+    if code > 1 {
+        // Ended before its time: what is known is as it was.
+        return Ok(code);
+    }
     let known = run::read(&records);
     let quick: Vec<&Row> = ROWS.iter().filter(|row| row.quick).collect();
     let full: Vec<&Row> = ROWS.iter().filter(|row| !row.quick).collect();

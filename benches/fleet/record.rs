@@ -27,6 +27,9 @@ pub struct Machine {
     pub day: String,
     /// What there is to say: a word and its value.
     pub facts: Vec<(String, String)>,
+    /// How many processors there are.
+    #[serde(default)]
+    pub processors: usize,
     /// The load average of a minute when the row began.
     pub load: f64,
 }

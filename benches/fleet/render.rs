@@ -116,8 +116,8 @@ pub fn document(
     let mut text = format!(
         "# Benchmarks\n\n\
          `backup` beside what an operator would use instead: the same trees, the same hosts, equal flags of rsync \
-         and as many hosts at once. This file is written by `{command}`, from its figures and from \
-         [`{PICTURES}/notes.md`]({PICTURES}/notes.md); do not edit it.\n"
+         and as many hosts at once. `{command}` writes this file, from its figures and from \
+         `docs/{PICTURES}/notes.md`; do not edit it.\n"
     );
     if let Some(machine) = rows.iter().rev().find_map(|row| records.machine(row.name)) {
         text.push_str("\n## The machine\n\n");
@@ -134,7 +134,10 @@ pub fn document(
         };
         let _ = writeln!(text, "| {verdict} | {} | {} | {how} |", bar.goal, bar.found);
     }
-    let _ = write!(text, "\n{}\n\n## The figures\n\n{LEGEND}\n", notes.trim());
+    if !notes.trim().is_empty() {
+        let _ = write!(text, "\n{}\n", notes.trim());
+    }
+    let _ = write!(text, "\n## The figures\n\n{LEGEND}\n");
     for measured in rows {
         let Some(picture) = drawn(records, measured) else { continue };
         let name = format!("{PICTURES}/{}.svg", measured.name);

@@ -10,6 +10,7 @@ fn records() -> Records {
         row: "quick-one".into(),
         day: "2026-11-20".into(),
         facts: vec![("kernel".into(), "Linux 6".into())],
+        processors: 2,
         load: 0.25,
     }));
     for (who, walls) in [(Who::Backup, [1.1, 1.2, 1.3]), (Who::Rsync, [1.0, 1.0, 1.0])] {
