@@ -97,7 +97,7 @@ impl BackupPc {
              $Conf{{InstallDir}} = '{install}';\n$Conf{{LogDir}} = '{dir}/log';\n\
              $Conf{{RunDir}} = '{run}';\n$Conf{{BackupPCUserVerify}} = 0;\n\
              $Conf{{BackupPCUser}} = 'root';\n$Conf{{XferMethod}} = 'rsync';\n$Conf{{CompressLevel}} = 0;\n\
-             $Conf{{PingCmd}} = '&{{sub {{0}}}}';\n\
+             $Conf{{FullKeepCnt}} = 1000;\n$Conf{{IncrKeepCnt}} = 1000;\n$Conf{{PingCmd}} = '&{{sub {{0}}}}';\n\
              $Conf{{RsyncBackupPCPath}} = '{unpacked}/usr/libexec/backuppc-rsync/rsync_bpc';\n\
              $Conf{{RsyncSshArgs}} = ['-e', '/usr/bin/ssh {ssh} -l root'];\n\
              $Conf{{RsyncArgs}} = [grep {{ $_ ne '--one-file-system' }} @{{$Conf{{RsyncArgs}}}}];\n\
