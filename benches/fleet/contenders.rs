@@ -45,6 +45,8 @@ pub struct Scene {
     pub targets: Vec<Target>,
     /// How many are copied at once.
     pub jobs: usize,
+    /// How fast a host may send, as rsync's `--bwlimit` has it.
+    pub bandwidth: Option<&'static str>,
     /// The longest that it may take.
     pub limit: Duration,
     /// The port of every host's sshd.
@@ -67,6 +69,7 @@ impl Scene {
             runtime: rig.runtime.clone(),
             targets,
             jobs,
+            bandwidth: None,
             limit,
             port: rig.port,
             login: rig.login(),

@@ -98,6 +98,9 @@ pub struct Row {
     pub jobs: usize,
     /// Milliseconds that a round trip takes longer than it would.
     pub round_trip: u64,
+    /// How fast a host may send, as rsync's `--bwlimit` has it; the same for all
+    /// contenders.
+    pub bandwidth: Option<&'static str>,
     /// The phases, in this order.
     pub parts: &'static [Part],
     /// The contenders.
@@ -127,6 +130,7 @@ const ROW: Row = Row {
     last_files: 1000,
     jobs: 1,
     round_trip: 0,
+    bandwidth: None,
     parts: &[part(Phase::Unchanged, 5)],
     who: PEERS,
     once: &[],
@@ -177,7 +181,8 @@ pub const ROWS: &[Row] = &[
         files: 500,
         last_files: 5000,
         jobs: 4,
-        parts: &[part(Phase::Unchanged, 3)],
+        bandwidth: Some("8k"),
+        parts: &[part(Phase::Unchanged, 1)],
         who: &[Who::Backup, Who::BackupBigAlone, Who::Rsync],
         programs: false,
         quick: true,
@@ -232,6 +237,17 @@ pub const ROWS: &[Row] = &[
         last_files: 50_000,
         jobs: 4,
         who: &[Who::Backup, Who::BackupBigAlone, Who::Rsync, Who::Rsnapshot],
+        programs: false,
+        ..ROW
+    },
+    Row {
+        name: "big-host-far",
+        hosts: 20,
+        files: 5000,
+        last_files: 50_000,
+        jobs: 4,
+        bandwidth: Some("32k"),
+        who: &[Who::Backup, Who::BackupBigAlone, Who::Rsync],
         programs: false,
         ..ROW
     },
@@ -301,6 +317,9 @@ impl Row {
         }
         if self.hosts > 1 {
             title.push_str(&format!(", {} at once", self.jobs));
+        }
+        if let Some(bandwidth) = self.bandwidth {
+            title.push_str(&format!(", each sending at most {bandwidth} a second"));
         }
         if self.round_trip > 0 {
             title.push_str(&format!(", {} ms of added round trip time", self.round_trip));

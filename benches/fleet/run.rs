@@ -93,7 +93,9 @@ impl<'a> Course<'a> {
     }
 
     fn scene(&self, name: &str, targets: Vec<Target>) -> Scene {
-        Scene::new(self.rig, name, targets, self.row.jobs, Duration::from_secs(self.row.limit))
+        let limit = Duration::from_secs(self.row.limit);
+        let scene = Scene::new(self.rig, name, targets, self.row.jobs, limit);
+        Scene { bandwidth: self.row.bandwidth, ..scene }
     }
 
     fn entries(&mut self) -> Vec<Entry> {

@@ -60,6 +60,9 @@ impl Ours {
             login = scene.login.display(),
             known = scene.known_hosts.display(),
         );
+        if let Some(bandwidth) = scene.bandwidth {
+            text.push_str(&format!("[transfer]\nbandwidth_limit = \"{bandwidth}\"\n"));
+        }
         for target in &scene.targets {
             text.push_str(&format!(
                 "[hosts.{}]\naddress = \"{}\"\nsource = \"{}\"\n",
