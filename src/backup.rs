@@ -9,37 +9,38 @@
 mod copy;
 mod inplace;
 mod keep;
+mod ready;
 
 pub use keep::held_as;
+pub use ready::FRESH;
+use ready::Reached;
 
 use crate::clock::{self, Clock, Comparison};
 use crate::filter::Rule;
 use crate::guard::Guard;
-use crate::host::{Host, HostName, Transport};
+use crate::host::{Host, HostName};
 use crate::lock::{HostLock, LockError, Runtime};
 use crate::outcome::{Allowed, Figures, HookEnd, HookResult, HostReport, Note, Outcome, Severity, Stage};
-use crate::remote::{Hook, HookLimits, Probe, Question, Remote, SourceState};
+use crate::remote::{Hook, HookLimits, Probe, Remote};
 use crate::settings::Settings;
 use crate::snapshot::{HoldName, Verdict, newest_good};
 use crate::store::{Store, StoreError, Survey, Workspace};
 use crate::text::printable;
 pub use crate::timing::Step;
 use crate::timing::Timings;
-use crate::transfer::{Progress, TransferError};
+use crate::transfer::Progress;
 use crate::trend::Past;
 use crate::turn::Turn;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use std::fmt;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 /// What the store gets at least to keep a copy, and to remove old ones, of a
 /// host whose transfer took almost all of its time.
 const LAST_STORE_WORK: Duration = Duration::from_secs(15 * 60);
-/// For [`Run::fresh`]: less than the idle master of a connection lives.
-pub const FRESH: Duration = Duration::from_secs(60);
 
 /// What one run has for all its hosts.
 pub struct Run<S> {
@@ -81,6 +82,8 @@ pub type Watch = Box<dyn Fn(&HostName, Event)>;
 pub enum Event {
     /// It is at this step now.
     At(Step),
+    /// It has been asked anew while it waits for its turn.
+    AskedAgain,
     /// Its transfer is so far.
     Copied(Progress),
     /// It is done.
@@ -151,21 +154,21 @@ fn failed(stage: Stage, why: impl ToString) -> Outcome {
     Outcome::Failed { stage, why: why.to_string() }
 }
 
-/// A host that answers, and what it said.
-struct Reached {
-    remote: Remote,
-    probe: Probe,
-}
-
 impl<S: Store> Story<'_, S> {
     /// All of it; `Err` where it stopped before its end.
     async fn whole(&mut self) -> Result<Outcome, Outcome> {
-        let lock = self.lock().await?;
+        self.stop_if_told()?;
         let survey = self.run.survey.as_ref().map_err(|error| failed(Stage::Store, error))?;
-        let reached = self.reach().await?;
-        let Reached { mut remote, probe } = self.wait(reached).await?;
-        // Not before its turn: whether its dataset is mounted is asked when
-        // rsync is about to write there.
+        // Whom another run has is not connected to.
+        if self.run.runtime.is_locked(&self.host.name) {
+            self.lock().await?;
+        }
+        let Reached { mut remote, probe, .. } = self.ready().await?;
+        self.deadline = Instant::now() + self.run.settings.transfer.deadline;
+        // Not before its turn: who waits for hours must not keep others from the
+        // host, and whether its dataset is mounted is asked when rsync is about
+        // to write there.
+        let lock = self.lock().await?;
         let workspace = self.prepare(survey).await?;
         self.consider(&probe);
         self.hooks(&remote, &probe).await?;
@@ -215,98 +218,6 @@ impl<S: Store> Story<'_, S> {
             Err(StoreError::new("the store was not done when the host's `deadline` had passed")
                 .hint("does its disk hang, or is it too slow for so many files?"))
         })
-    }
-
-    /// Connects, and asks what is there.
-    async fn reach(&self) -> Result<Reached, Outcome> {
-        let remote = self.connect().await?;
-        let probe = self.probe(&remote).await?;
-        Ok(Reached { remote, probe })
-    }
-
-    /// Waits for the host's turn. Meanwhile it is asked anew now and then, so
-    /// that what is known of it stays true and its connection in use; one that
-    /// is lost is made again in the host's turn.
-    async fn wait(&mut self, reached: Reached) -> Result<Reached, Outcome> {
-        let begin = Instant::now();
-        let mut reached = Some(reached);
-        loop {
-            self.at(Step::Wait);
-            let asked = async {
-                match &reached {
-                    None => std::future::pending().await,
-                    Some(Reached { remote, .. }) => {
-                        tokio::time::sleep(self.run.fresh).await;
-                        self.probe(remote).await
-                    }
-                }
-            };
-            let probe = tokio::select! {
-                biased;
-                () = self.run.cancel.cancelled() => return Err(Outcome::Interrupted),
-                () = self.turn.come() => break,
-                probe = asked => probe,
-            };
-            reached = match (reached, probe) {
-                (Some(Reached { remote, .. }), Ok(probe)) => Some(Reached { remote, probe }),
-                (_, probe) => {
-                    debug!("what was asked of it before its turn is void: {probe:?}");
-                    None
-                }
-            };
-        }
-        self.started += TimeDelta::from_std(begin.elapsed()).unwrap_or_default();
-        self.deadline = Instant::now() + self.run.settings.transfer.deadline;
-        match reached {
-            Some(reached) => Ok(reached),
-            None => self.reach().await,
-        }
-    }
-
-    async fn connect(&self) -> Result<Remote, Outcome> {
-        if self.host.settings.transport == Transport::Ssh {
-            self.at(Step::Wait);
-            tokio::select! {
-                () = self.turn.connection() => {}
-                () = self.run.cancel.cancelled() => return Err(Outcome::Interrupted),
-            }
-        }
-        self.at(Step::Connect);
-        let dir = self.run.runtime.connection_dir().map_err(|error| failed(Stage::Connect, error))?;
-        let connected = tokio::select! {
-            connected = Remote::connect(self.host, &self.run.settings.ssh, dir) => connected,
-            () = self.run.cancel.cancelled() => return Err(Outcome::Interrupted),
-        };
-        let remote = connected.map_err(|error| failed(Stage::Connect, error))?;
-        debug!("connected to {}", self.host.address);
-        Ok(remote)
-    }
-
-    async fn probe(&self, remote: &Remote) -> Result<Probe, Outcome> {
-        self.at(Step::Probe);
-        let settings = &self.run.settings;
-        let question = Question {
-            source: &self.host.settings.source,
-            exclude_file: &settings.excludes.remote_file,
-            hook_directory: &settings.hooks.directory,
-            witness: self.run.runtime.witness(),
-        };
-        let probe = tokio::select! {
-            probe = remote.probe(question) => probe.map_err(|error| failed(Stage::Probe, error))?,
-            () = self.run.cancel.cancelled() => return Err(Outcome::Interrupted),
-        };
-        if let SourceState::Unusable(state) = &probe.source {
-            let why = format!(
-                "the source `{}` is {} there (is `source` right, and its disk mounted?)",
-                printable(&self.host.settings.source),
-                printable(state)
-            );
-            return Err(failed(Stage::Probe, why));
-        }
-        if probe.rsync.is_none() {
-            return Err(failed(Stage::Probe, TransferError::NoRemoteRsync));
-        }
-        Ok(probe)
     }
 
     /// Says what is odd about a host.

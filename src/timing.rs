@@ -22,14 +22,14 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Step {
-    /// Waiting for its lock.
-    Lock,
     /// Connecting, and connecting again.
     Connect,
     /// Asking what is there.
     Probe,
-    /// Waiting for its turn.
+    /// Waiting for its turn, or until a connection may be made.
     Wait,
+    /// Waiting for its lock.
+    Lock,
     /// Readying its place in the store.
     Prepare,
     /// Running hooks.
@@ -48,10 +48,10 @@ pub enum Step {
 impl Step {
     /// All of them, in their order.
     pub const ALL: [Step; 10] = [
-        Step::Lock,
         Step::Connect,
         Step::Probe,
         Step::Wait,
+        Step::Lock,
         Step::Prepare,
         Step::Hooks,
         Step::Transfer,
@@ -292,7 +292,7 @@ mod tests {
         let sums = Timings::new(spans).sums();
         assert_eq!(
             sums.into_iter().collect::<Vec<_>>(),
-            [(Step::Lock, ms(2)), (Step::Connect, ms(338)), (Step::Transfer, ms(300))]
+            [(Step::Connect, ms(338)), (Step::Lock, ms(2)), (Step::Transfer, ms(300))]
         );
     }
 
@@ -324,7 +324,7 @@ mod tests {
         assert_eq!(shares(&sums), [(Step::Transfer, 75), (Step::Connect, 25)], "without what rounds to 0");
         assert_eq!(total(&sums), ms(101_000));
         let equals = Sums::from([(Step::Lock, ms(1)), (Step::Probe, ms(1))]);
-        assert_eq!(longest(&equals), Some(Step::Lock));
+        assert_eq!(longest(&equals), Some(Step::Probe));
     }
 
     #[test]

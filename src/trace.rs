@@ -20,7 +20,7 @@ use std::time::Duration;
 /// The process that all lanes are of.
 const PROCESS: u32 = 1;
 /// The lane of the run itself.
-const OF_THE_RUN: usize = 0;
+const OF_THE_RUN: usize = 1;
 
 /// A trace; its JSON is the file.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -220,20 +220,20 @@ mod tests {
         assert_eq!(
             told(&trace),
             [
-                "0 inventory 0 400",
-                "0 hosts 400 40000",
-                "1 report 500 1",
-                "2 VPN 1000 30010",
-                "2 lock 1000 2",
-                "2 hooks 1002 30000",
-                "2 dump 1002 20000",
-                "2 sync 21002 10000",
-                "2 transfer 31002 1",
-                "2 connect 31003 2",
-                "2 transfer 31005 5",
-                "2 report 32000 7",
-                "3 web 2000 0",
-                "3 lock 2000 0",
+                "1 inventory 0 400",
+                "1 hosts 400 40000",
+                "2 report 500 1",
+                "3 VPN 1000 30010",
+                "3 lock 1000 2",
+                "3 hooks 1002 30000",
+                "3 dump 1002 20000",
+                "3 sync 21002 10000",
+                "3 transfer 31002 1",
+                "3 connect 31003 2",
+                "3 transfer 31005 5",
+                "3 report 32000 7",
+                "4 web 2000 0",
+                "4 lock 2000 0",
             ],
             "what meets goes on meeting, and a hook ends with its step at the latest"
         );
@@ -245,8 +245,8 @@ mod tests {
                 .map(|event| (event["tid"].as_u64().unwrap(), event["args"]["name"].as_str().unwrap().into()))
                 .collect()
         };
-        assert_eq!(named("process_name"), [(0, "backup b32-1/x/7".to_owned())]);
-        let lanes = [(0, "run"), (1, "(no name)"), (2, "VPN"), (3, "web")];
+        assert_eq!(named("process_name"), [(1, "backup b32-1/x/7".to_owned())]);
+        let lanes = [(1, "run"), (2, "(no name)"), (3, "VPN"), (4, "web")];
         assert_eq!(named("thread_name"), lanes.map(|(tid, name)| (tid, name.to_owned())));
         let vpn = events.iter().find(|event| event["cat"] == "host" && event["name"] == "VPN").unwrap();
         assert_eq!(

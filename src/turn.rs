@@ -14,6 +14,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+/// So many hosts are made ready ahead of their turn also where there are fewer
+/// jobs: some of them may be dead.
+const LEAST_AHEAD: usize = 4;
 /// At most so many hosts are made ready ahead of their turn: each keeps its
 /// connection, and has itself asked anew now and then.
 const MOST_AHEAD: usize = 32;
@@ -92,7 +95,8 @@ impl Turns {
         let working = count(|state, _| *state == State::Working);
         let silent = count(State::is_silent);
         let ready_soon = self.hosts.borrow().len() - working - silent;
-        ready_soon < jobs - working.min(jobs) + jobs.min(MOST_AHEAD) && silent < MOST_SILENT
+        let near = jobs - working.min(jobs) + jobs.clamp(LEAST_AHEAD, MOST_AHEAD);
+        ready_soon < near && (silent < MOST_SILENT || working + ready_soon == 0)
     }
 
     /// Waits until another host may be begun, perhaps.
@@ -162,10 +166,20 @@ impl Turn {
             .next_connection
             .set(Some(at + Duration::from_secs(1) / turns.pace.connections_per_second.get()));
         sleep_until(at).await;
-        let is_reaching = matches!(turns.hosts.borrow().get(&self.rank), Some(State::Reaching(None)));
-        if is_reaching {
+        if !self.has_come() {
             turns.set(self.rank, State::Reaching(Some(Instant::now())));
         }
+    }
+
+    /// Whether it is the host's turn.
+    pub fn has_come(&self) -> bool {
+        self.turns.hosts.borrow().get(&self.rank) == Some(&State::Working)
+    }
+
+    /// Lets others go first: the host has gone away. [`Turn::come`] waits for
+    /// another turn.
+    pub fn put_off(&self) {
+        self.turns.set(self.rank, State::Reaching(Some(Instant::now())));
     }
 
     /// Waits for the host's turn, which then lasts until this is dropped.

@@ -148,7 +148,7 @@ fn what_each_step_of_each_host_took_is_printed_kept_and_drawn() {
 
     let lanes = lanes(&file);
     assert_eq!(lanes.keys().map(String::as_str).collect::<Vec<_>>(), ["Away", "Hooked", "VPN", "run"]);
-    assert_eq!(lanes["run"][0].lane, 0);
+    assert_eq!(lanes["run"][0].lane, 1);
     let phases = ["configuration", "inventory", "survey", "history", "hosts", "last reports"];
     assert_eq!(names(&lanes["run"], "phase"), phases);
     for (name, outcome) in [("Away", "failed"), ("Hooked", "good"), ("VPN", "good")] {
@@ -251,7 +251,8 @@ fn what_is_killed_while_icinga_is_told_is_in_the_history_without_that() {
 fn a_run_that_is_told_to_stop_writes_its_trace() {
     let mut rig = Rig::without_sshd();
     rig.top = "jobs = 1".to_owned();
-    for name in ["a", "b", "c"] {
+    let hosts = ["a", "b", "c", "d", "e", "f", "g"];
+    for name in hosts {
         rig.host(name);
     }
     let (there, go) = (rig.join("there"), rig.join("go"));
@@ -262,12 +263,12 @@ fn a_run_that_is_told_to_stop_writes_its_trace() {
     signal(&child, Signal::TERM);
     let ran = Ran::from(finish(child)).exits(1);
     let lanes = lanes(&file);
-    // One is worked on, one waits for its turn, and one is not begun.
-    assert_eq!(lanes.len(), 3, "{lanes:?}");
+    // One is worked on, four wait for their turn, and two are not begun.
+    assert_eq!(lanes.len(), 6, "{lanes:?}");
     let (_, rows) = table(&ran.stdout);
     let last_step =
         |name: &str| Some(lanes.get(name)?.iter().rfind(|span| span.category == "step")?.name.as_str());
-    let mut last_steps = ["a", "b", "c"].map(|name| {
+    let mut last_steps = hosts.map(|name| {
         let step = last_step(name);
         assert_eq!(rows[name][1..].iter().all(|cell| cell == "-"), step.is_none(), "{}", ran.stdout);
         if step.is_some() {
@@ -276,7 +277,8 @@ fn a_run_that_is_told_to_stop_writes_its_trace() {
         step
     });
     last_steps.sort_unstable();
-    assert_eq!(last_steps, [None, Some("hooks"), Some("wait")]);
+    let wait = Some("wait");
+    assert_eq!(last_steps, [None, None, Some("hooks"), wait, wait, wait, wait]);
 }
 
 #[test]

@@ -271,7 +271,7 @@ impl<S: Store> Story<'_, S> {
 }
 
 /// How long to wait before the try of this number, from 1.
-fn pause(lost: u32) -> Duration {
+pub(super) fn pause(lost: u32) -> Duration {
     FIRST_PAUSE.saturating_mul(4_u32.saturating_pow(lost.saturating_sub(1))).min(LONGEST_PAUSE)
 }
 

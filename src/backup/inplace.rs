@@ -7,6 +7,7 @@ use crate::outcome::{Outcome, Severity};
 use crate::remote::{Links, Probe, Remote};
 use crate::store::Store;
 use crate::text::{human_duration, printable, printable_bytes};
+use crate::timing::Step;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -36,6 +37,7 @@ impl<S: Store> Story<'_, S> {
         if wanted.is_empty() {
             return Ok(Apart::default());
         }
+        self.at(Step::Probe);
         // A look does not go into what is mounted below, so each mount that is
         // copied has a look of its own.
         let looked_at: Vec<(Vec<u8>, &String)> = wanted

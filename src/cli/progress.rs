@@ -81,6 +81,7 @@ impl Bars {
             // Its turn is when there is something to see.
             Event::At(Step::Wait) => self.board(|board, _| board.rest(host.spelled())),
             Event::At(step) => self.at(host, word(step)),
+            Event::AskedAgain => {}
             Event::Copied(progress) => self.moved(host, progress.files, progress.bytes),
         }
     }

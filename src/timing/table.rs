@@ -124,13 +124,13 @@ mod tests {
             ),
         ];
         insta::assert_snapshot!(table(&hosts, true).render(None), @"
-        HOST              LOCK  CONNECT   WAIT  TRANSFER  REPORT  TOTAL
-        VPN              0.00s    0.24s      -    *2m05s   0.08s  2m05s
-        web.example.org  0.00s     *20s      -         -       -    20s
-        (no name)            -        -      -         -       -      -
-        db               0.00s    0.20s  1m30s    *2h02m       -  2h03m
-        (sum)            0.00s      20s  1m30s    *2h04m   0.08s  2h05m
-        (median)         0.00s    0.24s  1m30s    *1h02m   0.08s  2m05s
+        HOST             CONNECT   WAIT   LOCK  TRANSFER  REPORT  TOTAL
+        VPN                0.24s      -  0.00s    *2m05s   0.08s  2m05s
+        web.example.org     *20s      -  0.00s         -       -    20s
+        (no name)              -      -      -         -       -      -
+        db                 0.20s  1m30s  0.00s    *2h02m       -  2h03m
+        (sum)                20s  1m30s  0.00s    *2h04m   0.08s  2h05m
+        (median)           0.24s  1m30s  0.00s    *1h02m   0.08s  2m05s
         ");
         let narrow = table(&hosts, false).render(None);
         assert!(narrow.starts_with("HOST             CONNECT   WAIT  TRANSFER  REPORT  TOTAL\n"), "{narrow}");

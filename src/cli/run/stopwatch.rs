@@ -42,7 +42,7 @@ impl Stopwatch {
                     recorder.close(now);
                 }
             }
-            Event::Copied(_) => {}
+            Event::AskedAgain | Event::Copied(_) => {}
         }
     }
 
