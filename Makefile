@@ -18,8 +18,8 @@ export RUST_BACKTRACE := 0
 
 .PHONY: help
 help: ## Say what there is to make
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | while IFS=$$'\t' read -r target what; do \
-	    printf '  make %-9s %s\n' "$$target" "$$what"; done
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | while IFS=$$'\t' read -r target what; do \
+	    printf '  make %-11s %s\n' "$$target" "$$what"; done
 
 .PHONY: demo
 demo: ## Back up three small hosts of this machine, and look at the copies
@@ -61,10 +61,22 @@ lint: ## Check formatting, warnings, documentation and shell scripts
 	shellcheck -s sh src/remote/*.sh
 	git -c safe.directory='*' grep -lE '^#!/.*[/ ](ba|da)?sh$$' -- ':!*.md' ':!*.rs' | xargs shellcheck -x
 
+# Like the tests, the bench starts sshd and keeps owners, so it is root's.
+bench_needs = rsync openssh-server=sshd openssh-client=ssh util-linux=unshare rsnapshot strace time
+
 .PHONY: bench
-bench: build ## Measure against bare rsync (as root; takes a while)
-	scripts/bench
-	scripts/bench-tools
+bench: build ## Measure against every peer, and write docs/benchmarks.md (an hour)
+	scripts/need $(bench_needs)
+	code=0; \
+	($(tests_as_root); $(CARGO) bench --locked --bench fleet -- --all --docs) || code=$$?; \
+	scripts/bench || code=$$?; \
+	scripts/bench-tools || code=$$?; \
+	exit $$code
+
+.PHONY: bench-quick
+bench-quick: ## Measure against every peer, small rows alone (three minutes)
+	scripts/need $(bench_needs)
+	$(tests_as_root); $(CARGO) bench --locked --bench fleet -- --quick
 
 $(BINARY):
 	$(CARGO) build --release --locked

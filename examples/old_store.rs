@@ -14,6 +14,7 @@
 use backup::history::History;
 use backup::outcome::{Figures, HostReport, Outcome};
 use backup::snapshot::{SnapshotName, Verdict};
+use backup::timing::Timings;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::error::Error;
 use std::fs::{self, File, Permissions};
@@ -162,6 +163,7 @@ fn report(name: &str, time: DateTime<Utc>) -> HostReport {
         figures: Some(Figures { files: 400_000, bytes: 1 << 40, received: 1 << 28, ..Figures::default() }),
         transfers: vec!["good".to_owned()],
         hooks: Vec::new(),
+        timings: Timings::default(),
         snapshots: Some(100),
         last_good: Some(time),
     }

@@ -7,9 +7,13 @@
 //! are removed only after a run that was good in all its parts.
 
 mod copy;
+mod inplace;
 mod keep;
+mod ready;
 
 pub use keep::held_as;
+pub use ready::FRESH;
+use ready::Reached;
 
 use crate::clock::{self, Clock, Comparison};
 use crate::filter::Rule;
@@ -17,19 +21,22 @@ use crate::guard::Guard;
 use crate::host::{Host, HostName};
 use crate::lock::{HostLock, LockError, Runtime};
 use crate::outcome::{Allowed, Figures, HookEnd, HookResult, HostReport, Note, Outcome, Severity, Stage};
-use crate::remote::{Hook, HookLimits, Probe, Question, Remote, SourceState};
+use crate::remote::{Hook, HookLimits, Probe, Remote};
 use crate::settings::Settings;
 use crate::snapshot::{HoldName, Verdict, newest_good};
 use crate::store::{Store, StoreError, Survey, Workspace};
 use crate::text::printable;
-use crate::transfer::{Progress, TransferError};
+pub use crate::timing::Step;
+use crate::timing::Timings;
+use crate::transfer::Progress;
 use crate::trend::Past;
+use crate::turn::Turn;
 use chrono::{DateTime, Utc};
 use std::fmt;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 /// What the store gets at least to keep a copy, and to remove old ones, of a
 /// host whose transfer took almost all of its time.
@@ -61,6 +68,8 @@ pub struct Run<S> {
     pub clock_behind: Option<Newest>,
     /// What the hosts' last good runs were like.
     pub past: Past,
+    /// What is known of a host that waits for its turn is at most so old.
+    pub fresh: Duration,
     /// Hears how hosts get on.
     pub watch: Watch,
 }
@@ -73,31 +82,12 @@ pub type Watch = Box<dyn Fn(&HostName, Event)>;
 pub enum Event {
     /// It is at this step now.
     At(Step),
+    /// It has been asked anew while it waits for its turn.
+    AskedAgain,
     /// Its transfer is so far.
     Copied(Progress),
     /// It is done.
     Done,
-}
-
-/// The steps that take time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// Waiting for its lock.
-    Lock,
-    /// Readying its place in the store.
-    Prepare,
-    /// Connecting.
-    Connect,
-    /// Asking what is there.
-    Probe,
-    /// Running hooks.
-    Hooks,
-    /// Copying.
-    Transfer,
-    /// Taking the snapshot.
-    Snapshot,
-    /// Removing old snapshots.
-    Rotate,
 }
 
 /// The newest snapshot of ours in the store.
@@ -122,11 +112,12 @@ pub fn clock_behind(survey: &Survey, now: DateTime<Utc>) -> Option<Newest> {
     (newest.time > now).then(|| Newest { host: host.clone(), name: newest.name.clone() })
 }
 
-/// Backs one host up and says how it went.
-pub async fn host<S: Store>(run: &Run<S>, host: &Host) -> HostReport {
+/// Backs one host up and says how it went. It is connected to before its turn.
+pub async fn host<S: Store>(run: &Run<S>, host: &Host, turn: Turn) -> HostReport {
     let mut story = Story {
         run,
         host,
+        turn,
         started: run.clock.now(),
         deadline: Instant::now() + run.settings.transfer.deadline,
         notes: Vec::new(),
@@ -145,6 +136,8 @@ pub async fn host<S: Store>(run: &Run<S>, host: &Host) -> HostReport {
 struct Story<'a, S> {
     run: &'a Run<S>,
     host: &'a Host,
+    turn: Turn,
+    /// When it began, put off by the time that it waited for its turn.
     started: DateTime<Utc>,
     deadline: Instant,
     notes: Vec<Note>,
@@ -164,25 +157,22 @@ fn failed(stage: Stage, why: impl ToString) -> Outcome {
 impl<S: Store> Story<'_, S> {
     /// All of it; `Err` where it stopped before its end.
     async fn whole(&mut self) -> Result<Outcome, Outcome> {
-        let lock = self.lock().await?;
+        self.stop_if_told()?;
         let survey = self.run.survey.as_ref().map_err(|error| failed(Stage::Store, error))?;
+        // Whom another run has is not connected to.
+        if self.run.runtime.is_locked(&self.host.name) {
+            self.lock().await?;
+        }
+        let Reached { mut remote, probe, .. } = self.ready().await?;
+        self.deadline = Instant::now() + self.run.settings.transfer.deadline;
+        // Not before its turn: who waits for hours must not keep others from the
+        // host, and whether its dataset is mounted is asked when rsync is about
+        // to write there.
+        let lock = self.lock().await?;
         let workspace = self.prepare(survey).await?;
-        let mut remote = self.connect().await?;
-        self.with_connection(&mut remote, workspace, survey, &lock).await
-    }
-
-    /// Everything that needs the host. `remote` is replaced when a lost
-    /// connection is made again.
-    async fn with_connection(
-        &mut self,
-        remote: &mut Remote,
-        workspace: Workspace,
-        survey: &Survey,
-        lock: &HostLock,
-    ) -> Result<Outcome, Outcome> {
-        let probe = self.probe(remote).await?;
-        self.hooks(remote, &probe).await?;
-        let transfer = self.transfer(remote, &probe, workspace, survey, lock).await?;
+        self.consider(&probe);
+        self.hooks(&remote, &probe).await?;
+        let transfer = self.transfer(&mut remote, &probe, workspace, survey, &lock).await?;
         self.stop_if_told()?;
         self.keep(&transfer, &probe, survey).await
     }
@@ -230,42 +220,9 @@ impl<S: Store> Story<'_, S> {
         })
     }
 
-    async fn connect(&self) -> Result<Remote, Outcome> {
-        self.at(Step::Connect);
-        let dir = self.run.runtime.connection_dir().map_err(|error| failed(Stage::Connect, error))?;
-        let connected = tokio::select! {
-            connected = Remote::connect(self.host, &self.run.settings.ssh, dir) => connected,
-            () = self.run.cancel.cancelled() => return Err(Outcome::Interrupted),
-        };
-        let remote = connected.map_err(|error| failed(Stage::Connect, error))?;
-        debug!("connected to {}", self.host.address);
-        Ok(remote)
-    }
-
-    async fn probe(&mut self, remote: &Remote) -> Result<Probe, Outcome> {
-        self.at(Step::Probe);
+    /// Says what is odd about a host.
+    fn consider(&mut self, probe: &Probe) {
         let settings = &self.run.settings;
-        let question = Question {
-            source: &self.host.settings.source,
-            exclude_file: &settings.excludes.remote_file,
-            hook_directory: &settings.hooks.directory,
-            witness: self.run.runtime.witness(),
-        };
-        let probe = tokio::select! {
-            probe = remote.probe(question) => probe.map_err(|error| failed(Stage::Probe, error))?,
-            () = self.run.cancel.cancelled() => return Err(Outcome::Interrupted),
-        };
-        if let SourceState::Unusable(state) = &probe.source {
-            let why = format!(
-                "the source `{}` is {} there (is `source` right, and its disk mounted?)",
-                printable(&self.host.settings.source),
-                printable(state)
-            );
-            return Err(failed(Stage::Probe, why));
-        }
-        if probe.rsync.is_none() {
-            return Err(failed(Stage::Probe, TransferError::NoRemoteRsync));
-        }
         if !probe.is_root {
             let user = &self.host.settings.user;
             self.note(
@@ -273,7 +230,7 @@ impl<S: Store> Story<'_, S> {
                 format!("`{user}` is not root there: what it may not read is missing (set `sudo = true`)"),
             );
         }
-        self.compare_clocks(&probe);
+        self.compare_clocks(probe);
         if let Some(fault) = probe.excludes_fault {
             let file = printable(&settings.excludes.remote_file);
             self.note(Severity::Warning, format!("the host's `{file}` is not used: {fault}"));
@@ -285,7 +242,6 @@ impl<S: Store> Story<'_, S> {
                 );
             }
         }
-        Ok(probe)
     }
 
     /// Two clocks that agree are what rotation relies on: ours alone may be a
@@ -379,6 +335,8 @@ impl<S: Store> Story<'_, S> {
             figures: self.figures,
             transfers: self.transfers,
             hooks: self.hooks,
+            // Known to who watches.
+            timings: Timings::default(),
             snapshots: self.run.survey.is_ok().then_some(ours + taken - self.removed.len()),
             last_good,
         }

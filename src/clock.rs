@@ -6,7 +6,7 @@
 
 use chrono::{DateTime, Offset, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The time of a run: one reading of the wall clock, counted on from there.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +30,16 @@ impl Clock {
     pub fn now(&self) -> DateTime<Utc> {
         let elapsed = TimeDelta::from_std(self.since.elapsed()).unwrap_or(TimeDelta::MAX);
         self.start.checked_add_signed(elapsed).unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
+
+    /// How long after the run's start a moment was; zero of one before it.
+    pub fn offset(&self, moment: Instant) -> Duration {
+        moment.saturating_duration_since(self.since)
+    }
+
+    /// How long the run has been going on.
+    pub fn elapsed(&self) -> Duration {
+        self.since.elapsed()
     }
 }
 

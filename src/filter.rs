@@ -8,12 +8,14 @@
 //!
 //! Not known here: where the bytes come from, and how rsync is started.
 
+mod apart;
 mod carve;
 mod lines;
 mod mountinfo;
 mod mounts;
 mod standard;
 
+pub use apart::{Apart, LONGEST_APART, below, from_source};
 pub use carve::emptied;
 pub use lines::parse_lines;
 pub use mounts::{Filesystem, LeftOut, Reason, Selection, select};

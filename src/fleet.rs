@@ -6,11 +6,12 @@
 use crate::clock::Clock;
 use crate::host::{Host, HostName};
 use crate::outcome::{HostReport, Outcome, Stage};
+use crate::timing::Timings;
+use crate::turn::{Pace, Turn, Turns};
 use chrono::{DateTime, Utc};
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
-use std::num::NonZeroUsize;
 use std::time::Duration;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -31,35 +32,40 @@ pub fn order(mut hosts: Vec<Host>, last_duration: impl Fn(&HostName) -> Option<u
     hosts
 }
 
-/// Works on `jobs` hosts at once and gives each one's report to `done` as it
-/// comes. When `cancel` says so, no further host is begun; those under way are
-/// expected to notice it themselves, and are dropped if they do not.
+/// Works on as many hosts at once as `pace` says and gives each one's report to
+/// `done` as it comes. More hosts than that are begun, see [`crate::turn`]: work
+/// that must not be done on more hosts at once comes after [`Turn::come`]. When
+/// `cancel` says so, no further host is begun; those under way are expected to
+/// notice it themselves, and are dropped if they do not.
 ///
 /// Must be called inside a [`tokio::task::LocalSet`].
 pub async fn run<W, F>(
     hosts: Vec<Host>,
-    jobs: NonZeroUsize,
+    pace: Pace,
     clock: Clock,
     cancel: &CancellationToken,
     work: W,
     mut done: impl FnMut(HostReport),
 ) where
-    W: Fn(Host) -> F,
+    W: Fn(Host, Turn) -> F,
     F: Future<Output = HostReport> + 'static,
 {
     let mut waiting = hosts.into_iter();
+    let turns = Turns::new(pace);
     let mut under_way = UnderWay { tasks: JoinSet::new(), begun: HashMap::new() };
     let mut too_late = std::pin::pin!(cancelled_for(cancel, ORDERLY_END));
     let mut aborted = false;
     loop {
-        while under_way.tasks.len() < jobs.get() && !cancel.is_cancelled() {
+        let change = turns.change();
+        while turns.may_begin() && !cancel.is_cancelled() {
             let Some(host) = waiting.next() else { break };
             let name = host.name.clone();
-            let task = under_way.tasks.spawn_local(work(host));
+            let task = under_way.tasks.spawn_local(work(host, turns.begin()));
             under_way.begun.insert(task.id(), (name, clock.now()));
         }
         let joined = tokio::select! {
             joined = under_way.tasks.join_next_with_id() => joined,
+            () = change, if waiting.len() > 0 && !cancel.is_cancelled() => continue,
             () = &mut too_late, if !aborted => {
                 aborted = true;
                 under_way.tasks.abort_all();
@@ -136,6 +142,7 @@ pub fn bare_report_of(
         figures: None,
         transfers: Vec::new(),
         hooks: Vec::new(),
+        timings: Timings::default(),
         snapshots: None,
         last_good: None,
     }
@@ -146,6 +153,7 @@ mod tests {
     use super::*;
     use crate::host::{Filesystems, HostSettings, Transport};
     use std::cell::{Cell, RefCell};
+    use std::num::{NonZeroU32, NonZeroUsize};
     use std::rc::Rc;
     use tokio::task::LocalSet;
 
@@ -158,6 +166,7 @@ mod tests {
             source: "/".into(),
             filesystems: Filesystems::Local,
             exclude: Vec::new(),
+            inplace: Vec::new(),
             hooks: true,
         };
         Host { name: name.parse().unwrap(), address: name.to_owned(), settings }
@@ -175,7 +184,8 @@ mod tests {
         bare_report(&host.name, Outcome::Skipped { why: String::new() }, clock().now(), clock().now())
     }
 
-    const FOUR: NonZeroUsize = NonZeroUsize::new(4).unwrap();
+    const FOUR: Pace =
+        Pace { jobs: NonZeroUsize::new(4).unwrap(), connections_per_second: NonZeroU32::new(20).unwrap() };
 
     #[test]
     fn unknown_hosts_come_first_then_the_longest() {
@@ -192,9 +202,10 @@ mod tests {
     #[tokio::test]
     async fn jobs_hosts_run_at_once_and_no_more() {
         let (now, most) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
-        let work = |host: Host| {
+        let work = |host: Host, turn: Turn| {
             let (now, most) = (now.clone(), most.clone());
             async move {
+                turn.come().await;
                 now.set(now.get() + 1);
                 most.set(now.get().max(most.get()));
                 for _ in 0..10 {
@@ -212,7 +223,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_that_hosts_failure_alone() {
-        let work = |host: Host| async move {
+        let work = |host: Host, turn: Turn| async move {
+            turn.come().await;
             assert!(host.name.key() != "h3", "a fault for the test");
             skipped(&host)
         };
@@ -231,9 +243,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stopped_run_begins_nothing_waits_a_while_and_reports_everyone() {
         let cancel = CancellationToken::new();
-        let work = |host: Host| {
+        let work = |host: Host, turn: Turn| {
             let cancel = cancel.clone();
             async move {
+                let _turn = turn;
                 if host.name.key() == "h1" {
                     std::future::pending::<()>().await; // hears nothing
                 }
@@ -252,5 +265,100 @@ mod tests {
         assert!(begin.elapsed() < Duration::from_secs(15));
         assert_eq!(reports.len(), 10);
         assert!(reports.iter().all(|report| report.outcome == Outcome::Interrupted));
+    }
+
+    /// Runs hosts, each with what it does, and says which were done when, in
+    /// milliseconds.
+    async fn timeline<W, F>(count: usize, pace: Pace, work: W) -> Vec<(String, u128)>
+    where
+        W: Fn(Host, Turn) -> F,
+        F: Future<Output = ()> + 'static,
+    {
+        let begin = tokio::time::Instant::now();
+        let mut ends = Vec::new();
+        let whole = |host: Host, turn: Turn| {
+            let report = skipped(&host);
+            let work = work(host, turn);
+            async move {
+                work.await;
+                report
+            }
+        };
+        let cancel = CancellationToken::new();
+        let done = |report: HostReport| ends.push((report.host, begin.elapsed().as_millis()));
+        LocalSet::new().run_until(run(hosts(count), pace, clock(), &cancel, whole, done)).await;
+        ends
+    }
+
+    async fn pass(milliseconds: u64) {
+        tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_hosts_are_connected_to_while_others_are_copied() {
+        let ends = timeline(40, FOUR, |_, turn| async move {
+            turn.connection().await;
+            pass(300).await;
+            turn.come().await;
+            pass(1000).await;
+        })
+        .await;
+        // Ten rounds of a second, and what only the first of them waits for.
+        let (_, last) = ends.last().unwrap();
+        assert!((10_300..10_600).contains(last), "{last}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn hosts_that_do_not_answer_cost_the_others_nothing() {
+        let work = |host: Host, turn: Turn| async move {
+            turn.connection().await;
+            if ["h0", "h1", "h2", "h3", "h4", "h5", "h6", "h7", "h30"].contains(&host.name.key()) {
+                return pass(20_000).await;
+            }
+            pass(300).await;
+            turn.come().await;
+            pass(1000).await;
+        };
+        let ends = timeline(40, FOUR, work).await;
+        let living: Vec<u128> = ends.iter().map(|(_, end)| *end).filter(|end| *end < 20_000).collect();
+        assert_eq!(living.len(), 31);
+        // Those at the front, twice as many as there are jobs, are waited for
+        // until patience ends; the others take eight rounds.
+        let last = living.last().unwrap();
+        assert!(*last < 12_000, "{last}");
+        assert!(ends.last().unwrap().1 < last + 20_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_are_made_at_the_configured_rate() {
+        let times = Rc::new(RefCell::new(Vec::new()));
+        let pace = Pace { jobs: NonZeroUsize::new(32).unwrap(), ..FOUR };
+        let work = |_, turn: Turn| {
+            let times = times.clone();
+            async move {
+                turn.connection().await;
+                times.borrow_mut().push(tokio::time::Instant::now());
+            }
+        };
+        timeline(100, pace, work).await;
+        let times = times.borrow();
+        for window in times.windows(21) {
+            assert!(window[20] - window[0] >= Duration::from_millis(999), "21 connections in a second");
+        }
+        assert!(*times.last().unwrap() - times[0] < Duration::from_millis(5100), "and not much slower");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_those_that_wait_the_first_in_order_has_its_turn_first() {
+        let two = Pace { jobs: NonZeroUsize::new(2).unwrap(), ..FOUR };
+        let work = |host: Host, turn: Turn| async move {
+            // h2 is ready later than h3, and still before there is a free place.
+            pass(if host.name.key() == "h2" { 300 } else { 100 }).await;
+            turn.come().await;
+            pass(if host.name.key() == "h1" { 1500 } else { 1000 }).await;
+        };
+        let ends = timeline(4, two, work).await;
+        let order: Vec<&str> = ends.iter().map(|(host, _)| host.as_str()).collect();
+        assert_eq!(order, ["h0", "h1", "h2", "h3"]);
     }
 }

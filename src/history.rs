@@ -23,10 +23,12 @@ use crate::host::HostName;
 use crate::outcome::HostReport;
 pub use crate::past::{Entry, Verification};
 use crate::snapshot::Snapshot;
+use crate::timing::Sums;
 use chrono::{DateTime, TimeDelta, Utc};
 use reader::View;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, params_from_iter};
 use schema::Kind;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -184,6 +186,20 @@ impl History {
         self.change("record a run in", |connection| insert(connection, &rows::remembered(run, report)))
     }
 
+    /// Says anew how long the steps of runs took that are remembered already:
+    /// of each the host's name as its inventory spells it. One that is not
+    /// remembered is passed over.
+    pub fn record_timings(&self, run: &str, timings: &[(String, Sums)]) -> Result<(), HistoryError> {
+        self.change("record timings in", |connection| {
+            let mut update = connection
+                .prepare("UPDATE runs SET timings = ?1 WHERE host = ?2 AND run = ?3 AND spelled = ?4")?;
+            for (spelled, sums) in timings {
+                update.execute((rows::timings(sums), spelled.to_ascii_lowercase(), run, spelled))?;
+            }
+            Ok(())
+        })
+    }
+
     /// Remembers how a verification went.
     pub fn record_verification(&self, verification: &Verification) -> Result<(), HistoryError> {
         self.change("record a verification in", |connection| {
@@ -238,7 +254,10 @@ impl History {
     /// Each host's newest entry, by the host's name in lower case.
     pub fn last_runs(&self) -> Result<BTreeMap<String, Entry>, HistoryError> {
         let entries = self.ask(|connection| {
-            connection.prepare(LAST)?.query_map([], rows::entry)?.collect::<rusqlite::Result<Vec<Entry>>>()
+            connection
+                .prepare(&readable(connection, LAST)?)?
+                .query_map([], rows::entry)?
+                .collect::<rusqlite::Result<Vec<Entry>>>()
         })?;
         Ok(entries.into_iter().map(|entry| (entry.host.clone(), entry)).collect())
     }
@@ -256,7 +275,8 @@ impl History {
     fn entries(&self, sql: &str, host: &HostName, most: usize) -> Result<Vec<Entry>, HistoryError> {
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         self.ask(|connection| {
-            connection.prepare_cached(sql)?.query_map((host.key(), most), rows::entry)?.collect()
+            let sql = readable(connection, sql)?;
+            connection.prepare_cached(&sql)?.query_map((host.key(), most), rows::entry)?.collect()
         })
     }
 
@@ -313,6 +333,18 @@ fn insert(connection: &Connection, entry: &Entry) -> rusqlite::Result<()> {
     let sql = format!("INSERT INTO runs ({}) VALUES ({})", rows::COLUMNS, rows::PLACES);
     connection.prepare_cached(&sql)?.execute(params_from_iter(rows::values(entry)))?;
     Ok(())
+}
+
+/// A question for entries as the file can answer it: an older one that is only
+/// read has no timings.
+fn readable<'a>(connection: &Connection, sql: &'a str) -> rusqlite::Result<Cow<'a, str>> {
+    Ok(match schema::kind(connection)? {
+        Kind::Ours(version) if version < schema::WITH_TIMINGS => {
+            let (columns, without) = rows::WITHOUT_TIMINGS;
+            sql.replace(columns, without).into()
+        }
+        _ => sql.into(),
+    })
 }
 
 /// Whether the file knows verifications: an older one that is only read does

@@ -140,6 +140,10 @@ pub struct HostSettings {
     pub filesystems: Filesystems,
     /// rsync patterns, after the standard ones.
     pub exclude: Vec<String>,
+    /// Paths of the host, absolute, whose files are written in place where the
+    /// store keeps one copy and snapshots of it. None lies inside another; one
+    /// that is not below the source plays no part.
+    pub inplace: Vec<String>,
     /// Whether its hooks are run.
     pub hooks: bool,
 }

@@ -9,6 +9,7 @@
 //! | [`fleet`] | many hosts: order, concurrency, shutdown |
 //! | [`backup`] | the story of one host, from lock to report |
 //! | [`verify`] | the story of one host's verification |
+//! | [`turn`] | whose turn it is, and who is made ready before its turn |
 //! | **core** | **pure: no I/O, no clock** |
 //! | [`clock`] | the time of a run, read once |
 //! | [`host`] | names and settings of hosts |
@@ -26,11 +27,13 @@
 //! | [`plot`] | figures over time as pictures |
 //! | [`status`] | how a host is doing |
 //! | [`past`] | what is remembered of runs |
+//! | [`trace`] | a run as a trace for Chrome and Perfetto |
 //! | [`trend`] | whether a run's figures are what they usually are |
 //! | [`finding`] | what a check found, and what to do |
 //! | [`growth`] | how fast a store fills |
 //! | [`holes`] | rsync's known holes |
 //! | [`table`] | tables of text |
+//! | [`timing`] | where the time of a run goes |
 //! | [`text`] | text from elsewhere, made safe to print |
 //! | [`when`] | what people say of a time |
 //! | [`verification`] | what a verification found, and how bad that is |
@@ -82,10 +85,13 @@ pub mod status;
 pub mod store;
 pub mod table;
 pub mod text;
+pub mod timing;
 pub mod tools;
+pub mod trace;
 pub mod transfer;
 pub mod tree;
 pub mod trend;
+pub mod turn;
 pub mod verification;
 pub mod verify;
 pub mod versions;

@@ -127,10 +127,19 @@ impl Runtime {
         process::end_ssh_below(self.own.path());
     }
 
+    /// Whether somebody has locked a host, seen without touching its lock.
+    pub fn is_locked(&self, host: &HostName) -> bool {
+        look::is_held(&self.lock_of(host))
+    }
+
+    fn lock_of(&self, host: &HostName) -> PathBuf {
+        self.dir.join(format!("{}.lock", host.key()))
+    }
+
     /// Locks a host for this run. Waits a moment if the holder is a run that
     /// was killed and whose children are still dying.
     pub async fn lock_host(&self, host: &HostName) -> Result<HostLock, LockError> {
-        let path = self.dir.join(format!("{}.lock", host.key()));
+        let path = self.lock_of(host);
         let mut file = open_lock(&path)?;
         let until = tokio::time::Instant::now() + LAST_BREATH;
         loop {
@@ -239,7 +248,9 @@ mod tests {
     async fn a_host_is_locked_once_and_the_holder_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let (runtime, _) = Runtime::enter(dir.path()).unwrap();
+        assert!(!runtime.is_locked(&vpn()));
         let lock = runtime.lock_host(&vpn()).await.unwrap();
+        assert!(runtime.is_locked(&vpn()));
         let error = runtime.lock_host(&"vpn".parse().unwrap()).await.unwrap_err();
         assert_eq!(error.to_string(), format!("another run has it (process {})", std::process::id()));
         drop(lock);

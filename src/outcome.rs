@@ -7,6 +7,7 @@ pub use hook::{Allowed, HookEnd, HookResult};
 
 use crate::snapshot::{SnapshotName, Verdict};
 use crate::text::{human_bytes, human_duration};
+use crate::timing::Timings;
 use chrono::{DateTime, Utc};
 use std::fmt;
 use std::time::Duration;
@@ -149,11 +150,13 @@ pub struct HostReport {
     pub finished: DateTime<Utc>,
     /// What was copied, where something was.
     pub figures: Option<Figures>,
-    /// What the end of each rsync meant, in order: more than one where the
+    /// What the end of each try to copy meant, in order: more than one where the
     /// connection was lost.
     pub transfers: Vec<String>,
     /// How the host's hooks went, in order.
     pub hooks: Vec<HookResult>,
+    /// Where the time went.
+    pub timings: Timings,
     /// How many snapshots of ours the host has now, if known.
     pub snapshots: Option<usize>,
     /// When its newest good snapshot was taken, if it has one and it is known.
@@ -271,6 +274,7 @@ mod tests {
             figures: None,
             transfers: Vec::new(),
             hooks: Vec::new(),
+            timings: Timings::default(),
             snapshots: None,
             last_good: None,
         }

@@ -7,6 +7,7 @@
 
 use crate::outcome::{HookResult, Severity};
 use crate::snapshot::{Facts, Origin, Snapshot, SnapshotName, Verdict};
+use crate::timing::Sums;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ pub struct Entry {
     pub transfers: Vec<String>,
     /// How the hooks went, in order.
     pub hooks: Vec<HookResult>,
+    /// How long each step took; empty of runs of which that is not known.
+    pub timings: Sums,
     /// Files, directories, links and so on that the copy held.
     pub files: Option<u64>,
     /// Bytes that the copied files held together.
@@ -83,6 +86,7 @@ impl Entry {
             details: Vec::new(),
             transfers: Vec::new(),
             hooks: Vec::new(),
+            timings: Sums::new(),
             files: *files,
             bytes: *bytes,
             received: None,

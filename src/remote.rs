@@ -5,12 +5,14 @@
 
 mod hook;
 pub mod keys;
+mod links;
 mod look;
 mod probe;
 mod ssh;
 mod target;
 
 pub use hook::{Hook, HookLimits, HookRun};
+pub use links::Links;
 pub use look::Look;
 pub use probe::{Hooks, Probe, Question, SourceState};
 pub use target::{Ground, Target};
@@ -158,7 +160,9 @@ mod tests {
 
     #[test]
     fn scripts_can_travel_as_one_shell_word() {
-        for script in [probe::SCRIPT, hook::SCRIPT, look::SCRIPT, target::SCRIPT, RSYNC_VERSION] {
+        for script in
+            [probe::SCRIPT, hook::SCRIPT, links::SCRIPT, look::SCRIPT, target::SCRIPT, RSYNC_VERSION]
+        {
             assert!(!script.contains('\''));
         }
     }

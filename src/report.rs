@@ -17,6 +17,7 @@ use icinga::{Icinga, ReportError};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -38,8 +39,36 @@ pub struct Reporter {
 /// What was handed in, in order, and the tasks that deliver it.
 #[derive(Debug, Default)]
 struct Deliveries {
-    reports: Vec<Arc<HostReport>>,
-    tasks: JoinSet<(usize, Result<(), ReportError>)>,
+    handed_in: Vec<HandedIn>,
+    tasks: JoinSet<(usize, Fate)>,
+}
+
+/// A report that somebody is to be told, since a moment.
+#[derive(Debug)]
+struct HandedIn {
+    report: Arc<HostReport>,
+    at: Instant,
+}
+
+/// What became of it, and when.
+#[derive(Debug, Clone)]
+struct Fate {
+    result: Result<(), ReportError>,
+    at: Instant,
+    /// From when to when it was tried once more, if it was.
+    late: Option<(Instant, Instant)>,
+}
+
+/// How the telling went.
+#[derive(Debug)]
+pub struct Delivered {
+    /// One line for each reason for which hosts went unreported, fit to be
+    /// shown; none if all were told of.
+    pub problems: Vec<String>,
+    /// Of each report, in the order in which they were submitted, from when to
+    /// when Icinga was told of it: until it had been, or it was given up. Twice
+    /// where it was tried again at the end. Nothing without an Icinga.
+    pub tries: Vec<Vec<(Instant, Instant)>>,
 }
 
 impl Reporter {
@@ -58,22 +87,21 @@ impl Reporter {
         let Some(icinga) = self.icinga.clone() else { return };
         let gate = self.gate.clone();
         let mut deliveries = self.deliveries();
-        let index = deliveries.reports.len();
+        let index = deliveries.handed_in.len();
         let report = Arc::new(report);
-        deliveries.reports.push(report.clone());
+        deliveries.handed_in.push(HandedIn { report: report.clone(), at: Instant::now() });
         deliveries.tasks.spawn(async move {
             // Nobody closes the gate: the permit always comes.
             let _permit = gate.acquire().await;
-            (index, icinga.send(&report).await)
+            let result = icinga.send(&report).await;
+            (index, Fate { result, at: Instant::now(), late: None })
         });
     }
 
     /// Waits for what is under way until it is `enough`, then gives up the rest.
-    /// Returns one line for each reason for which hosts went unreported,
-    /// fit to be shown; none if all were told of.
-    pub async fn finish(self, enough: impl Future<Output = ()>) -> Vec<String> {
-        let Deliveries { reports, mut tasks } = std::mem::take(&mut *self.deliveries());
-        let mut fates: Vec<Option<Result<(), ReportError>>> = vec![None; reports.len()];
+    pub async fn finish(self, enough: impl Future<Output = ()>) -> Delivered {
+        let Deliveries { handed_in, mut tasks } = std::mem::take(&mut *self.deliveries());
+        let mut fates: Vec<Option<Fate>> = vec![None; handed_in.len()];
         // Past that, and after a panic, what has no fate is undelivered.
         let deliver = async {
             while let Some(done) = tasks.join_next().await {
@@ -82,18 +110,28 @@ impl Reporter {
                 }
             }
             if let Some(icinga) = &self.icinga {
-                catch_up(icinga, &reports, &mut fates).await;
+                catch_up(icinga, &handed_in, &mut fates).await;
             }
         };
         tokio::select! {
             () = deliver => {}
             () = enough => {}
         }
-        problems(reports.iter().zip(fates).filter_map(|(report, fate)| match fate {
-            Some(Ok(())) => None,
-            Some(Err(error)) => Some((report.host.as_str(), error.to_string())),
-            None => Some((report.host.as_str(), "the run ended before the result was delivered".to_owned())),
-        }))
+        let tries = handed_in.iter().zip(&fates).map(|(handed_in, fate)| {
+            let first = fate.as_ref().map_or_else(Instant::now, |fate| fate.at);
+            let late = fate.as_ref().and_then(|fate| fate.late);
+            [(handed_in.at, first)].into_iter().chain(late).collect()
+        });
+        let tries = tries.collect();
+        let untold = handed_in.iter().zip(fates).filter_map(|(HandedIn { report, .. }, fate)| {
+            let why = match fate {
+                Some(Fate { result: Ok(()), .. }) => return None,
+                Some(Fate { result: Err(error), .. }) => error.to_string(),
+                None => "the run ended before the result was delivered".to_owned(),
+            };
+            Some((report.host.as_str(), why))
+        });
+        Delivered { problems: problems(untold), tries }
     }
 
     fn deliveries(&self) -> MutexGuard<'_, Deliveries> {
@@ -102,18 +140,17 @@ impl Reporter {
 }
 
 /// Delivers what Icinga was not there for, until it is away again.
-async fn catch_up(
-    icinga: &Icinga,
-    reports: &[Arc<HostReport>],
-    fates: &mut [Option<Result<(), ReportError>>],
-) {
-    for (report, fate) in reports.iter().zip(fates) {
-        if matches!(fate, Some(Err(ReportError::Unavailable(_)))) {
+async fn catch_up(icinga: &Icinga, handed_in: &[HandedIn], fates: &mut [Option<Fate>]) {
+    for (HandedIn { report, .. }, fate) in handed_in.iter().zip(fates) {
+        let Some(fate) = fate else { continue };
+        if matches!(fate.result, Err(ReportError::Unavailable(_))) {
+            let begin = Instant::now();
             let late = icinga.send_late(report).await;
+            fate.late = Some((begin, Instant::now()));
             if matches!(late, Err(ReportError::Unavailable(_))) {
                 break;
             }
-            *fate = Some(late);
+            fate.result = late;
         }
     }
 }
@@ -178,6 +215,7 @@ mod tests {
     #[tokio::test]
     async fn without_an_icinga_there_is_nobody_to_tell() {
         let reporter = Reporter::start(None);
-        assert!(reporter.finish(std::future::pending()).await.is_empty());
+        let told = reporter.finish(std::future::pending()).await;
+        assert!(told.problems.is_empty() && told.tries.is_empty());
     }
 }

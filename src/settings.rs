@@ -105,6 +105,8 @@ pub struct HostOverride {
     pub filesystems: Option<Filesystems>,
     /// Replaces the defaults' patterns.
     pub exclude: Option<Vec<String>>,
+    /// Replaces the defaults' paths; see [`HostSettings::inplace`].
+    pub inplace: Option<Vec<String>>,
     /// See [`HostSettings::hooks`].
     pub hooks: Option<bool>,
 }
@@ -118,6 +120,8 @@ pub struct Ssh {
     pub known_hosts_file: Option<PathBuf>,
     /// For the TCP connection and the key exchange.
     pub connect_timeout: Duration,
+    /// So many connections a second, at most.
+    pub connections_per_second: NonZeroU32,
 }
 
 /// `[hooks]`.

@@ -96,6 +96,12 @@ pub fn human_duration(duration: std::time::Duration) -> String {
     }
 }
 
+/// [`human_duration`], with hundredths of what is below a second: `0.02s`.
+pub fn precise_duration(duration: std::time::Duration) -> String {
+    let hundredths = duration.saturating_add(std::time::Duration::from_millis(5)).as_millis() / 10;
+    if hundredths < 100 { format!("0.{hundredths:02}s") } else { human_duration(duration) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,6 +128,16 @@ mod tests {
         assert_eq!(human_duration(Duration::from_millis(420)), "0.4s");
         assert_eq!(human_duration(Duration::from_secs(185)), "3m05s");
         assert_eq!(human_duration(Duration::from_secs(7620)), "2h07m");
+        for (micros, shown) in [
+            (4_999, "0.00s"),
+            (5_000, "0.01s"),
+            (994_999, "0.99s"),
+            (995_000, "1.0s"),
+            (1_300_000, "1.3s"),
+            (125_000_000, "2m05s"),
+        ] {
+            assert_eq!(precise_duration(Duration::from_micros(micros)), shown);
+        }
         assert_eq!(shortened("abcdef", 4), "abc…");
         assert_eq!(shortened("abcd", 4), "abcd");
     }

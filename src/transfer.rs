@@ -1,14 +1,17 @@
 //! One rsync: its arguments, its progress, and what its end means.
 //!
-//! Never `--inplace`: together with `--hard-links` it gives one file's bytes
-//! to another, with exit 0. The exit's number is looked at here and nowhere
-//! else.
+//! Never `--inplace` together with `--hard-links`: the two give one file's bytes
+//! to another, with exit 0. [`Writing`] is either, and what writes in place
+//! must show that no file in its way has a second name. The exit's number is
+//! looked at here and nowhere else.
 
 mod compare;
+mod parted;
 mod restore;
 mod stats;
 
 pub use compare::{Compared, Comparison, Likeness};
+pub use parted::{Parted, parted};
 pub use restore::{Existing, Overview, Restore};
 pub use stats::{Progress, Statistics};
 
@@ -49,6 +52,8 @@ pub struct Job {
     pub rsync_path: Option<&'static str>,
     /// At most so many files may be deleted.
     pub max_delete: Option<u64>,
+    /// How files get their new contents.
+    pub writing: Writing,
     /// Stay on the source's own filesystem.
     pub one_file_system: bool,
     /// Compress on the wire.
@@ -59,6 +64,24 @@ pub struct Job {
     /// host stays locked for as long as anything writes its copy.
     pub lock: File,
 }
+
+/// How the files of a copy get their new contents.
+#[derive(Debug)]
+pub enum Writing {
+    /// A changed file is written anew and takes the old one's place. Files that
+    /// are one on the host are one in the copy.
+    Anew,
+    /// What has changed in a file is written into it, so that a snapshot before
+    /// it shares the rest. Each name is a file of its own. A file is torn while
+    /// it is written; its time is set last, so that the next run sees it.
+    InPlace(Parted),
+}
+
+/// What rsync compares at a time in files that are written in place, in bytes:
+/// the most that it takes, and the size of ZFS's records unless told otherwise.
+/// So a change rewrites the records that it lies in and none beside them
+/// (docs/decisions/0018-in-place.md).
+const BLOCK: &str = "--block-size=131072";
 
 /// When a transfer is given up.
 #[derive(Debug)]
@@ -103,19 +126,35 @@ impl Transfer {
             advice: None,
         }
     }
+
+    /// This copy and another of the same host's as one; `shared` directories
+    /// are in both.
+    #[must_use]
+    pub fn and(mut self, other: Transfer, shared: u64) -> Self {
+        self.ending = self.ending.max(other.ending);
+        self.statistics = self.statistics.and(other.statistics, shared);
+        self.stopped_deleting |= other.stopped_deleting;
+        self.vanished += other.vanished;
+        self.complaints.extend(other.complaints);
+        self.further_complaints +=
+            other.further_complaints + self.complaints.len().saturating_sub(COMPLAINTS);
+        self.complaints.truncate(COMPLAINTS);
+        self.advice = self.advice.or(other.advice);
+        self
+    }
 }
 
-/// How a copy ended that is worth a snapshot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a copy ended that is worth a snapshot; the worst is the greatest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ending {
     /// All of it is there.
     Complete,
     /// Files vanished while they were copied, as they do on a living host.
     SourceChanged,
-    /// Some files could not be read, or not be written in all their attributes.
-    Incomplete,
     /// The limit on deletions was reached.
     TooManyDeletions,
+    /// Some files could not be read, or not be written in all their attributes.
+    Incomplete,
 }
 
 impl fmt::Display for Ending {
@@ -162,6 +201,9 @@ pub enum TransferError {
     /// The source was gone.
     #[error("nothing could be read below the source: {0}")]
     NoSource(String),
+    /// A file that is to be written in place may have a second name.
+    #[error("hard links in the copy cannot be parted, and in place they must not be written to: {0}")]
+    Linked(String),
     /// rsync could not be run here.
     #[error(transparent)]
     Program(#[from] Failure),
@@ -182,7 +224,7 @@ impl Job {
     /// rsync's arguments.
     fn arguments(&self) -> Vec<OsString> {
         let mut args: Vec<OsString> = [
-            "-aHAXS",
+            "-aAX",
             "--numeric-ids",
             "--delete",
             "--delete-excluded",
@@ -199,6 +241,13 @@ impl Job {
         ]
         .map(OsString::from)
         .into();
+        match self.writing {
+            Writing::Anew => args.extend(["--hard-links", "--sparse"].map(OsString::from)),
+            // Without --sparse: with it, rsync 3.2.7 leaves bytes of the old
+            // file where zeros belong, with exit 0. ZFS keeps no zeros of a
+            // dataset with compression.
+            Writing::InPlace(_) => args.extend(["--inplace", "--no-whole-file", BLOCK].map(OsString::from)),
+        }
         let mut valued = |option: &str, value: &std::ffi::OsStr| {
             let mut arg = OsString::from(option);
             arg.push(value);
@@ -453,11 +502,89 @@ mod tests {
                 rsh: None,
                 rsync_path: None,
                 max_delete: None,
+                writing: Writing::Anew,
                 one_file_system: false,
                 compress: true,
                 bandwidth_limit: None,
                 lock: File::create(self.path("lock")).unwrap(),
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_writes_in_place_keeps_no_hard_links_and_what_keeps_hard_links_does_not() {
+        let place = Place::new();
+        let arguments = |writing| {
+            let arguments = Job { writing, ..place.job() }.arguments();
+            arguments.into_iter().map(|word| word.into_string().unwrap()).collect::<Vec<_>>()
+        };
+        let lock = File::open("/dev/null").unwrap();
+        let parted = parted(place.path("copy"), Vec::new(), lock).await.unwrap();
+        let (anew, in_place) = (arguments(Writing::Anew), arguments(Writing::InPlace(parted)));
+        let of_in_place = ["--inplace", "--no-whole-file", "--block-size=131072"];
+        let of_anew = ["--hard-links", "--sparse"];
+        for (option, alone) in of_in_place.map(|o| (o, true)).into_iter().chain(of_anew.map(|o| (o, false))) {
+            assert_eq!(in_place.iter().any(|word| word == option), alone, "{option}: {in_place:?}");
+            assert_eq!(anew.iter().any(|word| word == option), !alone, "{option}: {anew:?}");
+        }
+        let short = |words: &[String]| {
+            words.iter().filter(|word| !word.starts_with("--")).cloned().collect::<String>()
+        };
+        for words in [&anew, &in_place] {
+            assert!(short(words).starts_with("-aAX-s"), "no short option for either: {words:?}");
+        }
+        let rest = |words: &[String]| {
+            words
+                .iter()
+                .filter(|word| !of_anew.contains(&&***word) && !of_in_place.contains(&&***word))
+                .cloned()
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(rest(&anew), rest(&in_place), "in all else they are alike");
+    }
+
+    #[test]
+    fn two_transfers_of_one_host_are_added_up_and_the_worse_end_counts() {
+        let one = Transfer {
+            statistics: Statistics {
+                files: 10,
+                directories: 4,
+                changed: 2,
+                bytes: 100,
+                ..Statistics::default()
+            },
+            complaints: vec!["a".into(); COMPLAINTS - 1],
+            vanished: 1,
+            ..Transfer::nothing()
+        };
+        let other = Transfer {
+            ending: Ending::SourceChanged,
+            statistics: Statistics {
+                files: 5,
+                directories: 4,
+                deleted: 3,
+                bytes: 7,
+                ..Statistics::default()
+            },
+            complaints: vec!["b".into(), "c".into(), "d".into()],
+            further_complaints: 4,
+            stopped_deleting: true,
+            vanished: 2,
+            advice: Some("x"),
+        };
+        let both = one.and(other, 3);
+        assert_eq!((both.ending, both.stopped_deleting, both.vanished), (Ending::SourceChanged, true, 3));
+        let figures = both.statistics;
+        assert_eq!((figures.files, figures.directories, figures.bytes), (12, 5, 107));
+        assert_eq!((figures.changed, figures.deleted), (2, 3));
+        assert_eq!((both.complaints.len(), both.complaints[COMPLAINTS - 1].as_str()), (COMPLAINTS, "b"));
+        assert_eq!((both.further_complaints, both.advice), (6, Some("x")));
+        for (worse, better) in [
+            (Ending::Incomplete, Ending::TooManyDeletions),
+            (Ending::TooManyDeletions, Ending::SourceChanged),
+            (Ending::SourceChanged, Ending::Complete),
+        ] {
+            assert_eq!(worse.max(better), worse);
         }
     }
 

@@ -8,6 +8,7 @@ use crate::host::HostName;
 use crate::outcome::{HostReport, Note, Outcome, Severity};
 use crate::snapshot::{SnapshotName, Verdict};
 use crate::text::{human_bytes, human_duration, printable_bytes};
+use crate::timing::Timings;
 use chrono::{DateTime, Utc};
 use std::fmt;
 use std::time::Duration;
@@ -328,6 +329,7 @@ impl Verification {
             figures: None,
             transfers: Vec::new(),
             hooks: Vec::new(),
+            timings: Timings::default(),
             snapshots: None,
             last_good: None,
         })

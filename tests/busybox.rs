@@ -1,23 +1,31 @@
 //! The scripts that run on hosts, with nothing but busybox there.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
 mod support;
 
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use support::rig::*;
 
-#[test]
-fn a_hook_that_is_ended_leaves_no_daemon_where_all_is_busybox() {
-    let rig = Rig::without_sshd();
+/// A folder with busybox under all its names, and nothing else.
+fn tools(rig: &Rig) -> PathBuf {
     let tools = rig.join("tools");
     fs::create_dir(&tools).unwrap();
     let busybox = ["/usr/bin/busybox", "/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
     for tool in must(busybox.expect("busybox is missing"), &["--list"]).lines() {
         symlink(busybox.unwrap(), tools.join(tool)).unwrap();
     }
+    tools
+}
+
+#[test]
+fn a_hook_that_is_ended_leaves_no_daemon_where_all_is_busybox() {
+    let rig = Rig::without_sshd();
+    let tools = tools(&rig);
     let text = format!(
         "#!{}/sh\nsetsid sh -c 'echo $$ > {}; exec sleep 1000' & sleep 1000\n",
         tools.display(),
@@ -48,4 +56,31 @@ fn a_hook_that_is_ended_leaves_no_daemon_where_all_is_busybox() {
         must("kill", &["-KILL", &pid()]);
     }
     assert!(!alive, "the daemon is still there");
+}
+
+#[test]
+fn linked_files_are_found_or_the_look_fails_where_all_is_busybox() {
+    let rig = Rig::without_sshd();
+    let tools = tools(&rig);
+    rig.write("source/plain/file", "");
+    rig.write("source/linked/a", "");
+    fs::hard_link(rig.join("source/linked/a"), rig.join("source/linked/b")).unwrap();
+    let mut script = program(tools.join("sh").to_str().unwrap())
+        .args(["-c", include_str!("../src/remote/links.sh"), "sh"])
+        .env("PATH", &tools)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = script.stdin.take().unwrap();
+    write!(stdin, "{}\n60\nMARK\n./plain\0./linked\0./gone\0", rig.join("source").display()).unwrap();
+    drop(stdin);
+    let output = script.wait_with_output().unwrap();
+    // A busybox may have been made without what it takes; then it has to say so.
+    if output.status.code() == Some(123) {
+        return;
+    }
+    let said = String::from_utf8(output.stdout).unwrap();
+    let expected = |file| format!("\nMARK\nlooked\0done 0\0looked\0./linked/{file}\0done 0\0missing\0MARK\n");
+    assert!(said == expected("a") || said == expected("b"), "{said:?}");
 }

@@ -148,6 +148,28 @@ fn a_host_that_accepts_and_says_nothing_is_given_up() {
 }
 
 #[test]
+fn hosts_that_do_not_answer_take_no_place_among_the_hosts_at_once() {
+    let mut rig = Rig::new();
+    rig.top = "jobs = 1".to_owned();
+    rig.section("ssh", "connect_timeout = \"10m\"");
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    for name in ["a", "b", "c", "d"] {
+        rig.host(name);
+        rig.section(&format!("hosts.\"{name}\""), &format!("port = {port}"));
+    }
+    rig.host("Web");
+    let child = rig.start(&["all"]);
+    rig.wait_until("the one that answers is done", || !rig.snapshots("web").is_empty());
+    // Whoever waits for an answer is told that there is none.
+    drop(silent);
+    let mut ran = Ran::from(finish(child)).exits(1);
+    for name in ["a", "b", "c", "d"] {
+        ran = ran.says(&format!("{name}: CRITICAL: connect failed: "));
+    }
+}
+
+#[test]
 fn a_host_that_falls_silent_after_its_greeting_is_given_up() {
     let half = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = half.local_addr().unwrap().port();

@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
-use backup::filter::{Rule, Selection, assemble, parse_lines, select, to_rsync};
+use backup::filter::{Apart, Rule, Selection, assemble, parse_lines, select, to_rsync};
 use backup::host::Filesystems;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -54,8 +54,12 @@ impl Lab {
     /// Copies the source by the rules, over what an earlier copy has left
     /// there, and lists the copy; directories end with a slash.
     fn copy(&self, rules: &[Rule], via: Via) -> BTreeSet<Vec<u8>> {
+        self.copy_by(&to_rsync(rules), via)
+    }
+
+    fn copy_by(&self, rules: &[u8], via: Via) -> BTreeSet<Vec<u8>> {
         let file = self.path("rules");
-        std::fs::write(&file, to_rsync(rules)).unwrap();
+        std::fs::write(&file, rules).unwrap();
         let filter = format!("--filter=merge {}", file.display());
         self.rsync(&["--from0", &filter], via)
     }
@@ -171,6 +175,57 @@ fn a_pattern_of_any_bytes_lets_in_that_name_and_no_other() {
     rules.push(Rule::exclude("*").unwrap());
     for via in BOTH {
         assert_eq!(lab.copy(&rules, via), set(HOSTILE), "{via:?}");
+    }
+}
+
+/// A tree with a path and all that could be taken for it, copied by one rsync
+/// without the path and by another with nothing else, into one copy, in which
+/// each deletes on its own ground alone.
+#[test]
+fn a_path_that_is_copied_apart_is_that_path_of_any_bytes_and_no_other() {
+    let further: [&[u8]; 14] = [
+        b"x", b"xx", b"ab", b"abc", b"abd", b"[!a]", b"[a-z]", b"]", b"^", b"*", b"?", b"a*", b"\\*", b"\\[",
+    ];
+    let names: BTreeSet<&[u8]> = HOSTILE.into_iter().chain(further).collect();
+    let trees = |top: &[u8]| -> BTreeSet<Vec<u8>> {
+        names.iter().flat_map(|name| [[top, name, b"/"].concat(), [top, name, b"/file"].concat()]).collect()
+    };
+    // Beside one another, and one below another of the same name.
+    let files: Vec<Vec<u8>> = trees(b"").into_iter().chain(trees(b"x/")).collect();
+    let lab = Lab::new(&files);
+    let whole = lab.copy(&[], Via::Local);
+    // Each name is apart from most others once, and together with some.
+    for group in 0..6 {
+        let via = BOTH[group % 2];
+        let mine = names.iter().skip(group).step_by(6);
+        let apart = Apart::new(mine.flat_map(|name| [[b"/", *name].concat(), [b"/x/", *name].concat()]));
+        let is_apart = |path: &[u8]| {
+            let absolute = [b"/", path.strip_suffix(b"/").unwrap_or(path)].concat();
+            apart.paths().any(|top| absolute == top || absolute.starts_with(&[top, b"/"].concat()))
+        };
+        // What is in the copy alone must go, by the one rsync or the other.
+        let stale: Vec<Vec<u8>> = whole.iter().filter(|path| path.ends_with(b"file")).cloned().collect();
+        for path in &stale {
+            let path = [path, &b".stale"[..]].concat();
+            std::fs::write(lab.path("dst").join(OsStr::from_bytes(&path)), "").unwrap();
+        }
+        let is_stale = |path: &&Vec<u8>| path.ends_with(b".stale");
+        let copy = lab.copy_by(&apart.for_the_others(&[]), via);
+        assert!(copy.iter().filter(is_stale).all(|path| is_apart(path)), "group {group}, {via:?}");
+        assert_eq!(copy.iter().filter(is_stale).count(), stale.iter().filter(|path| is_apart(path)).count());
+        let copy = lab.copy_by(&apart.for_these(&[]), via);
+        assert_eq!(copy, whole, "group {group}, {via:?}");
+        // And each copies its part and no more into an empty place.
+        for (rules, these) in [(apart.for_the_others(&[]), false), (apart.for_these(&[]), true)] {
+            std::fs::remove_dir_all(lab.path("dst")).unwrap();
+            let copy = lab.copy_by(&rules, via);
+            let way = |path: &[u8]| {
+                apart.way().contains(&[b"/", path.strip_suffix(b"/").unwrap_or(path)].concat()[..])
+            };
+            let expected = whole.iter().filter(|path| is_apart(path) == these || way(path)).cloned();
+            assert_eq!(copy, expected.collect(), "group {group}, {via:?}, the paths: {these}");
+        }
+        lab.copy(&[], Via::Local);
     }
 }
 

@@ -9,6 +9,7 @@ use backup::history::{Entry, History};
 use backup::host::HostName;
 use backup::outcome::{Figures, HostReport, Outcome, Severity};
 use backup::snapshot::{SnapshotName, Verdict};
+use backup::timing::Timings;
 use chrono::{DateTime, TimeDelta, Utc};
 use rustix::process::Signal;
 use std::fs::{self, File};
@@ -232,7 +233,7 @@ fn a_history_that_cannot_be_written_costs_the_exit_code_and_not_the_copy() {
     let newer = fs::read(database(&rig)).unwrap();
     rig.backup(&["--quiet", "all"])
         .exits(1)
-        .says("has format 99, and this program knows formats up to 2; it is left as it is")
+        .says("has format 99, and this program knows formats up to 3; it is left as it is")
         .says("what became of 1 host(s) is not in the history");
     assert_eq!(fs::read(database(&rig)).unwrap(), newer);
 
@@ -288,6 +289,7 @@ fn good(host: &str, time: DateTime<Utc>, figures: Figures) -> HostReport {
         figures: Some(figures),
         transfers: Vec::new(),
         hooks: Vec::new(),
+        timings: Timings::default(),
         snapshots: Some(1),
         last_good: None,
     }

@@ -9,6 +9,7 @@ mod support;
 
 use backup::outcome::{HostReport, Outcome};
 use backup::report::icinga::{Icinga, ReportError};
+use backup::timing::Timings;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::fs;
@@ -397,6 +398,7 @@ fn a_late_result_does_not_hide_a_newer_one() {
             figures: None,
             transfers: Vec::new(),
             hooks: Vec::new(),
+            timings: Timings::default(),
             snapshots: None,
             last_good: None,
         };

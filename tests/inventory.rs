@@ -53,6 +53,7 @@ impl Scene {
             source: None,
             filesystems: None,
             exclude: None,
+            inplace: None,
             hooks: None,
         };
         self.settings.hosts.insert(own.name.key().to_owned(), own);
@@ -102,6 +103,7 @@ fn settings(url: &str, state_dir: &Path) -> Settings {
         source: "/".to_owned(),
         filesystems: Filesystems::Local,
         exclude: Vec::new(),
+        inplace: Vec::new(),
         hooks: true,
     };
     let transfer = Transfer {
@@ -121,7 +123,12 @@ fn settings(url: &str, state_dir: &Path) -> Settings {
         netbox: Some(netbox),
         host_defaults,
         hosts: BTreeMap::new(),
-        ssh: Ssh { identity_file: None, known_hosts_file: None, connect_timeout: Duration::from_secs(20) },
+        ssh: Ssh {
+            identity_file: None,
+            known_hosts_file: None,
+            connect_timeout: Duration::from_secs(20),
+            connections_per_second: NonZeroU32::MIN,
+        },
         hooks: Hooks { directory: "/etc/backup-scripts".to_owned(), timeout: Duration::from_secs(60) },
         transfer,
         excludes: Excludes { files: Vec::new(), remote_file: "/etc/backup-exclude.conf".to_owned() },

@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 
 /// Who tells the story. Each may use those after it, every edge and the core.
-const STORY: &[&str] = &["cli", "fleet", "backup", "verify"];
+const STORY: &[&str] = &["cli", "fleet", "backup", "verify", "turn"];
 
 /// Each talks to one thing outside, and uses the core and the two doors.
 const EDGES: &[&str] = &[
@@ -57,6 +57,8 @@ const CORE: &[&str] = &[
     "holes",
     "table",
     "text",
+    "timing",
+    "trace",
     "when",
     "verification",
 ];

@@ -7,7 +7,8 @@ mod support;
 
 use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 use support::pool::{Dataset, must_be_disposable, snapshots, zfs};
 use support::rig::*;
@@ -18,7 +19,11 @@ use support::trees::{name_at, set_times};
 const STORE: &str = "cut/hosts";
 const DATASET: &str = "cut/hosts/web";
 
-/// What this boot begins with: the host in the state of a round.
+/// The same of a host whose only big file is written in place.
+const IN_PLACE: &str = "cut/hosts/kvm";
+const IMAGE: &str = "srv/images/vm.img";
+
+/// What this boot begins with: the hosts in the state of a round.
 fn boot(round: u32) -> (Rig, PathBuf) {
     must_be_disposable();
     let mut rig = Rig::new();
@@ -26,11 +31,29 @@ fn boot(round: u32) -> (Rig, PathBuf) {
     rig.section("retention", "daily = 30\n");
     let source = rig.host("Web");
     fill(&rig, &source, round);
+    let other = rig.near_host("Kvm", "");
+    rig.section("hosts.\"Kvm\"", &format!("inplace = [{:?}]", other.join("srv/images")));
+    fill_image(&rig, round);
     (rig, source)
 }
 
+/// The image of the other host in a round: each has other bytes all over it.
+fn fill_image(rig: &Rig, round: u32) {
+    let image = rig.source("Kvm").join(IMAGE);
+    fs::create_dir_all(image.parent().unwrap()).unwrap();
+    other_big_file(&image, 8, 100 + u64::from(round));
+    set_times(&image, 1_600_000_000 + i64::from(round), 0);
+}
+
+/// Whether a copy of the image is that of a round.
+fn is_image(rig: &Rig, copy: &Path, round: u32) -> bool {
+    let expected = rig.join("expected.img");
+    other_big_file(&expected, 8, 100 + u64::from(round));
+    fs::read(copy.join(IMAGE)).unwrap() == fs::read(expected).unwrap()
+}
+
 /// The state of the host in a round, the same in every boot.
-fn fill(rig: &Rig, source: &std::path::Path, round: u32) {
+fn fill(rig: &Rig, source: &Path, round: u32) {
     fs::remove_dir_all(source).unwrap();
     for number in 0..20 {
         rig.write(source.join(format!("srv/{number}")), format!("file {number} in round {round}\n"));
@@ -81,12 +104,17 @@ fn power_1_goes_in_mid_transfer() {
     rig.backup(&["all"]).exits(0);
     date_back(20);
     fill(&rig, &source, 2);
+    fill_image(&rig, 2);
+    let image = Path::new("/cut/hosts/kvm").join(IMAGE);
+    let time = || image.metadata().map(|meta| (meta.mtime(), meta.mtime_nsec())).unwrap();
+    let before = time();
     rig.section("transfer", "bandwidth_limit = \"300k\"");
     let run = rig.start(&["all"]);
     rig.wait_until("the big file is under way", || {
         let entries = fs::read_dir("/cut/hosts/web/srv").unwrap().flatten();
         entries.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with(".zz-big."))
     });
+    rig.wait_until("the image is written to", || time() != before);
     // Half of the round is on the disks.
     must("zpool", &["sync", "cut"]);
     cut_the_power(run, "in mid-transfer");
@@ -99,7 +127,13 @@ fn power_2_goes_between_snapshot_and_rotation() {
     let there = snapshots(DATASET);
     assert_eq!(there.len(), 1, "half a copy became a snapshot: {there:?}");
     assert_is(&rig, &there[0], 1);
-    rig.backup(&["all"]).exits(0).says("Web: OK: ");
+    let images = snapshots(IN_PLACE);
+    assert_eq!(images.len(), 1, "a torn file became a snapshot: {images:?}");
+    assert!(is_image(&rig, &rig.snapshot("kvm", &images[0]), 1), "the snapshot was written to");
+    let live = Path::new("/cut/hosts/kvm");
+    assert!(!is_image(&rig, live, 1) && !is_image(&rig, live, 2), "nothing is torn: the test shows nothing");
+    rig.backup(&["all"]).exits(0).says("Web: OK: ").says("Kvm: OK: ");
+    assert!(is_image(&rig, &rig.newest("kvm"), 2), "the torn file was not mended");
     assert_eq!(differences(&source, &rig.newest("web")), "");
     date_back(10);
     assert_is(&rig, &there[0], 1);
@@ -111,7 +145,7 @@ fn power_2_goes_between_snapshot_and_rotation() {
     must("zpool", &["sync", "cut"]);
     fill(&rig, &source, 3);
     let snare = Snare::new(&rig);
-    let run = snare.start(&rig, &["all"], When::Before, 0, "zfs destroy*");
+    let run = snare.start(&rig, &["web"], When::Before, 0, "zfs destroy*");
     cut_the_power(run, "between snapshot and rotation");
 }
 

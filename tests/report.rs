@@ -8,6 +8,7 @@ use backup::outcome::{HostReport, Outcome, Stage};
 use backup::report::Reporter;
 use backup::report::icinga::{Icinga, ReportError};
 use backup::settings;
+use backup::timing::Timings;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -42,6 +43,7 @@ fn report(host: &str) -> HostReport {
         figures: None,
         transfers: Vec::new(),
         hooks: Vec::new(),
+        timings: Timings::default(),
         snapshots: Some(7),
         last_good: None,
     }
@@ -158,7 +160,7 @@ async fn what_icinga_was_away_for_is_sent_once_more_in_the_end_with_its_time() {
     stand_in.next_faults(&[Fault::Unavailable; 6]);
     reporter.submit(report("vpn"));
     reporter.submit(report("web"));
-    let problems = reporter.finish(tokio::time::sleep(GRACE)).await;
+    let problems = reporter.finish(tokio::time::sleep(GRACE)).await.problems;
     assert!(problems.is_empty(), "{problems:?}");
     assert_eq!((stand_in.requests(), stand_in.results().len()), (8, 2));
     for result in stand_in.results() {
@@ -188,7 +190,7 @@ async fn a_whole_fleet_is_told_and_each_problem_once() {
     for name in names.iter().map(String::as_str).chain(["new1", "new2", "", "a!b"]) {
         reporter.submit(report(name));
     }
-    let problems = reporter.finish(tokio::time::sleep(GRACE)).await;
+    let problems = reporter.finish(tokio::time::sleep(GRACE)).await.problems;
     assert_eq!(stand_in.results().len(), 40);
     assert_eq!(problems.len(), 2, "{problems:#?}");
     assert!(problems[0].starts_with("Icinga was not told of 2 hosts (new1, new2): it knows no service"));
@@ -207,7 +209,7 @@ async fn a_port_where_nobody_listens_costs_a_fleet_seconds_and_is_one_problem() 
         reporter.submit(report(&format!("web{n:03}")));
     }
     let begun = Instant::now();
-    let problems = reporter.finish(tokio::time::sleep(GRACE)).await;
+    let problems = reporter.finish(tokio::time::sleep(GRACE)).await.problems;
     // Three tries of every host, eight at a time, would be 100 s.
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     assert_eq!(problems.len(), 1, "{problems:#?}");
@@ -225,7 +227,7 @@ async fn what_is_not_delivered_in_time_is_named() {
     for n in 0..20 {
         reporter.submit(report(&format!("web{n:02}")));
     }
-    let problems = reporter.finish(tokio::time::sleep(Duration::from_secs(1))).await;
+    let problems = reporter.finish(tokio::time::sleep(Duration::from_secs(1))).await.problems;
     assert_eq!(
         problems,
         ["Icinga was not told of 20 hosts (web00, web01, web02, web03, web04 and 15 more): \

@@ -13,6 +13,7 @@ mod support;
 use backup::history::History;
 use backup::outcome::{Figures, HostReport, Outcome, Stage};
 use backup::snapshot::{SnapshotName, Verdict};
+use backup::timing::Timings;
 use chrono::{DateTime, TimeDelta};
 use serde_json::{Value, json};
 use shelf::*;
@@ -47,6 +48,7 @@ fn remember(shelf: &Shelf, host: &str, hours: i64, outcome: Outcome, figures: Op
         figures,
         transfers: Vec::new(),
         hooks: Vec::new(),
+        timings: Timings::default(),
         snapshots: None,
         last_good: None,
     };

@@ -6,18 +6,21 @@ use backup::backup::{Event, Watch};
 use backup::backup::{Run, Step, clock_behind, host};
 use backup::clock::Clock;
 use backup::config::{self, Environment};
-use backup::host::HostName;
+use backup::host::{Host, HostName};
 use backup::inventory;
 use backup::lock::Runtime;
 use backup::outcome::{HostReport, Outcome, Severity, Stage};
 use backup::snapshot::{Facts, HoldName, Snapshot, SnapshotName, Verdict};
 use backup::store::{Directory, Removal, Store, StoreError, Survey, Workspace};
 use backup::trend::Past;
+use backup::turn::{Pace, Turns};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::LazyLock;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -85,17 +88,18 @@ async fn run(dir: &Path, minute: i64, at: Step, cancel: &CancellationToken, watc
     }
     std::fs::write(dir.join("source/file"), "text").unwrap();
     let text = format!(
-        "server = \"b\"\nstate_dir = {:?}\nruntime_dir = {:?}\n[hosts.web]\ntransport = \"local\"\n\
+        "server = \"b\"\nstate_dir = {:?}\nruntime_dir = {:?}\nexcludes.remote_file = {:?}\n[hosts.web]\ntransport = \"local\"\n\
          source = {:?}\nhooks = false\n[store.directory]\npath = {:?}\nmin_free_percent = 0\n\
          [retention]\ndaily = 1\n",
         path("state"),
         path("run"),
+        path("excludes"),
         path("source"),
         path("store")
     );
     std::fs::write(dir.join("config.toml"), text).unwrap();
     let settings = config::load(&dir.join("config.toml"), &Environment::of_this_machine()).unwrap().settings;
-    let now = "2026-11-20T02:00:05Z".parse::<DateTime<Utc>>().unwrap() + TimeDelta::minutes(minute);
+    let now = noon() + TimeDelta::minutes(minute);
     let store = Stuck { store: Directory::new(&dir.join("store"), 0).unwrap(), at };
     let survey = store.survey().await;
     Run {
@@ -111,8 +115,27 @@ async fn run(dir: &Path, minute: i64, at: Step, cancel: &CancellationToken, watc
         accept_deletions: false,
         keep: None,
         past: Past::new(),
+        fresh: Duration::from_millis(20),
         watch,
     }
+}
+
+/// Noon of today, so that runs some minutes apart fall on one day, which is
+/// that of this machine's clock too.
+#[expect(clippy::disallowed_methods, reason = "the runs look at this machine's clock too")]
+fn noon() -> DateTime<Utc> {
+    static NOON: LazyLock<DateTime<Utc>> =
+        LazyLock::new(|| Utc::now().date_naive().and_hms_opt(12, 0, 0).unwrap().and_utc());
+    *NOON
+}
+
+fn web(run: &Run<Stuck>) -> Host {
+    inventory::forced(&run.settings, "web".parse().unwrap())
+}
+
+/// One host at a time.
+fn turns() -> Rc<Turns> {
+    Turns::new(Pace { jobs: NonZeroUsize::MIN, connections_per_second: NonZeroU32::MIN })
 }
 
 /// Two runs within a day, of which the second has a snapshot to remove, and
@@ -134,8 +157,8 @@ async fn reports(at: Step, then: fn(&CancellationToken)) -> Vec<HostReport> {
             }
         });
         let run = run(dir.path(), minute, at, &cancel, watch).await;
-        let web = inventory::forced(&run.settings, "web".parse().unwrap());
-        let story = std::pin::pin!(host(&run, &web));
+        let web = web(&run);
+        let story = std::pin::pin!(host(&run, &web, turns().begin()));
         reports.push(tokio::time::timeout(Duration::from_secs(100 * 3600), story).await.unwrap());
         if stuck.get() {
             tokio::time::resume();
@@ -172,7 +195,7 @@ async fn a_copy_that_cannot_be_held_as_the_operator_wants_is_critical_and_replac
         let mut run = run(dir.path(), minute, Step::Rotate, &cancel, Box::new(|_, _| ())).await;
         let is_held = keep.is_some();
         run.keep = keep;
-        let report = host(&run, &inventory::forced(&run.settings, "web".parse().unwrap())).await;
+        let report = host(&run, &web(&run), turns().begin()).await;
         assert!(matches!(report.outcome, Outcome::Copied { verdict: Verdict::Good, .. }), "{report:?}");
         if is_held {
             assert_eq!(report.severity(), Severity::Critical);
@@ -182,4 +205,50 @@ async fn a_copy_that_cannot_be_held_as_the_operator_wants_is_critical_and_replac
             assert_eq!(run.store.survey().await.unwrap().hosts["web"].len(), 2, "nothing was removed");
         }
     }
+}
+
+/// A host that waits for its turn, what `meanwhile` does then, and its report
+/// if its turn comes after some event and what is done `then`.
+async fn waited(dir: &Path, meanwhile: impl FnOnce(), after: Event, then: impl FnOnce()) -> HostReport {
+    let (heard, mut events) = tokio::sync::mpsc::unbounded_channel();
+    let watch: Watch = Box::new(move |_, event| {
+        let _ = heard.send(event);
+    });
+    let run = run(dir, 0, Step::Rotate, &CancellationToken::new(), watch).await;
+    let turns = turns();
+    let first = turns.begin();
+    first.come().await;
+    let web = web(&run);
+    let other = async {
+        let mut next = async |event| while events.recv().await.unwrap() != event {};
+        next(Event::At(Step::Probe)).await;
+        next(Event::At(Step::Wait)).await;
+        meanwhile();
+        next(after).await;
+        then();
+        drop(first);
+    };
+    tokio::join!(host(&run, &web, turns.begin()), other).0
+}
+
+#[tokio::test]
+async fn what_changes_on_a_host_that_waits_for_its_turn_is_heeded() {
+    let dir = tempfile::Builder::new().prefix("story").tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("source")).unwrap();
+    std::fs::write(dir.path().join("source/other"), "text").unwrap();
+    let exclude = || std::fs::write(dir.path().join("excludes"), "/file\n").unwrap();
+    let report = waited(dir.path(), exclude, Event::AskedAgain, || ()).await;
+    assert_eq!(report.severity(), Severity::Ok, "{report:?}");
+    assert_eq!(report.figures.unwrap().files, 2, "the directory and the other file");
+}
+
+#[tokio::test]
+async fn a_host_that_goes_bad_while_it_waits_is_tried_again() {
+    let dir = tempfile::Builder::new().prefix("story").tempdir().unwrap();
+    let source = dir.path().join("source");
+    let gone = dir.path().join("gone");
+    let (go, come) =
+        (|| std::fs::rename(&source, &gone).unwrap(), || std::fs::rename(&gone, &source).unwrap());
+    let report = waited(dir.path(), go, Event::At(Step::Connect), come).await;
+    assert!(matches!(report.outcome, Outcome::Copied { verdict: Verdict::Good, .. }), "{report:?}");
 }

@@ -1,8 +1,9 @@
 //! The copy itself: what rsync is told, and what happens when the connection is
 //! lost.
 
+use super::inplace::shared;
 use super::{Event, Step, Story, failed};
-use crate::filter::{self, Rule};
+use crate::filter::{self, Apart, Rule, Selection};
 use crate::host::Filesystems;
 use crate::lock::HostLock;
 use crate::outcome::{Outcome, Stage};
@@ -10,9 +11,10 @@ use crate::remote::{Probe, Remote};
 use crate::snapshot::{Snapshot, newest_good};
 use crate::store::{Store, Survey, Workspace};
 use crate::text::printable;
-use crate::transfer::{Job, Limits, Transfer, TransferError};
+use crate::transfer::{Job, Limits, Progress, Transfer, TransferError, Writing, parted};
+use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tracing::{debug, info, warn};
 
@@ -22,10 +24,29 @@ const FIRST_PAUSE: Duration = Duration::from_secs(4);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 
+/// What is copied, by which rsync.
+struct Tree {
+    /// What is written in place.
+    apart: Apart,
+    /// The rules of the rsync that copies all else.
+    rules_of_others: PathBuf,
+    /// The rules of the one that writes in place, if there is anything for it.
+    rules_of_these: Option<PathBuf>,
+}
+
+/// What one try to copy has at hand.
+struct Try<'a> {
+    remote: &'a Remote,
+    workspace: &'a Workspace,
+    max_delete: Option<u64>,
+    /// The host's lock, for all that writes its copy.
+    locks: [File; 3],
+}
+
 impl<S: Store> Story<'_, S> {
     /// The filter rules of this host, in rsync's order: the first that matches
-    /// decides.
-    fn rules(&mut self, probe: &Probe) -> Result<Vec<Rule>, Outcome> {
+    /// decides, and what of its filesystems is copied.
+    fn rules(&mut self, probe: &Probe) -> Result<(Vec<Rule>, Selection), Outcome> {
         let mounts = filter::select(&probe.mounts, &probe.real_source, self.host.settings.filesystems);
         for warning in &mounts.warnings {
             warn!("{warning}");
@@ -61,7 +82,8 @@ impl<S: Store> Story<'_, S> {
         for warning in warnings {
             warn!("{warning}");
         }
-        Ok(filter::assemble(&filter::standard(&probe.real_source), &configured, &mounts, &client))
+        let rules = filter::assemble(&filter::standard(&probe.real_source), &configured, &mounts, &client);
+        Ok((rules, mounts))
     }
 
     /// How many files may be deleted in the copy. Where no good run says how
@@ -91,36 +113,28 @@ impl<S: Store> Story<'_, S> {
         survey: &Survey,
         lock: &HostLock,
     ) -> Result<Transfer, Outcome> {
-        let rules = self.rules(probe)?;
-        let rules_file = self.run.runtime.file_for(&self.host.name, "rules");
-        std::fs::write(&rules_file, filter::to_rsync(&rules)).map_err(|error| {
-            failed(Stage::Transfer, format!("cannot write `{}`: {error}", rules_file.display()))
-        })?;
+        let (rules, mounts) = self.rules(probe)?;
+        let apart = match workspace.in_place {
+            true => self.apart(remote, probe, &mounts).await?,
+            // A fresh tree has nothing to write into.
+            false => Apart::default(),
+        };
+        let tree = self.tree(apart, &rules)?;
         let settings = &self.run.settings.transfer;
+        let mut first = None;
         let mut lost = 0;
         loop {
-            let max_delete = self.max_delete(&workspace, survey).await;
+            // To count what is there may take as long as to copy what changed.
             self.at(Step::Transfer);
-            let job = Job {
-                source: self.host.settings.source.clone(),
-                destination: workspace.destination.clone(),
-                link_dest: workspace.link_dest.clone(),
-                rules: rules_file.clone(),
-                rsh: remote.rsh(),
-                rsync_path: remote.rsync_path(),
+            let max_delete = self.max_delete(&workspace, survey).await;
+            let share = || lock.share().map_err(|error| failed(Stage::Lock, error));
+            let try_ = Try {
+                remote: &*remote,
+                workspace: &workspace,
                 max_delete,
-                one_file_system: self.host.settings.filesystems == Filesystems::Root,
-                compress: settings.compress,
-                bandwidth_limit: settings.bandwidth_limit.clone(),
-                lock: lock.share().map_err(|error| failed(Stage::Lock, error))?,
+                locks: [share()?, share()?, share()?],
             };
-            let limits = Limits {
-                stall_timeout: settings.stall_timeout,
-                deadline: self.deadline,
-                cancel: &self.run.cancel,
-            };
-            let tell = |progress| (self.run.watch)(&self.host.name, Event::Copied(progress));
-            let error = match job.run(limits, tell).await {
+            let error = match self.both(try_, &tree, &mut first).await {
                 Ok(transfer) => {
                     self.transfers.push(transfer.ending.to_string());
                     return Ok(transfer);
@@ -146,6 +160,81 @@ impl<S: Store> Story<'_, S> {
         }
     }
 
+    /// Writes down what each of the two rsyncs is to copy.
+    fn tree(&self, apart: Apart, rules: &[Rule]) -> Result<Tree, Outcome> {
+        let write = |kind: &str, rules: Vec<u8>| {
+            let file = self.run.runtime.file_for(&self.host.name, kind);
+            let written = std::fs::write(&file, rules);
+            let why = |error| format!("cannot write `{}`: {error}", file.display());
+            written.map_err(|error| failed(Stage::Transfer, why(error)))?;
+            Ok(file)
+        };
+        let rules_of_others = write("rules", apart.for_the_others(rules))?;
+        let rules_of_these = match apart.is_empty() {
+            true => None,
+            false => Some(write("rules-inplace", apart.for_these(rules))?),
+        };
+        Ok(Tree { apart, rules_of_others, rules_of_these })
+    }
+
+    /// One try: all that is written anew, then, if there is any, what is
+    /// written in place. `first` is the outcome of the former as soon as it has
+    /// one, and is then not done again.
+    ///
+    /// A file that is written in place is torn until it is done. So a try that
+    /// ends in between is an error, after which no snapshot is taken.
+    async fn both(
+        &self,
+        try_: Try<'_>,
+        tree: &Tree,
+        first: &mut Option<Transfer>,
+    ) -> Result<Transfer, TransferError> {
+        let Try { remote, workspace, max_delete, locks: [lock, parting_lock, other_lock] } = try_;
+        let settings = &self.run.settings.transfer;
+        let job = |rules: &Path, writing, max_delete, lock| Job {
+            source: self.host.settings.source.clone(),
+            destination: workspace.destination.clone(),
+            link_dest: workspace.link_dest.clone(),
+            rules: rules.to_owned(),
+            rsh: remote.rsh(),
+            rsync_path: remote.rsync_path(),
+            max_delete,
+            writing,
+            one_file_system: self.host.settings.filesystems == Filesystems::Root,
+            compress: settings.compress,
+            bandwidth_limit: settings.bandwidth_limit.clone(),
+            lock,
+        };
+        let limits = || Limits {
+            stall_timeout: settings.stall_timeout,
+            deadline: self.deadline,
+            cancel: &self.run.cancel,
+        };
+        let tell = |progress| (self.run.watch)(&self.host.name, Event::Copied(progress));
+        let others = match first {
+            Some(done) => done.clone(),
+            None => job(&tree.rules_of_others, Writing::Anew, max_delete, lock).run(limits(), tell).await?,
+        };
+        let Some(rules) = &tree.rules_of_these else { return Ok(others) };
+        *first = Some(others.clone());
+        let paths = tree.apart.paths().map(<[u8]>::to_vec).collect();
+        let parted = tokio::select! {
+            parted = parted(workspace.destination.clone(), paths, parting_lock) => parted?,
+            () = tokio::time::sleep_until(self.deadline) => return Err(TransferError::Deadline),
+            () = self.run.cancel.cancelled() => return Err(TransferError::Cancelled),
+        };
+        if parted.removed() > 0 {
+            debug!("{} names of linked files were removed, to be written in place", parted.removed());
+        }
+        let done = others.statistics;
+        let left = max_delete.map(|limit| limit.saturating_sub(done.deleted));
+        let before = Progress { bytes: done.changed_bytes, files: done.changed };
+        let job = job(rules, Writing::InPlace(parted), left, other_lock);
+        let these = job.run(limits(), |progress| tell(before + progress)).await?;
+        debug!("in place: {}, {} files", these.ending, these.statistics.files);
+        Ok(others.and(these, shared(&tree.apart, &workspace.destination)))
+    }
+
     /// Makes a lost connection again and says how many tries have been used up.
     /// What took it away may still be there: a try that does not get as far as
     /// a connection is one of those that the operator wants, not the last.
@@ -157,6 +246,8 @@ impl<S: Store> Story<'_, S> {
     ) -> Result<u32, Outcome> {
         let retries = self.run.settings.transfer.retries;
         loop {
+            // The pause before it is no copying.
+            self.at(Step::Connect);
             lost += 1;
             warn!("the connection was lost ({why}); trying again ({lost} of {retries})");
             tokio::select! {
@@ -180,7 +271,7 @@ impl<S: Store> Story<'_, S> {
 }
 
 /// How long to wait before the try of this number, from 1.
-fn pause(lost: u32) -> Duration {
+pub(super) fn pause(lost: u32) -> Duration {
     FIRST_PAUSE.saturating_mul(4_u32.saturating_pow(lost.saturating_sub(1))).min(LONGEST_PAUSE)
 }
 

@@ -11,6 +11,7 @@ use crate::history::{History, HistoryError, Opened};
 use crate::host::HostName;
 use crate::outcome::HostReport;
 use crate::store::Survey;
+use crate::timing::{Step, Sums};
 use crate::trend::{self, Past, Sample};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,14 +26,24 @@ const LONGEST_OPENING: Duration = Duration::from_secs(60);
 /// How long what is not yet written may take when the run ends.
 const LAST_WRITING: Duration = Duration::from_secs(15);
 
-/// How many reports are written in one go.
+/// How many lines are written in one go.
 const AT_ONCE: usize = 64;
 
 /// Records hosts as they are done.
 pub(super) struct Ledger {
-    reports: mpsc::UnboundedSender<HostReport>,
+    lines: mpsc::UnboundedSender<Line>,
     writer: JoinHandle<Vec<String>>,
     count: usize,
+}
+
+/// What is to be written down.
+#[derive(Debug)]
+enum Line {
+    /// What became of a host.
+    Host(Box<HostReport>),
+    /// How long the steps of hosts took that are written down already, by
+    /// their names as the inventory spells them: more of them took some.
+    Timings(Vec<(String, Sums)>),
 }
 
 /// Opens the history, and gives with it what the last good runs of these hosts
@@ -56,7 +67,7 @@ pub(super) async fn open(
         let past = book.past(&hosts);
         (book, past, failed)
     });
-    let (reports, queue) = mpsc::unbounded_channel();
+    let (lines, queue) = mpsc::unbounded_channel();
     let (book, past) = match timeout(LONGEST_OPENING, opening).await {
         Ok(Ok((book, past, failed))) => {
             if let Some(error) = failed {
@@ -69,7 +80,7 @@ pub(super) async fn open(
             (None, carried)
         }
     };
-    (Ledger { reports, writer: spawn_local(write(book, queue)), count: 0 }, past)
+    (Ledger { lines, writer: spawn_local(write(book, queue)), count: 0 }, past)
 }
 
 impl Ledger {
@@ -77,13 +88,20 @@ impl Ledger {
     pub(super) fn record(&mut self, report: HostReport) {
         self.count += 1;
         // Nobody listens if there is no history: that is said at the end.
-        let _ = self.reports.send(report);
+        let _ = self.lines.send(Line::Host(Box::new(report)));
     }
 
     /// Waits until everything is written, within reason. Returns what is lost.
-    pub(super) async fn finish(self) -> Vec<String> {
-        let Ledger { reports, writer, count } = self;
-        drop(reports);
+    /// `reports` are all that were recorded, with how long it took to tell of
+    /// them: until then nobody waited with what was known.
+    pub(super) async fn finish(self, reports: &[HostReport]) -> Vec<String> {
+        let Ledger { lines, writer, count } = self;
+        let told = reports.iter().map(|report| (report.host.clone(), report.timings.sums()));
+        let told: Vec<_> = told.filter(|(_, sums)| sums.contains_key(&Step::Report)).collect();
+        if !told.is_empty() {
+            let _ = lines.send(Line::Timings(told));
+        }
+        drop(lines);
         match timeout(LAST_WRITING, writer).await {
             Ok(Ok(problems)) => problems,
             Ok(Err(_)) | Err(_) => vec![format!(
@@ -93,24 +111,24 @@ impl Ledger {
     }
 }
 
-/// Writes reports as they come, as many at once as there are, and in the end
+/// Writes what comes as it comes, as many at once as there are, and in the end
 /// gives what is lost.
-async fn write(book: Option<Book>, mut queue: mpsc::UnboundedReceiver<HostReport>) -> Vec<String> {
+async fn write(book: Option<Book>, mut queue: mpsc::UnboundedReceiver<Line>) -> Vec<String> {
     let mut lost = 0;
     let mut book = book;
     loop {
-        let mut reports = Vec::new();
-        let last = queue.recv_many(&mut reports, AT_ONCE).await == 0;
+        let mut lines = Vec::new();
+        let last = queue.recv_many(&mut lines, AT_ONCE).await == 0;
         let Some(mut own) = book.take() else {
-            lost += reports.len();
+            lost += hosts(&lines);
             if last {
                 break;
             }
             continue;
         };
-        let count = own.waiting.len() + reports.len();
+        let count = hosts(&own.waiting) + hosts(&lines);
         let worked = spawn_blocking(move || {
-            own.waiting.extend(reports);
+            own.waiting.extend(lines);
             let problem = if last { own.close() } else { own.write().err().map(|error| error.to_string()) };
             (own, problem)
         });
@@ -131,6 +149,11 @@ async fn write(book: Option<Book>, mut queue: mpsc::UnboundedReceiver<HostReport
     vec![format!("what became of {lost} host(s) is not in the history, which could not be worked with")]
 }
 
+/// What of how many hosts is lost with these.
+fn hosts(lines: &[Line]) -> usize {
+    lines.iter().filter(|line| matches!(line, Line::Host(_))).count()
+}
+
 /// The history, and what is needed to work with it.
 struct Book {
     state_dir: PathBuf,
@@ -142,8 +165,8 @@ struct Book {
     survey: Survey,
     /// `None` as long as it could not be opened.
     history: Option<History>,
-    /// Reports that are not written yet, oldest first.
-    waiting: Vec<HostReport>,
+    /// What is not written yet, oldest first.
+    waiting: Vec<Line>,
 }
 
 impl Book {
@@ -197,8 +220,11 @@ impl Book {
             self.open()?;
         }
         let Some(history) = &self.history else { return Ok(()) };
-        while let Some(report) = self.waiting.first() {
-            history.record(&self.run, report)?;
+        while let Some(line) = self.waiting.first() {
+            match line {
+                Line::Host(report) => history.record(&self.run, report)?,
+                Line::Timings(timings) => history.record_timings(&self.run, timings)?,
+            }
             self.waiting.remove(0);
         }
         Ok(())
@@ -207,7 +233,11 @@ impl Book {
     /// Writes what is left and forgets what is old; says what is lost.
     fn close(&mut self) -> Option<String> {
         if let Err(error) = self.write() {
-            let lost = self.waiting.len();
+            let lost = hosts(&self.waiting);
+            if lost == 0 {
+                debug!("{error}");
+                return None;
+            }
             return Some(format!("what became of {lost} host(s) is not in the history: {error}"));
         }
         let pruned = self.history.take().map(|history| history.prune(self.clock.now()));

@@ -95,6 +95,9 @@ struct Planned {
     port: u16,
     /// The directory that is copied.
     source: String,
+    /// The paths whose files are written in place, if they are there and hold no
+    /// hard links; none in a store that does not write in place.
+    inplace: Vec<String>,
     /// Whether its hooks are run.
     hooks: bool,
     /// The snapshot that the guard compares with; null if there is none.
@@ -200,6 +203,7 @@ fn plan(host: &Host, filters: Vec<String>, before: &[Snapshot], settings: &Setti
         user: own.user.clone(),
         port: own.port,
         source: own.source.clone(),
+        inplace: if in_place { own.inplace.clone() } else { Vec::new() },
         hooks: own.hooks,
         last_good: last_good.map(|snapshot| snapshot.name.clone()),
         files,
@@ -311,6 +315,7 @@ mod tests {
             user: "root".to_owned(),
             port: 22,
             source: "/".to_owned(),
+            inplace: Vec::new(),
             hooks: true,
             last_good: None,
             files: None,

@@ -78,7 +78,10 @@ impl Bars {
     pub(super) fn heard(&self, host: &HostName, event: Event) {
         match event {
             Event::Done => self.done(host),
+            // Its turn is when there is something to see.
+            Event::At(Step::Wait) => self.board(|board, _| board.rest(host.spelled())),
             Event::At(step) => self.at(host, word(step)),
+            Event::AskedAgain => {}
             Event::Copied(progress) => self.moved(host, progress.files, progress.bytes),
         }
     }
@@ -133,10 +136,12 @@ fn word(step: Step) -> &'static str {
         Step::Prepare => "preparing its place",
         Step::Connect => "connecting",
         Step::Probe => "asking what is there",
+        Step::Wait => "waiting for its turn",
         Step::Hooks => "running hooks",
         Step::Transfer => "copying",
         Step::Snapshot => "taking the snapshot",
         Step::Rotate => "removing old snapshots",
+        Step::Report => "telling Icinga",
     }
 }
 

@@ -1,6 +1,10 @@
 //! `backup [run] HOST...|all`: from the configuration to the exit code.
 
+mod stopwatch;
+mod trace;
+
 use super::ledger::{self, Ledger};
+use super::output::{self, Output, code_of};
 use super::session::{self, Common};
 use super::{progress::Bars, signals::Signals};
 use crate::backup::{self, Run};
@@ -15,13 +19,17 @@ use crate::settings::Settings;
 use crate::snapshot::{Facts, HoldName, newest_good};
 use crate::store::{AnyStore, Store, StoreError, Survey};
 use crate::text::printable;
+use crate::timing::{self, Phase, Span, Sums};
+use crate::turn::{Pace, Turn};
 use crate::{fleet, logging};
 use anyhow::{Context, anyhow, bail};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
+use stopwatch::Stopwatch;
 use tokio_util::sync::CancellationToken;
+use trace::TraceFile;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
 /// How long Icinga gets for what is still to be told when the run ends.
@@ -55,6 +63,13 @@ pub(super) struct Arguments {
     /// `backup release` lets it go. For the moment before something dangerous.
     #[arg(long, value_name = "NAME")]
     keep: Option<HoldName>,
+    /// Print how long each step of each host took; `*` marks what took longest.
+    #[arg(long)]
+    timings: bool,
+    /// Write into FILE what was done when, as a trace for chrome://tracing or
+    /// Perfetto (ui.perfetto.dev).
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
 }
 
 impl Arguments {
@@ -84,11 +99,13 @@ pub(super) fn execute(arguments: Arguments, clock: Clock) -> u8 {
 /// Everything up to the exit code; an error if nothing could start.
 async fn start(arguments: &Arguments, clock: Clock, bars: Bars) -> anyhow::Result<u8> {
     arguments.check()?;
+    let trace_file = arguments.trace.as_deref().map(TraceFile::at).transpose()?;
     // Before there is anything that would have to be cleared away.
     let mut signals = Signals::listen()?;
     let mut trouble = Vec::new();
+    let stopwatch = Stopwatch::new(clock);
     let ready = tokio::select! {
-        ready = prepare(arguments, clock, &bars, &mut trouble) => ready?,
+        ready = prepare(arguments, clock, &bars, &stopwatch, &mut trouble) => ready?,
         () = signals.next() => bail!("told to stop before the first host was begun"),
     };
     let run = Rc::new(ready.run);
@@ -104,9 +121,19 @@ async fn start(arguments: &Arguments, clock: Clock, bars: Bars) -> anyhow::Resul
         },
     );
     let told = Told { reporter: Reporter::start(ready.icinga), ledger: ready.ledger };
-    let reports = back_up(&run, ready.hosts, ready.faults, told, &mut trouble).await;
+    let reports = back_up(&run, ready.hosts, ready.faults, told, &stopwatch, &mut trouble).await;
     bars.clear();
-    Ok(close(&run, arguments, &reports, trouble))
+    let phases = stopwatch.run();
+    if let Some(file) = trace_file
+        && let Err(error) = file.write(&crate::trace::of(&run.id, &phases, &reports))
+    {
+        let problem = format!("{error:#}");
+        warn!("{problem}");
+        trouble.push(problem);
+    }
+    let code = close(&run, arguments, &reports, trouble);
+    let told = if arguments.timings { print_timings(&reports, &phases) } else { Ok(()) };
+    Ok(code_of(code, told))
 }
 
 /// A run that can begin.
@@ -130,8 +157,10 @@ async fn prepare(
     arguments: &Arguments,
     clock: Clock,
     bars: &Bars,
+    stopwatch: &Stopwatch,
     trouble: &mut Vec<String>,
 ) -> anyhow::Result<Ready> {
+    stopwatch.at(Phase::Configuration);
     let mut settings = session::settings(&arguments.common)?;
     if let Some(jobs) = arguments.jobs {
         settings.jobs = jobs;
@@ -149,12 +178,14 @@ async fn prepare(
         );
     }
     bars.doing("asking which hosts there are");
+    stopwatch.at(Phase::Inventory);
     let (hosts, faults) = choose(arguments, &settings, clock, trouble).await?;
     if arguments.accept_deletions && hosts.len() > 1 {
         warn!("`--accept-deletions`: all {} hosts are believed, whatever they lost", hosts.len());
     }
     let store = AnyStore::open(&settings.store)?;
     bars.doing("asking what the store holds");
+    stopwatch.at(Phase::Survey);
     let survey = survey(&store).await;
     // Not the run's start: another run may have taken snapshots since.
     let clock_behind = survey.as_ref().ok().and_then(|survey| backup::clock_behind(survey, clock.now()));
@@ -173,8 +204,9 @@ async fn prepare(
     debug!("run {id}: {} hosts, {} jobs", hosts.len(), settings.jobs);
     let names: Vec<HostName> = hosts.iter().map(|host| host.name.clone()).collect();
     let held = survey.as_ref().cloned().unwrap_or_default();
+    stopwatch.at(Phase::History);
     let (ledger, past) = ledger::open(settings.state_dir.clone(), clock, id.clone(), held, names).await;
-    let watched = bars.clone();
+    let (watched, timed) = (bars.clone(), stopwatch.clone());
     let run = Run {
         store,
         survey,
@@ -187,7 +219,11 @@ async fn prepare(
         keep: arguments.keep.clone(),
         clock_behind,
         past,
-        watch: Box::new(move |host, event| watched.heard(host, event)),
+        fresh: backup::FRESH,
+        watch: Box::new(move |host, event| {
+            timed.heard(host, event);
+            watched.heard(host, event);
+        }),
         settings,
     };
     Ok(Ready { run, hosts, faults, icinga, ledger })
@@ -254,12 +290,15 @@ async fn back_up(
     hosts: Vec<Host>,
     faults: Vec<Fault>,
     told: Told,
+    stopwatch: &Stopwatch,
     trouble: &mut Vec<String>,
 ) -> Vec<HostReport> {
     let Told { reporter, mut ledger } = told;
-    let mut reports = Vec::with_capacity(hosts.len() + faults.len());
+    let mut reports: Vec<HostReport> = Vec::with_capacity(hosts.len() + faults.len());
+    stopwatch.at(Phase::Hosts);
     let mut done = |report: HostReport| {
-        let report = with_history(report, run);
+        let timings = stopwatch.host(&report.host);
+        let report = with_history(HostReport { timings, ..report }, run);
         say(&report);
         reporter.submit(report.clone());
         ledger.record(report.clone());
@@ -270,12 +309,14 @@ async fn back_up(
         let outcome = Outcome::Failed { stage: Stage::Inventory, why: fault.why };
         done(fleet::bare_report_of(&fault.name, outcome, now, now));
     }
-    let work = |host: Host| {
+    let work = |host: Host, turn: Turn| {
         let run = run.clone();
         let span = info_span!("host", host = %host.name);
-        async move { backup::host(&run, &host).await }.instrument(span)
+        async move { backup::host(&run, &host, turn).await }.instrument(span)
     };
-    fleet::run(hosts, run.settings.jobs, run.clock, &run.cancel, work, &mut done).await;
+    let pace =
+        Pace { jobs: run.settings.jobs, connections_per_second: run.settings.ssh.connections_per_second };
+    fleet::run(hosts, pace, run.clock, &run.cancel, work, &mut done).await;
     let stopped = async {
         run.cancel.cancelled().await;
         tokio::time::sleep(LAST_REPORTS_STOPPED).await;
@@ -286,8 +327,13 @@ async fn back_up(
             () = stopped => {}
         }
     };
-    let (undelivered, unwritten) = tokio::join!(reporter.finish(enough), ledger.finish());
-    for problem in undelivered.into_iter().chain(unwritten) {
+    stopwatch.at(Phase::LastReports);
+    let delivered = reporter.finish(enough).await;
+    for (report, tries) in reports.iter_mut().zip(delivered.tries) {
+        tries.into_iter().for_each(|tried| report.timings.add(stopwatch.told(tried)));
+    }
+    let unwritten = ledger.finish(&reports).await;
+    for problem in delivered.problems.into_iter().chain(unwritten) {
         warn!("{problem}");
         trouble.push(problem);
     }
@@ -339,6 +385,16 @@ fn close(run: &Run<AnyStore>, arguments: &Arguments, reports: &[HostReport], mut
         logging::print(&format!("\n{}{held}", summary::table(reports, &trouble, took)));
     }
     outcome::exit_code(reports, !trouble.is_empty())
+}
+
+/// Prints where the time went, whatever else is said.
+fn print_timings(reports: &[HostReport], phases: &[Span<Phase>]) -> anyhow::Result<()> {
+    let hosts: Vec<(&str, Sums)> =
+        reports.iter().map(|report| (report.host.as_str(), report.timings.sums())).collect();
+    let mut out = Output::new();
+    out.table(timing::table(&hosts, output::width().is_none()))?;
+    out.line(&timing::closing(&hosts, phases))?;
+    out.end()
 }
 
 /// Which snapshots an operator can come back to, a line each.

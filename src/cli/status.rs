@@ -8,6 +8,7 @@ use super::output::{self, Format, Output, code_of};
 use super::session::{self, Common, Session};
 use crate::clock::Clock;
 use crate::history::{History, HistoryError};
+use crate::host::HostName;
 use crate::outcome::Severity;
 use crate::past::Entry;
 use crate::status::{self, Known, LastRun, Line, Patience, Status};
@@ -17,6 +18,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tracing::warn;
 
+/// How many runs of a host are told at most.
+const MOST_RUNS: usize = 30;
+
 const HELP: &str = "\
 Examples:
   backup status
@@ -25,6 +29,8 @@ Examples:
       The names of the web servers that are not well.
   backup status --nagios
       One line for a monitoring system, with its exit status.
+  backup status vpn
+      And where the time of its last run went.
   backup status vpn --plot
       And how the sizes and durations of vpn's copies went.
 
@@ -46,8 +52,11 @@ the store holds, and the exit status is 1.
 
 JSON: {hosts: [{name, state, last_run, last_good, age_seconds, snapshots, bytes,
 problem}], warnings}; each host has further {last_result, growth_bytes_per_day,
-files, held, foreign, running_since}. Times are RFC 3339 in UTC; what is not
-known is null.
+files, held, foreign, running_since, timings}, where timings has how long each
+step of the last run took, in seconds, as in {transfer: 12.3}. Of one host that is
+asked for by itself there are, beside hosts, its newest 30 runs: [{run, started,
+finished, result, files, bytes, received, timings}]. Times are RFC 3339 in UTC;
+what is not known is null.
 
 Exit status: 0 if all hosts are good, retired, or running with a fresh good
 copy; 1 if one is not; 2 if that could not be found out. With --nagios: 0 OK,
@@ -126,11 +135,18 @@ async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     doubts.iter().for_each(|doubt| warn!("{doubt}"));
     let good = statuses.iter().all(|status| status.severity == Severity::Ok);
     let code = u8::from(!good || found.unlisted.is_some());
+    // Of one host that is asked for by itself there is more to say.
+    let only = !arguments.hosts.is_empty() && statuses.len() == 1;
     let mut out = Output::new();
     let told = if arguments.format.json {
-        out.json(&show::answer(&statuses, &doubts))
+        let runs = if only { past.runs(&statuses) } else { None };
+        out.json(&show::answer(&statuses, &doubts, |status| past.last_run(status), runs.as_deref()))
     } else {
-        show::tables(&mut out, &statuses, now, session.settings.timezone)
+        show::tables(&mut out, &statuses, now, session.settings.timezone).and_then(|()| {
+            let last = statuses.first().filter(|_| only).and_then(|status| past.last_run(status));
+            let sums = last.map(|entry| &entry.timings).filter(|sums| !sums.is_empty());
+            sums.map_or(Ok(()), |sums| show::timings(&mut out, sums))
+        })
     };
     if told.is_err() {
         // A check that reads only the first lines still gets its answer.
@@ -159,6 +175,27 @@ async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
 struct Past {
     history: Option<History>,
     last_runs: BTreeMap<String, Entry>,
+}
+
+impl Past {
+    /// What is remembered of the run that is a host's last one; nothing if only
+    /// its snapshot tells of that.
+    fn last_run(&self, status: &Status) -> Option<&Entry> {
+        let entry = self.last_runs.get(&status.name.to_lowercase())?;
+        status.last_run.as_ref().filter(|run| run.time == entry.finished).map(|_| entry)
+    }
+
+    /// What is remembered of the only host's runs, newest first.
+    fn runs(&self, statuses: &[Status]) -> Option<Vec<Entry>> {
+        let host: HostName = statuses.first()?.name.parse().ok()?;
+        match self.history.as_ref()?.runs(&host, MOST_RUNS) {
+            Ok(runs) => Some(runs),
+            Err(error) => {
+                warn!("{error}");
+                None
+            }
+        }
+    }
 }
 
 fn past(state_dir: &Path) -> Result<Past, HistoryError> {

@@ -105,7 +105,7 @@ async fn start(arguments: &Arguments, clock: Clock, bars: &Bars) -> anyhow::Resu
     .await;
     bars.clear();
     let mut trouble = false;
-    for problem in reporter.finish(tokio::time::sleep(LAST_REPORTS)).await {
+    for problem in reporter.finish(tokio::time::sleep(LAST_REPORTS)).await.problems {
         warn!("{problem}");
         trouble = true;
     }

@@ -1,7 +1,8 @@
 //! `[host_defaults]` and `[hosts.NAME]`.
 
 use super::section::Section;
-use super::values::{self, ADDRESS, PATH_ON_HOST, PATTERN, USER};
+use super::values::{self, ADDRESS, IN_PLACE, PATH_ON_HOST, PATTERN, USER};
+use crate::filter;
 use crate::host::{Filesystems, HostName, HostSettings, Transport};
 use crate::settings::HostOverride;
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ struct Said {
     source: Option<String>,
     filesystems: Option<Filesystems>,
     exclude: Option<Vec<String>>,
+    inplace: Option<Vec<String>>,
     hooks: Option<bool>,
 }
 
@@ -27,30 +29,53 @@ fn said(section: &mut Section<'_>) -> Said {
         source: section.take("source", PATH_ON_HOST, values::path_on_host),
         filesystems: section.take("filesystems", "`\"local\"` or `\"root\"`", values::one_of),
         exclude: section.take_list("exclude", PATTERN, values::pattern),
+        inplace: section.take_list("inplace", IN_PLACE, values::in_place),
         hooks: section.take("hooks", "`true` or `false`", Some),
+    }
+}
+
+/// Complains of paths that no second rsync could be told to copy in place.
+fn check_inplace(section: &Section<'_>, paths: &[String], source: &str) {
+    let complain = |path: &str, seen: String, want: &str| {
+        section.fault("inplace", format!("has the element {path:?}, which {seen}"), want);
+    };
+    let is_below = |path: &str| filter::from_source(path, source).is_some();
+    for (number, path) in paths.iter().enumerate() {
+        let other = |other: &&String| is_below(other) && filter::from_source(path, other).is_some();
+        if !is_below(path) {
+            let want = "it must lie below `source`, which rsync copies, and not be all of it";
+            complain(path, format!("does not lie below {source:?}"), want);
+        } else if let Some(other) = paths.iter().find(other) {
+            complain(path, format!("lies inside {other:?}"), "remove it: it goes with the other");
+        } else if paths[..number].contains(path) {
+            complain(path, "is there twice".to_owned(), "write it once");
+        }
     }
 }
 
 /// Reads `[host_defaults]`.
 pub(super) fn defaults(section: &mut Section<'_>) -> HostSettings {
     let said = said(section);
+    let source = said.source.unwrap_or_else(|| "/".to_owned());
+    check_inplace(section, said.inplace.as_deref().unwrap_or_default(), &source);
     HostSettings {
         transport: said.transport.unwrap_or(Transport::Ssh),
         user: said.user.unwrap_or_else(|| "root".to_owned()),
         port: said.port.unwrap_or(22),
         sudo: said.sudo.unwrap_or(false),
-        source: said.source.unwrap_or_else(|| "/".to_owned()),
+        source,
         filesystems: said.filesystems.unwrap_or(Filesystems::Local),
         exclude: said.exclude.unwrap_or_default(),
+        inplace: said.inplace.unwrap_or_default(),
         hooks: said.hooks.unwrap_or(true),
     }
 }
 
 /// Reads every `[hosts.NAME]`, by name in lower case.
-pub(super) fn overrides(hosts: &mut Section<'_>) -> BTreeMap<String, HostOverride> {
+pub(super) fn overrides(hosts: &mut Section<'_>, defaults: &HostSettings) -> BTreeMap<String, HostOverride> {
     let mut read: BTreeMap<String, HostOverride> = BTreeMap::new();
     hosts.each(|name, section| {
-        let Some(host) = host(name, section) else { return };
+        let Some(host) = host(name, section, defaults) else { return };
         if let Some(other) = read.get(host.name.key()) {
             let seen = format!("is the same host as `{}`, since names compare without case", other.name);
             section.fault_of_section(seen, "make it one section");
@@ -60,10 +85,12 @@ pub(super) fn overrides(hosts: &mut Section<'_>) -> BTreeMap<String, HostOverrid
     read
 }
 
-fn host(name: &str, section: &mut Section<'_>) -> Option<HostOverride> {
+fn host(name: &str, section: &mut Section<'_>, defaults: &HostSettings) -> Option<HostOverride> {
     let address = section.take("address", ADDRESS, values::address);
     let listed = section.take("listed", "`true` or `false`", Some).unwrap_or(true);
     let said = said(section);
+    let source = said.source.as_ref().unwrap_or(&defaults.source);
+    check_inplace(section, said.inplace.as_deref().unwrap_or_default(), source);
     if section.take_subsections() {
         // TOML takes `[hosts.mail.example.org]` for four sections.
         let want = "a name with dots needs quotes, as in `[hosts.\"mail.example.org\"]`";
@@ -87,6 +114,7 @@ fn host(name: &str, section: &mut Section<'_>) -> Option<HostOverride> {
         source: said.source,
         filesystems: said.filesystems,
         exclude: said.exclude,
+        inplace: said.inplace,
         hooks: said.hooks,
     })
 }

@@ -13,6 +13,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 const JOBS: NonZeroUsize = NonZeroUsize::new(8).unwrap();
+/// Connections a second.
+const CONNECTIONS: NonZeroU32 = NonZeroU32::new(20).unwrap();
 const MINUTES: u64 = 60;
 const HOURS: u64 = 60 * MINUTES;
 
@@ -26,7 +28,7 @@ pub(super) fn settings(top: &mut Section<'_>) -> Option<Settings> {
     let runtime_dir = top.take("runtime_dir", RUNTIME_DIR, values::runtime_dir);
     let netbox = top.section("inventory", |inventory| inventory.optional("netbox", services::netbox));
     let host_defaults = top.section("host_defaults", hosts::defaults);
-    let hosts = top.section("hosts", hosts::overrides);
+    let hosts = top.section("hosts", |section| hosts::overrides(section, &host_defaults));
     let ssh = top.section("ssh", ssh);
     let hooks = top.section("hooks", hooks);
     let transfer = top.section("transfer", transfer);
@@ -100,10 +102,12 @@ fn timezone(top: &mut Section<'_>) -> Tz {
 fn ssh(section: &mut Section<'_>) -> Ssh {
     let fill =
         "correct the path, or make an empty one with `touch`, and `backup check --trust-host-keys` fills it";
+    let per_second = section.take("connections_per_second", "a whole number of at least 1", Some);
     Ssh {
         identity_file: private_key(section, "identity_file"),
         known_hosts_file: file(section, "known_hosts_file", fill),
         connect_timeout: duration(section, "connect_timeout", 20),
+        connections_per_second: per_second.unwrap_or(CONNECTIONS),
     }
 }
 

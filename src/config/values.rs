@@ -2,6 +2,7 @@
 //! written and gives it in the type that it is used as, or `None`. The constant
 //! beside a reader says in words what it takes.
 
+use crate::filter::LONGEST_APART;
 use serde::de::value::Error as NoVariant;
 use serde::de::{DeserializeOwned, IntoDeserializer};
 use std::net::IpAddr;
@@ -18,6 +19,9 @@ pub(super) const PATH: &str = "an absolute path on this machine, beginning with 
 /// For [`path_on_host`].
 pub(super) const PATH_ON_HOST: &str =
     "an absolute path on the host, beginning with `/`, without `..` and without line breaks";
+/// For [`in_place`].
+pub(super) const IN_PLACE: &str = "an absolute path on the host, beginning with `/` and not `/` itself, without \
+     `..` and line breaks, of at most 1000 bytes; it is no pattern";
 /// For [`runtime_dir`].
 pub(super) const RUNTIME_DIR: &str = "an absolute path of at most 50 bytes, made of letters, digits, `/`, `.`, \
      `_`, `+` and `-` alone: ssh and rsync take others apart, and a socket's path must be short";
@@ -72,6 +76,11 @@ pub(super) fn path_on_host(text: String) -> Option<String> {
         path.push_str(part);
     }
     Some(if path.is_empty() { "/".to_owned() } else { path })
+}
+
+/// A path on a host whose files are written in place.
+pub(super) fn in_place(text: String) -> Option<String> {
+    path_on_host(text).filter(|path| path.len() <= LONGEST_APART && path != "/")
 }
 
 /// Becomes a part of rsync's `-e`, which splits at white space and knows

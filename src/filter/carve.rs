@@ -99,7 +99,7 @@ pub(super) fn rules(source: &[u8], points: &[(&[u8], State)]) -> Vec<Rule> {
 }
 
 /// A rule for one path, and nothing else.
-fn rule<E>(make: impl Fn(Vec<u8>) -> Result<Rule, E>, path: &[u8], end: &str) -> Option<Rule> {
+pub(super) fn rule<E>(make: impl Fn(Vec<u8>) -> Result<Rule, E>, path: &[u8], end: &str) -> Option<Rule> {
     let special = |byte: &u8| matches!(byte, b'*' | b'?' | b'[');
     // A backslash means itself to rsync where a pattern has no wildcard.
     let wild = end.contains('*') || path.iter().any(special);

@@ -6,10 +6,12 @@
 
 use crate::outcome::{HookResult, HostReport, Outcome, Severity};
 use crate::past::{Entry, Verification};
+use crate::timing::{self, Step, Sums};
 use chrono::{DateTime, SecondsFormat, Utc};
 use rusqlite::types::ValueRef;
 use rusqlite::{Row, ToSql};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The longest that the details of one run may be, in bytes: enough for the
@@ -20,7 +22,7 @@ const LONGEST_DETAILS: usize = 16 * 1024;
 macro_rules! columns {
     () => {
         "host, spelled, run, started, finished, word, verdict, severity, summary, details, transfers, hooks, \
-         files, bytes, received, changed, changed_bytes, deleted, snapshot, snapshots, from_snapshot"
+         files, bytes, received, changed, changed_bytes, deleted, snapshot, snapshots, from_snapshot, timings"
     };
 }
 pub(super) use columns;
@@ -28,7 +30,10 @@ pub(super) use columns;
 pub(super) const COLUMNS: &str = columns!();
 /// A place for the value of each of them.
 pub(super) const PLACES: &str =
-    "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21";
+    "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22";
+/// The end of [`COLUMNS`] and what stands there for a file that is older than
+/// timings.
+pub(super) const WITHOUT_TIMINGS: (&str, &str) = ("from_snapshot, timings", "from_snapshot, NULL");
 
 /// The columns of a verification, in the order of [`verification`].
 pub(super) const VERIFICATION: &str =
@@ -63,6 +68,7 @@ pub(super) fn remembered(run: &str, report: &HostReport) -> Entry {
         details: report.details().into_iter().map(str::to_owned).collect(),
         transfers: report.transfers.clone(),
         hooks: report.hooks.clone(),
+        timings: report.timings.sums(),
         files: figures.map(|figures| figures.files),
         bytes: figures.map(|figures| figures.bytes),
         received: figures.map(|figures| figures.received),
@@ -111,6 +117,7 @@ pub(super) fn values(entry: &Entry) -> Vec<Box<dyn ToSql>> {
         Box::new(entry.snapshot.clone()),
         Box::new(entry.snapshots.map(whole)),
         Box::new(entry.from_snapshot),
+        Box::new(timings(&entry.timings)),
     ]
 }
 
@@ -146,7 +153,24 @@ pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
         snapshot: some_text(row, 18)?,
         snapshots: number(row, 19)?,
         from_snapshot: number(row, 20)? == Some(1),
+        timings: some_text(row, 21)?.map(|text| sums(&text)).unwrap_or_default(),
     })
+}
+
+/// Timings as they are written; nothing where nothing is known.
+pub(super) fn timings(sums: &Sums) -> Option<String> {
+    let seconds: BTreeMap<Step, f64> =
+        sums.iter().map(|(step, took)| (*step, timing::seconds(*took))).collect();
+    (!sums.is_empty()).then(|| json(&seconds))
+}
+
+/// Timings as they were written; what makes no sense is left out.
+fn sums(text: &str) -> Sums {
+    let seconds: BTreeMap<String, f64> = serde_json::from_str(text).unwrap_or_default();
+    let known = seconds.into_iter().filter_map(|(word, seconds)| {
+        Some((Step::named(&word)?, Duration::try_from_secs_f64(seconds).ok()?))
+    });
+    known.collect()
 }
 
 /// The values of a verification's columns.

@@ -11,7 +11,7 @@ use rusqlite::{Connection, TransactionBehavior};
 const APPLICATION: i64 = 0x626b_6869;
 
 /// What makes each version of the one before it.
-const STEPS: [&str; 2] = [
+const STEPS: [&str; 3] = [
     // Times are RFC 3339 in UTC with milliseconds, so that they sort as text.
     // `id` grows with every row and is never used again: it is the order in
     // which runs ended, whatever the clock showed.
@@ -56,12 +56,16 @@ const STEPS: [&str; 2] = [
     ) STRICT;
     CREATE INDEX verifications_of_host ON verifications (host, id);
     CREATE INDEX verifications_by_time ON verifications (time);",
+    // How long each step took, in seconds: {"connect": 0.24, …}.
+    "ALTER TABLE runs ADD COLUMN timings TEXT;",
 ];
 
 /// The version that this program writes.
 pub(super) const NEWEST: usize = STEPS.len();
 /// The version that brought verifications.
 pub(super) const WITH_VERIFICATIONS: usize = 2;
+/// The version that brought timings.
+pub(super) const WITH_TIMINGS: usize = 3;
 
 /// What a database is to this program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,6 +3,7 @@ mod faults;
 use super::*;
 use crate::outcome::{Figures, HookResult, Note, Outcome, Severity, Stage};
 use crate::snapshot::{Facts, Origin, SnapshotName, Verdict};
+use crate::timing::{Span, Step, Timings};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use tempfile::TempDir;
@@ -40,6 +41,7 @@ fn report(host: &str, verdict: Verdict, time: DateTime<Utc>) -> HostReport {
         }),
         transfers: vec!["everything was copied (exit 0)".to_owned()],
         hooks: Vec::new(),
+        timings: Timings::default(),
         snapshots: Some(7),
         last_good: None,
     }
@@ -131,6 +133,51 @@ fn what_was_recorded_comes_back() {
     drop(history);
     assert_eq!(open_well(dir.path()).runs(&name("vpn"), 10).unwrap(), runs, "after it was opened again");
     assert_eq!(fs::metadata(History::path(dir.path())).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+/// Timings of steps that came one after the other, in milliseconds.
+fn timings(steps: &[(Step, u64)]) -> Timings {
+    let mut timings = Timings::default();
+    for (step, ms) in steps {
+        let begin = timings.spans().last().map_or(Duration::ZERO, Span::end);
+        timings.add(Span { what: *step, begin, took: Duration::from_millis(*ms) });
+    }
+    timings
+}
+
+#[test]
+fn how_long_each_step_took_is_kept_and_can_be_said_anew() {
+    let (dir, history) = opened();
+    let steps = [(Step::Connect, 240), (Step::Transfer, 1500), (Step::Connect, 60), (Step::Transfer, 0)];
+    let mut vpn = HostReport { timings: timings(&steps), ..report("VPN", Verdict::Good, night(0)) };
+    history.record("run", &vpn).unwrap();
+    history.record("run", &report("web", Verdict::Good, night(0))).unwrap();
+    let of = |host: &str| history.runs(&name(host), 1).unwrap().remove(0).timings;
+    let sums = Sums::from([
+        (Step::Connect, Duration::from_millis(300)),
+        (Step::Transfer, Duration::from_millis(1500)),
+    ]);
+    assert_eq!((of("vpn"), of("web")), (sums.clone(), Sums::new()));
+    let text =
+        || raw(dir.path()).query_row("SELECT timings FROM runs WHERE host = 'vpn'", [], |row| row.get(0));
+    assert_eq!(text(), Ok(r#"{"connect":0.3,"transfer":1.5}"#.to_owned()));
+
+    vpn.timings.add(Span { what: Step::Report, begin: Duration::ZERO, took: Duration::from_millis(80) });
+    let anew = [("VPN".to_owned(), vpn.timings.sums()), ("gone".to_owned(), sums)];
+    history.record_timings("another run", &anew).unwrap();
+    assert!(!of("vpn").contains_key(&Step::Report), "that is not this run");
+    history.record_timings("run", &anew).unwrap();
+    assert_eq!((of("vpn"), of("web")), (vpn.timings.sums(), Sums::new()));
+
+    for (odd, left) in [
+        ("nonsense", 0),
+        (r#"{"connect":-1,"probe":1e300,"lock":0.5}"#, 1),
+        (r#"{"teleport":1,"lock":0.5}"#, 1),
+        (r#"{"lock":"soon"}"#, 0),
+    ] {
+        raw(dir.path()).execute("UPDATE runs SET timings = ?1", [odd]).unwrap();
+        assert_eq!(of("vpn").len(), left, "{odd}");
+    }
 }
 
 #[test]

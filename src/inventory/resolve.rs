@@ -138,6 +138,7 @@ fn host(settings: &Settings, name: HostName, own: Option<&HostOverride>, address
         source: own.and_then(|own| own.source.as_ref()).unwrap_or(&defaults.source).clone(),
         filesystems: own.and_then(|own| own.filesystems).unwrap_or(defaults.filesystems),
         exclude: own.and_then(|own| own.exclude.as_ref()).unwrap_or(&defaults.exclude).clone(),
+        inplace: own.and_then(|own| own.inplace.as_ref()).unwrap_or(&defaults.inplace).clone(),
         hooks: own.and_then(|own| own.hooks).unwrap_or(defaults.hooks),
     };
     Host { name, address, settings }

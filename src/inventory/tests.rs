@@ -19,6 +19,7 @@ pub(super) fn settings(netbox: Option<NetBox>, hosts: &[HostOverride]) -> Settin
         source: "/".to_owned(),
         filesystems: Filesystems::Local,
         exclude: vec!["/tmp/".to_owned()],
+        inplace: vec!["/images".to_owned()],
         hooks: true,
     };
     let transfer = Transfer {
@@ -38,7 +39,12 @@ pub(super) fn settings(netbox: Option<NetBox>, hosts: &[HostOverride]) -> Settin
         netbox,
         host_defaults,
         hosts: hosts.iter().map(|own| (own.name.key().to_owned(), own.clone())).collect(),
-        ssh: Ssh { identity_file: None, known_hosts_file: None, connect_timeout: Duration::from_secs(20) },
+        ssh: Ssh {
+            identity_file: None,
+            known_hosts_file: None,
+            connect_timeout: Duration::from_secs(20),
+            connections_per_second: NonZeroU32::MIN,
+        },
         hooks: Hooks { directory: "/etc/backup-scripts".to_owned(), timeout: Duration::from_secs(60) },
         transfer,
         excludes: Excludes { files: Vec::new(), remote_file: "/etc/backup-exclude.conf".to_owned() },
@@ -75,6 +81,7 @@ fn own(name: &str, listed: bool) -> HostOverride {
         source: None,
         filesystems: None,
         exclude: None,
+        inplace: None,
         hooks: None,
     }
 }
@@ -178,6 +185,7 @@ fn a_host_s_own_settings_win_and_the_defaults_fill_in() {
         port: Some(2222),
         sudo: Some(true),
         exclude: Some(Vec::new()),
+        inplace: Some(vec!["/db".to_owned()]),
         ..own("vpn", true)
     };
     let static_host = HostOverride { source: Some("/srv".to_owned()), ..own("Static", true) };
@@ -195,6 +203,10 @@ fn a_host_s_own_settings_win_and_the_defaults_fill_in() {
         ("10.0.0.7", "backup", 2222, true)
     );
     assert!(vpn.settings.exclude.is_empty() && vpn.settings.hooks && db.settings.exclude == ["/tmp/"]);
+    assert_eq!(
+        (&vpn.settings.inplace[..], &db.settings.inplace[..]),
+        (&["/db".to_owned()][..], &["/images".to_owned()][..])
+    );
     assert_eq!((fixed.name.spelled(), fixed.address.as_str()), ("Static", "Static.example.org"));
     assert_eq!(fixed.settings.source, "/srv");
     assert_eq!(resolved.unused, ["typo"]);

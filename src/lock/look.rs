@@ -54,6 +54,12 @@ pub fn running(runtime_dir: &Path) -> io::Result<BTreeMap<String, DateTime<Utc>>
     Ok(running)
 }
 
+/// Whether somebody holds the lock on this file at this moment; no, where that
+/// cannot be found out.
+pub(super) fn is_held(path: &Path) -> bool {
+    std::fs::read_to_string("/proc/locks").is_ok_and(|text| held_since(path, &locks(&text)).is_some())
+}
+
 /// Since when a lock's file has been locked, if it is.
 fn held_since(path: &Path, locks: &[Held]) -> Option<DateTime<Utc>> {
     let meta = path.symlink_metadata().ok().filter(std::fs::Metadata::is_file)?;

@@ -334,6 +334,7 @@ mod tests {
     use super::*;
     use crate::outcome::{Figures, Note, Severity, Stage};
     use crate::snapshot::{SnapshotName, Verdict};
+    use crate::timing::Timings;
     use chrono::{TimeDelta, TimeZone};
 
     fn check() -> Check {
@@ -362,6 +363,7 @@ mod tests {
             }),
             transfers: Vec::new(),
             hooks: Vec::new(),
+            timings: Timings::default(),
             snapshots: Some(7),
             last_good: Some(time),
         }

@@ -331,6 +331,7 @@ mod tests {
     use super::*;
     use crate::outcome::{Figures, Outcome, Stage};
     use crate::snapshot::{SnapshotName, Verdict};
+    use crate::timing::Timings;
     use chrono::{TimeDelta, TimeZone};
     use std::collections::BTreeSet;
 
@@ -359,6 +360,7 @@ mod tests {
             }),
             transfers: Vec::new(),
             hooks: Vec::new(),
+            timings: Timings::default(),
             snapshots: Some(7),
             last_good: Some(time()),
         }
@@ -370,6 +372,7 @@ mod tests {
             figures: None,
             transfers: Vec::new(),
             hooks: Vec::new(),
+            timings: Timings::default(),
             snapshots: None,
             last_good: None,
             ..good(host)

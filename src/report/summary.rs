@@ -120,6 +120,7 @@ mod tests {
     use super::*;
     use crate::outcome::{Figures, Note, Stage};
     use crate::snapshot::SnapshotName;
+    use crate::timing::Timings;
     use chrono::{TimeDelta, TimeZone, Utc};
 
     fn report(host: &str, outcome: Outcome) -> HostReport {
@@ -133,6 +134,7 @@ mod tests {
             figures: None,
             transfers: Vec::new(),
             hooks: Vec::new(),
+            timings: Timings::default(),
             snapshots: None,
             last_good: None,
         }

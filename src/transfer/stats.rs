@@ -31,6 +31,30 @@ pub struct Statistics {
     pub received: u64,
 }
 
+impl Statistics {
+    /// These figures and those of another rsync, together; `shared` directories
+    /// were counted by both.
+    pub(super) fn and(self, other: Statistics, shared: u64) -> Self {
+        Statistics {
+            files: (self.files + other.files).saturating_sub(shared),
+            directories: (self.directories + other.directories).saturating_sub(shared),
+            changed: self.changed + other.changed,
+            changed_bytes: self.changed_bytes + other.changed_bytes,
+            deleted: self.deleted + other.deleted,
+            bytes: self.bytes + other.bytes,
+            received: self.received + other.received,
+        }
+    }
+}
+
+impl std::ops::Add for Progress {
+    type Output = Progress;
+
+    fn add(self, other: Progress) -> Progress {
+        Progress { bytes: self.bytes + other.bytes, files: self.files + other.files }
+    }
+}
+
 /// Reads rsync's stdout as it comes.
 #[derive(Debug, Default)]
 pub(super) struct Reader {

@@ -9,10 +9,10 @@ use crate::holes::Version;
 use crate::host::{Host, Transport};
 use crate::lock::Runtime;
 use crate::remote::keys::Target;
-use crate::remote::{Probe, Question, Refusal, Remote, RemoteError, SourceState};
-use crate::settings::Settings;
+use crate::remote::{Links, Probe, Question, Refusal, Remote, RemoteError, SourceState};
+use crate::settings::{self, Settings};
 use crate::store::Inspection;
-use crate::text::{human_duration, printable};
+use crate::text::{human_duration, printable, printable_bytes};
 use crate::transfer::TransferError;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -186,6 +186,7 @@ async fn host_looked(shared: &Shared, host: &Host) -> HostLooked {
         Ok(Ok((probe, version))) => {
             looked.answered = true;
             judged(&mut looked, host, settings, &probe, shared.clock);
+            in_place(&mut looked, host, settings, &remote).await;
             rsync(&mut looked, version);
         }
         Ok(Err(error)) => {
@@ -307,6 +308,42 @@ fn filesystems(looked: &mut HostLooked, host: &Host, probe: &Probe) {
         let text = format!("not copied: {}", crate::finding::named(&missed));
         let remedy = "back them up where they are at home, or as a host of their own with that `source`";
         looked.find(Finding::note, text, remedy);
+    }
+}
+
+/// Which paths of `inplace` a run would not write in place. It looks again, and
+/// longer; here a path that cannot be looked through at once is passed over.
+async fn in_place(looked: &mut HostLooked, host: &Host, settings: &Settings, remote: &Remote) {
+    let source = host.settings.source.as_str();
+    let named = host.settings.inplace.iter();
+    let (named, paths): (Vec<&String>, Vec<Vec<u8>>) =
+        named.filter_map(|path| Some((path, filter::from_source(path, source)?))).unzip();
+    if paths.is_empty() || !matches!(settings.store, settings::Store::Zfs { .. }) {
+        return;
+    }
+    let found = match remote.links(source, &paths, ASK_LIMIT).await {
+        Ok(found) => found,
+        Err(error) => {
+            let (what, remedy) = parted(&error.to_string());
+            let text = format!("nothing of `inplace` would be written in place: {what}");
+            looked.find(Finding::warning, text, remedy.unwrap_or_else(|| "look at its load".to_owned()));
+            return;
+        }
+    };
+    for (path, links) in named.into_iter().zip(found) {
+        let path = printable(path);
+        let (why, remedy) = match links {
+            Links::Several(file) => (
+                format!("`{}` has more than one hard link", printable_bytes(&file)),
+                "`find -samefile` there shows the others; remove them, or take the path out of `inplace`",
+            ),
+            Links::Symlink(link) => (
+                format!("`{}` is a symbolic link", printable_bytes(&link)),
+                "name in `inplace` the path that it leads to",
+            ),
+            Links::Single | Links::Missing | Links::Unknown => continue,
+        };
+        looked.find(Finding::warning, format!("`{path}` would not be written in place: {why}"), remedy);
     }
 }
 

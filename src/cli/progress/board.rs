@@ -68,6 +68,11 @@ impl Board {
         line.meter.update(now, bytes);
     }
 
+    /// There is nothing to show of a host for now.
+    pub(super) fn rest(&mut self, host: &str) {
+        self.hosts.retain(|line| line.name != host);
+    }
+
     pub(super) fn done(&mut self, host: &str) {
         self.done += 1;
         if let Some(place) = self.hosts.iter().position(|line| line.name == host) {

@@ -2,12 +2,17 @@
 
 use crate::cli::output::{self, Output};
 use crate::clock;
+use crate::past::Entry;
 use crate::status::{State, Status, human_age};
 use crate::table::{Column, Table};
-use crate::text::human_bytes;
+use crate::text::{human_bytes, precise_duration};
+use crate::timing::{self, Step, Sums};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use chrono_tz::Tz;
 use serde::Serialize;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Runs before this are shown with their year, and not with their hour.
 const RECENT: TimeDelta = TimeDelta::days(300);
@@ -20,6 +25,10 @@ pub(super) struct Answer<'a> {
     /// What makes the answer doubtful: an inventory that could not be asked, a
     /// history that cannot be read.
     warnings: &'a [String],
+    /// The runs of the only host that was asked for, newest first. Not there
+    /// where more were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runs: Option<Vec<RunRow<'a>>>,
 }
 
 /// One host in it.
@@ -53,15 +62,71 @@ struct Row<'a> {
     foreign: usize,
     /// Since when a run has been working on it.
     running_since: Option<String>,
+    /// How long each step of its last run took, in seconds.
+    timings: Option<Seconds>,
 }
 
-/// The answer about these hosts.
-pub(super) fn answer<'a>(statuses: &'a [Status], warnings: &'a [String]) -> Answer<'a> {
-    Answer { hosts: statuses.iter().map(row).collect(), warnings }
+/// Seconds of each step.
+type Seconds = BTreeMap<Step, f64>;
+
+/// One run of a host. What is not known is null.
+#[derive(Debug, Serialize)]
+struct RunRow<'a> {
+    /// What the run called itself.
+    run: &'a str,
+    /// When the host's part of it began.
+    started: String,
+    /// When that ended.
+    finished: String,
+    /// What became of the host, in a word.
+    result: &'a str,
+    /// Files that the copy held.
+    files: Option<u64>,
+    /// Bytes that they held together.
+    bytes: Option<u64>,
+    /// Bytes that came over the wire.
+    received: Option<u64>,
+    /// How long each step took, in seconds.
+    timings: Option<Seconds>,
+}
+
+/// The answer about these hosts, with what the history has of their last runs,
+/// and all runs that it has of the only one.
+pub(super) fn answer<'a>(
+    statuses: &'a [Status],
+    warnings: &'a [String],
+    last: impl Fn(&Status) -> Option<&'a Entry>,
+    runs: Option<&'a [Entry]>,
+) -> Answer<'a> {
+    let rows = statuses.iter().map(|status| {
+        let timings = last(status).and_then(|entry| seconds(&entry.timings));
+        Row { timings, ..row(status) }
+    });
+    Answer { hosts: rows.collect(), warnings, runs: runs.map(|runs| runs.iter().map(run).collect()) }
+}
+
+fn time(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+fn run(entry: &Entry) -> RunRow<'_> {
+    RunRow {
+        run: &entry.run,
+        started: time(entry.started),
+        finished: time(entry.finished),
+        result: &entry.word,
+        files: entry.files,
+        bytes: entry.bytes,
+        received: entry.received,
+        timings: seconds(&entry.timings),
+    }
+}
+
+fn seconds(sums: &Sums) -> Option<Seconds> {
+    (!sums.is_empty()).then(|| sums.iter().map(|(step, took)| (*step, timing::seconds(*took))).collect())
 }
 
 fn row(status: &Status) -> Row<'_> {
-    let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Secs, true);
     Row {
         name: &status.name,
         state: status.state,
@@ -77,7 +142,29 @@ fn row(status: &Status) -> Row<'_> {
         held: status.copies.held,
         foreign: status.copies.foreign,
         running_since: status.running.map(time),
+        timings: None,
     }
+}
+
+/// Where the time of a host's last run went, the most of it first.
+pub(super) fn timings(out: &mut Output, sums: &Sums) -> anyhow::Result<()> {
+    let shares: BTreeMap<Step, u32> = timing::shares(sums).into_iter().collect();
+    let mut steps: Vec<(&Step, &Duration)> = sums.iter().collect();
+    steps.sort_by_key(|(_, took)| Reverse(**took));
+    let columns = [Column::Words("LAST RUN"), Column::Figures("TIME"), Column::Figures("SHARE")];
+    let mut table = Table::new(&columns);
+    for (step, took) in steps {
+        let share = match shares.get(step) {
+            // Who waits does no work.
+            _ if !step.is_work() => "-".to_owned(),
+            Some(share) => format!("{share}%"),
+            None => "0%".to_owned(),
+        };
+        table.row([step.word(), &precise_duration(*took), &share]);
+    }
+    table.row(["(sum)", &precise_duration(timing::total(sums)), ""]);
+    out.line("")?;
+    out.table(table)
 }
 
 /// The hosts for people, those that need a look last. On a terminal what is

@@ -1,0 +1,161 @@
+//! Before a host's turn: it is connected to and asked what it has while others
+//! are copied (docs/decisions/0017-ready-before-their-turn.md).
+
+use super::{Event, Story, copy, failed};
+use crate::outcome::{Outcome, Stage};
+use crate::remote::{Probe, Question, Remote, SourceState};
+use crate::store::Store;
+use crate::text::printable;
+use crate::timing::Step;
+use crate::transfer::TransferError;
+use chrono::TimeDelta;
+use std::time::Duration;
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+/// For [`Run::fresh`](super::Run::fresh): less than the idle master of a
+/// connection lives.
+pub const FRESH: Duration = Duration::from_secs(60);
+/// An answer that is older than this when the host's turn comes is asked for
+/// once more: hooks must not be the first to find out that the host is gone.
+const RECENT: Duration = Duration::from_secs(5);
+
+/// A host that answers, and what it said.
+pub(super) struct Reached {
+    pub(super) remote: Remote,
+    pub(super) probe: Probe,
+    heard: Instant,
+}
+
+impl<S: Store> Story<'_, S> {
+    /// Makes the host ready and waits for its turn. One that goes away while it
+    /// waits is tried as often as after a lost connection, and lets the others
+    /// go first meanwhile.
+    pub(super) async fn ready(&mut self) -> Result<Reached, Outcome> {
+        let retries = self.run.settings.transfer.retries;
+        let mut reached = self.reach().await?;
+        let mut lost = 0;
+        loop {
+            let mut why = match self.wait(&mut reached).await {
+                Ok(()) => return Ok(reached),
+                Err(Outcome::Failed { why, .. }) if lost < retries => why,
+                Err(stop) => return Err(stop),
+            };
+            drop(reached);
+            self.turn.put_off();
+            reached = loop {
+                self.at(Step::Connect);
+                lost += 1;
+                warn!("it went away before its turn ({why}); trying again ({lost} of {retries})");
+                tokio::select! {
+                    () = tokio::time::sleep(copy::pause(lost)) => {}
+                    () = self.run.cancel.cancelled() => return Err(Outcome::Interrupted),
+                }
+                why = match self.reach().await {
+                    Ok(reached) => break reached,
+                    Err(Outcome::Failed { why, .. }) if lost < retries => why,
+                    Err(stop) => return Err(stop),
+                };
+            };
+        }
+    }
+
+    /// Connects, and asks what is there.
+    async fn reach(&mut self) -> Result<Reached, Outcome> {
+        let remote = self.connect().await?;
+        let probe = self.probe(&remote).await?;
+        Ok(Reached { remote, probe, heard: Instant::now() })
+    }
+
+    /// Waits for the host's turn. Meanwhile it is asked anew now and then, so
+    /// that what is known of it stays true and its connection in use.
+    async fn wait(&mut self, reached: &mut Reached) -> Result<(), Outcome> {
+        self.at(Step::Wait);
+        let begin = Instant::now();
+        let turn = async {
+            loop {
+                let asked = async {
+                    tokio::time::sleep(self.run.fresh).await;
+                    self.ask(&reached.remote).await
+                };
+                reached.probe = tokio::select! {
+                    biased;
+                    () = self.run.cancel.cancelled() => return Err(Outcome::Interrupted),
+                    () = self.turn.come() => return Ok(()),
+                    probe = asked => probe?,
+                };
+                reached.heard = Instant::now();
+                (self.run.watch)(&self.host.name, Event::AskedAgain);
+            }
+        };
+        let turn = turn.await;
+        self.leave_out(begin);
+        turn?;
+        if reached.heard.elapsed() > RECENT {
+            reached.probe = self.probe(&reached.remote).await?;
+            reached.heard = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Leaves the time since then out of how long the host took.
+    fn leave_out(&mut self, begin: Instant) {
+        self.started += TimeDelta::from_std(begin.elapsed()).unwrap_or_default();
+    }
+
+    pub(super) async fn connect(&mut self) -> Result<Remote, Outcome> {
+        let begin = Instant::now();
+        let is_before_its_turn = !self.turn.has_come();
+        if is_before_its_turn {
+            self.at(Step::Wait);
+        }
+        tokio::select! {
+            () = self.turn.connection() => {}
+            () = self.run.cancel.cancelled() => return Err(Outcome::Interrupted),
+        }
+        if is_before_its_turn {
+            self.leave_out(begin);
+        }
+        self.at(Step::Connect);
+        let dir = self.run.runtime.connection_dir().map_err(|error| failed(Stage::Connect, error))?;
+        let connected = tokio::select! {
+            connected = Remote::connect(self.host, &self.run.settings.ssh, dir) => connected,
+            () = self.run.cancel.cancelled() => return Err(Outcome::Interrupted),
+        };
+        let remote = connected.map_err(|error| failed(Stage::Connect, error))?;
+        debug!("connected to {}", self.host.address);
+        Ok(remote)
+    }
+
+    async fn probe(&self, remote: &Remote) -> Result<Probe, Outcome> {
+        self.at(Step::Probe);
+        self.ask(remote).await
+    }
+
+    /// Asks the host what it has, and refuses what cannot be copied.
+    async fn ask(&self, remote: &Remote) -> Result<Probe, Outcome> {
+        let settings = &self.run.settings;
+        let question = Question {
+            source: &self.host.settings.source,
+            exclude_file: &settings.excludes.remote_file,
+            hook_directory: &settings.hooks.directory,
+            witness: self.run.runtime.witness(),
+        };
+        let probe = tokio::select! {
+            probe = remote.probe(question) => probe.map_err(|error| failed(Stage::Probe, error))?,
+            () = self.run.cancel.cancelled() => return Err(Outcome::Interrupted),
+        };
+        if let SourceState::Unusable(state) = &probe.source {
+            let why = format!(
+                "the source `{}` is {} there (is `source` right, and its disk mounted?)",
+                printable(&self.host.settings.source),
+                printable(state)
+            );
+            return Err(failed(Stage::Probe, why));
+        }
+        if probe.rsync.is_none() {
+            return Err(failed(Stage::Probe, TransferError::NoRemoteRsync));
+        }
+        Ok(probe)
+    }
+}

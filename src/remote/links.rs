@@ -1,0 +1,176 @@
+//! Whether files of the host have more than one name: those must not be
+//! written in place.
+
+use super::{Remote, RemoteError, random_mark};
+use crate::process::{Exit, Failure};
+use std::time::Duration;
+
+pub(super) const SCRIPT: &str = include_str!("links.sh");
+/// What the script exits with if the host's tools do not do.
+const NO_TOOLS: i32 = 123;
+/// The exits of a `find` that has seen what there is: 1 is one that met a
+/// directory that has just gone, or that it may not read, which rsync may not
+/// read either.
+const LOOKED_THROUGH: [&[u8]; 2] = [b"0", b"1"];
+
+/// What was found at a path of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Links {
+    /// Nothing is there.
+    Missing,
+    /// This is a symbolic link: the path itself, or a directory on the way to
+    /// it.
+    Symlink(Vec<u8>),
+    /// No file has more than one link.
+    Single,
+    /// This file has more than one link; there may be others.
+    Several(Vec<u8>),
+    /// It could not be looked through in time.
+    Unknown,
+}
+
+impl Remote {
+    /// Looks for files with more than one link at and below paths, each given
+    /// from `source` on with its leading slash, without going into filesystems
+    /// that are mounted below. The answer is in their order, and names files
+    /// from `source` on too.
+    ///
+    /// # Errors
+    /// The host cannot be asked, or its `find`, `timeout` or `xargs` do not do.
+    pub async fn links(
+        &self,
+        source: &str,
+        paths: &[Vec<u8>],
+        deadline: Duration,
+    ) -> Result<Vec<Links>, RemoteError> {
+        let mark = random_mark();
+        // There it ends a little before it is given up here.
+        let limit = deadline.as_secs().saturating_sub(10).max(1);
+        let mut data = format!("{source}\n{limit}\n{mark}\n").into_bytes();
+        for path in paths {
+            data.push(b'.');
+            data.extend_from_slice(path);
+            data.push(0);
+        }
+        let label = "the look for hard links".to_owned();
+        let asked = self.script(SCRIPT, label.clone()).input(data).deadline(deadline);
+        let output = asked.output().await?;
+        if output.exit == Exit::Code(NO_TOOLS) {
+            let why =
+                "its `find` or `timeout` does not know what is needed (install findutils and coreutils)";
+            return Err(RemoteError::Nonsense(why.to_owned()));
+        }
+        if !output.exit.is_success() {
+            let (exit, stderr) = (output.exit, output.stderr);
+            return Err(Failure::Failed { command: label, exit, stderr }.into());
+        }
+        parse(&output.stdout, &mark, paths.len())
+    }
+}
+
+/// Takes the answer apart. Text before the first mark is somebody's login
+/// message.
+fn parse(answer: &[u8], mark: &str, expected: usize) -> Result<Vec<Links>, RemoteError> {
+    let nonsense = |why: &str| Err(RemoteError::Nonsense(why.to_owned()));
+    let begin = format!("\n{mark}\n").into_bytes();
+    let Some(at) = answer.windows(begin.len()).position(|part| part == begin) else {
+        return nonsense("it has no beginning");
+    };
+    let end = format!("{mark}\n").into_bytes();
+    let Some(body) = answer[at + begin.len()..].strip_suffix(&end[..]) else {
+        return nonsense("it breaks off");
+    };
+    let mut words = body.split(|byte| *byte == 0);
+    let from_source = |path: &[u8]| path.strip_prefix(b".").unwrap_or(path).to_vec();
+    let mut found = Vec::new();
+    while let Some(word) = words.next().filter(|word| !word.is_empty()) {
+        found.push(match word {
+            b"missing" => Links::Missing,
+            b"symlink" => Links::Symlink(from_source(words.next().unwrap_or_default())),
+            b"looked" => match words.next().unwrap_or_default() {
+                file if file.starts_with(b"./") => {
+                    words.next();
+                    Links::Several(from_source(file))
+                }
+                done => match done.strip_prefix(b"done ") {
+                    Some(exit) if LOOKED_THROUGH.contains(&exit) => Links::Single,
+                    Some(_) => Links::Unknown,
+                    None => return nonsense("a look without an end"),
+                },
+            },
+            _ => return nonsense("a word that says nothing of a path"),
+        });
+    }
+    if found.len() == expected { Ok(found) } else { nonsense("it does not speak of every path") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsStr;
+    use std::fs;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::symlink;
+
+    #[tokio::test]
+    async fn a_file_with_a_second_name_is_found_whatever_it_is_called() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &[u8]| dir.path().join(OsStr::from_bytes(name));
+        let odd: &[u8] = b"a dir/-n \"$(id)\" it's\n*\xff";
+        for folder in ["plain/deep", "a dir", "empty"] {
+            fs::create_dir_all(dir.path().join(folder)).unwrap();
+        }
+        fs::write(at(b"plain/deep/file"), "").unwrap();
+        fs::write(at(b"file"), "").unwrap();
+        fs::write(at(odd), "").unwrap();
+        fs::hard_link(at(odd), at(b"elsewhere")).unwrap();
+        symlink("plain", at(b"link")).unwrap();
+        let paths: [&[u8]; 9] = [
+            b"/plain",
+            b"/a dir",
+            b"/empty",
+            b"/file",
+            b"/elsewhere",
+            b"/gone",
+            b"/link",
+            b"/link/deep",
+            b"/file/below",
+        ];
+        let paths = paths.map(<[u8]>::to_vec);
+        let local = Remote { connection: None, sudo: false };
+        let source = dir.path().to_str().unwrap();
+        let found = local.links(source, &paths, Duration::from_secs(30)).await.unwrap();
+        assert_eq!(
+            found,
+            [
+                Links::Single,
+                Links::Several([b"/", odd].concat()),
+                Links::Single,
+                Links::Single,
+                Links::Several(b"/elsewhere".to_vec()),
+                Links::Missing,
+                Links::Symlink(b"/link".to_vec()),
+                Links::Symlink(b"/link".to_vec()),
+                Links::Missing,
+            ]
+        );
+    }
+
+    #[test]
+    fn an_answer_that_leaves_paths_out_is_no_answer() {
+        let good = b"motd\n\nM\nlooked\0done 0\0looked\0./a\0done 0\0looked\0done 124\0missing\0M\n";
+        let several = Links::Several(b"/a".to_vec());
+        assert_eq!(parse(good, "M", 4).unwrap(), [Links::Single, several, Links::Unknown, Links::Missing]);
+        for answer in [
+            &b""[..],
+            b"\nM\nM\n",
+            b"\nM\nlooked\0M\n",
+            b"\nM\nlooked\0done 0\0",
+            b"\nM\nlooked\0what\0M\n",
+            b"\nM\nwhat\0M\n",
+            b"\nM\nlooked\0done 0\0missing\0M\n",
+        ] {
+            assert!(parse(answer, "M", 1).is_err(), "{}", String::from_utf8_lossy(answer));
+        }
+    }
+}
