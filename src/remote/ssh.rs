@@ -125,8 +125,11 @@ fn master(host: &Host, settings: &settings::Ssh, socket: &Path, line: &str) -> P
     let mut program = Program::new("ssh")
         .input_pipe()
         // Whatever the configuration of ssh says: no terminal, no display, no
-        // agent there, and no other command.
-        .args(["-T", "-x", "-a", "-o", "RemoteCommand=none", "-M", "-S"])
+        // agent there, and no other command. OpenSSH before 8.7 has not got all
+        // of these options.
+        .args(["-T", "-x", "-a", "-o", "IgnoreUnknown=SessionType,ForkAfterAuthentication"])
+        .args(["-o", "SessionType=default", "-o", "ForkAfterAuthentication=no", "-o", "RemoteCommand=none"])
+        .args(["-M", "-S"])
         .arg(socket)
         .args(option("ControlPersist", &format_args!("{PERSIST}s")))
         .args(["-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"])
