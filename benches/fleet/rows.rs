@@ -207,6 +207,7 @@ pub const ROWS: &[Row] = &[
         files: 100_000,
         last_files: 100_000,
         parts: &[part(Phase::Unchanged, 5), part(Phase::Changed, 5)],
+        once: &[Who::BackupPc, Who::Ancestor],
         ..ROW
     },
     Row { name: "10x1000", hosts: 10, jobs: 4, parts: ALL_PHASES, ..ROW },
@@ -263,6 +264,7 @@ pub const ROWS: &[Row] = &[
         name: "1x1000000",
         files: 1_000_000,
         last_files: 1_000_000,
+        parts: &[part(Phase::Unchanged, 3)],
         who: &[Who::Backup, Who::Rsync],
         programs: false,
         limit: 1800,
