@@ -103,6 +103,15 @@ impl Remote {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// Uses the connection, which ends if nobody does for two minutes. Whether
+    /// the host has answered is not told.
+    pub async fn touch(&self) {
+        if let Some(connection) = &self.connection {
+            let asked = connection.command("exec true").called("a sign of life").output().await;
+            tracing::debug!("a sign of life: {:?}", asked.map(|output| output.exit));
+        }
+    }
+
     /// rsync's `--rsh`, for a host that is not this machine.
     pub fn rsh(&self) -> Option<String> {
         self.connection.as_ref().map(ssh::Connection::rsh)

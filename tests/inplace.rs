@@ -353,7 +353,11 @@ async fn a_path_with_a_linked_file_is_refused_with_its_name_until_the_link_has_g
     for path in ["srv/images/a", "srv/db/data"] {
         fs::File::options().write(true).open(world.at(path)).unwrap().write_all_at(b"new", 100).unwrap();
     }
-    let report = world.run().await;
+    let rotated = Rc::new(Cell::new(false));
+    let heard = rotated.clone();
+    let watch = move |event| heard.set(heard.get() || event == Event::At(Step::Rotate));
+    let report = world.run_with(CancellationToken::new(), watch).await;
+    assert!(rotated.get(), "what a refusal costs is made room for");
     assert!(
         said(&report)
             .contains("srv/images` was not written in place: `/srv/images/a` has more than one hard link"),
@@ -544,6 +548,105 @@ async fn a_file_that_is_cut_short_while_it_is_copied_makes_no_good_copy() {
     });
     let report = world.run_with(CancellationToken::new(), watch).await;
     assert!(matches!(report.outcome, Outcome::Copied { verdict: Verdict::Partial, .. }), "{report:#?}");
+    world.rig.borrow_mut().section("transfer", "bandwidth_limit = \"\"");
+    world.is_good(&world.run().await);
+}
+
+/// Leaves `srv/images/vm.img` torn in the copy, as when the power goes.
+async fn tear_image(world: &Rc<World>, random: &mut Random) {
+    change_image(world, random);
+    world.rig.borrow_mut().section("transfer", "bandwidth_limit = \"2m\"");
+    let watch = when_torn(world, "srv/images/vm.img", |world| end_rsync(world, Signal::KILL));
+    let report = world.run_with(CancellationToken::new(), watch).await;
+    assert!(!matches!(report.outcome, Outcome::Copied { .. }), "{report:#?}");
+}
+
+#[tokio::test]
+async fn a_torn_file_that_goes_before_it_is_mended_is_in_no_good_copy() {
+    let world = World::new().await;
+    let mut random = Random(7);
+    world.write("srv/images/a.img", random.bytes(3 << 20));
+    world.write("srv/images/vm.img", random.bytes(8 << 20));
+    world.in_place(&["srv/images"]);
+    world.is_good(&world.run().await);
+    tear_image(&world, &mut random).await;
+    // It is listed, and goes while the one before it is copied.
+    world.write("srv/images/a.img", random.bytes(3 << 20));
+    let watch = when_torn(&world, "srv/images/a.img", |world| {
+        fs::remove_file(world.at("srv/images/vm.img")).unwrap();
+    });
+    let report = world.run_with(CancellationToken::new(), watch).await;
+    assert!(said(&report).contains("1 file vanished"), "{report:#?}");
+    world.is_good(&report);
+    assert_eq!(report.figures.unwrap().deleted, 1, "both passes count as one");
+
+    // The same where the path is refused.
+    world.write("srv/images/vm.img", random.bytes(8 << 20));
+    world.is_good(&world.run().await);
+    tear_image(&world, &mut random).await;
+    world.write("srv/images/a.img", random.bytes(8 << 20));
+    world.write("srv/images/x", "");
+    fs::hard_link(world.at("srv/images/x"), world.at("srv/images/y")).unwrap();
+    let gone = world.at("srv/images/vm.img");
+    let report = world
+        .run_with(CancellationToken::new(), move |event| {
+            if matches!(event, Event::Copied(progress) if progress.bytes > 1 << 20) {
+                let _ = fs::remove_file(&gone);
+            }
+        })
+        .await;
+    assert!(said(&report).contains("1 file vanished"), "{report:#?}");
+    assert!(said(&report).contains("was not written in place"), "{report:#?}");
+    assert!(matches!(report.outcome, Outcome::Copied { verdict: Verdict::Good, .. }), "{report:#?}");
+    world.is_copied();
+}
+
+#[tokio::test]
+async fn a_copy_whose_files_vanish_again_and_again_is_not_good() {
+    let world = World::new().await;
+    let mut random = Random(8);
+    for name in ["a.img", "b.img", "c.img"] {
+        world.write(&format!("srv/images/{name}"), random.bytes(3 << 20));
+    }
+    world.in_place(&["srv/images"]);
+    world.is_good(&world.run().await);
+    world.rig.borrow_mut().section("transfer", "bandwidth_limit = \"2m\"");
+    for name in ["a.img", "b.img", "c.img"] {
+        world.write(&format!("srv/images/{name}"), random.bytes(3 << 20));
+    }
+    let copied = |world: &World, name: &str| {
+        world.copy(&format!("srv/images/{name}")).metadata().map(|meta| (meta.mtime(), meta.mtime_nsec())).ok()
+    };
+    let (watched, random) = (world.clone(), RefCell::new(random));
+    let (step, a, c) = (Cell::new(0), Cell::new(copied(&world, "a.img")), copied(&world, "c.img"));
+    let report = world
+        .run_with(CancellationToken::new(), move |event| {
+            let world = &watched;
+            let is_next = match (event, step.get()) {
+                (Event::Copied(_), 0 | 2) => copied(world, "a.img") != a.get(),
+                (Event::Copied(_), 1) => copied(world, "c.img") != c,
+                _ => false,
+            };
+            if !is_next {
+                return;
+            }
+            match step.get() {
+                0 => fs::remove_file(world.at("srv/images/b.img")).unwrap(),
+                1 => {
+                    a.set(copied(world, "a.img"));
+                    for name in ["a.img", "c.img"] {
+                        world.write(&format!("srv/images/{name}"), random.borrow_mut().bytes(3 << 20));
+                    }
+                }
+                _ => fs::remove_file(world.at("srv/images/c.img")).unwrap(),
+            }
+            step.set(step.get() + 1);
+        })
+        .await;
+    let Outcome::Copied { verdict: Verdict::Partial, why, .. } = &report.outcome else {
+        panic!("{report:#?}")
+    };
+    assert!(why.contains("vanished twice"), "{why}");
     world.rig.borrow_mut().section("transfer", "bandwidth_limit = \"\"");
     world.is_good(&world.run().await);
 }

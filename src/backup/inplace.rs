@@ -3,7 +3,7 @@
 
 use super::Story;
 use crate::filter::{self, Apart, Selection};
-use crate::outcome::{Outcome, Severity};
+use crate::outcome::Outcome;
 use crate::remote::{Links, Probe, Remote};
 use crate::store::Store;
 use crate::text::{human_duration, printable, printable_bytes};
@@ -13,7 +13,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 impl<S: Store> Story<'_, S> {
     /// The paths that a second rsync copies in place. All others, those too that
@@ -64,7 +64,7 @@ impl<S: Store> Story<'_, S> {
                     "nothing was written in place: whether files of `inplace` have more than one link is not \
                      known: {error}"
                 );
-                self.note(Severity::Warning, text);
+                self.refuse(text);
                 return Ok(Apart::default());
             }
         };
@@ -84,7 +84,7 @@ impl<S: Store> Story<'_, S> {
                         "`{shown}` was not written in place: `{file}` has more than one hard link \
                          (`find -samefile` shows the others; remove them, or take the path out of `inplace`)"
                     );
-                    self.note(Severity::Warning, text);
+                    self.refuse(text);
                 }
                 Links::Unknown => {
                     let text = format!(
@@ -92,12 +92,17 @@ impl<S: Store> Story<'_, S> {
                          (raise `stall_timeout`, or name fewer files)",
                         human_duration(limit)
                     );
-                    self.note(Severity::Warning, text);
+                    self.refuse(text);
                 }
             }
             refused.insert(named);
         }
         Ok(Apart::new(wanted.into_iter().filter(|(_, named)| !refused.contains(named)).map(|(path, _)| path)))
+    }
+
+    fn refuse(&mut self, why: String) {
+        info!("{why}");
+        self.refusals.push(why);
     }
 }
 
