@@ -15,7 +15,7 @@ mod mountinfo;
 mod mounts;
 mod standard;
 
-pub use apart::{Apart, LONGEST_APART, below, from_source};
+pub use apart::{Apart, LONGEST_APART, below, from_source, is_of_the_snapshots};
 pub use carve::emptied;
 pub use lines::parse_lines;
 pub use mounts::{Filesystem, LeftOut, Reason, Selection, select};

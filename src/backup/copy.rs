@@ -3,7 +3,7 @@
 
 use super::inplace::shared;
 use super::{Event, Step, Story, failed};
-use crate::filter::{self, Apart, Rule, Selection};
+use crate::filter::{self, Apart, NotAPattern, Rule, Selection};
 use crate::host::Filesystems;
 use crate::lock::HostLock;
 use crate::outcome::{Outcome, Stage};
@@ -169,7 +169,11 @@ impl<S: Store> Story<'_, S> {
 
     /// Writes down what each of the two rsyncs is to copy.
     fn tree(&self, apart: Apart, rules: &[Rule]) -> Result<Tree, Outcome> {
-        let write = |kind: &str, rules: Vec<u8>| {
+        let write = |kind: &str, rules: Result<Vec<u8>, NotAPattern>| {
+            let unfit = |error| {
+                failed(Stage::Transfer, format!("a path of `inplace` cannot be told to rsync: {error}"))
+            };
+            let rules = rules.map_err(unfit)?;
             let file = self.run.runtime.file_for(&self.host.name, kind);
             let written = std::fs::write(&file, rules);
             let why = |error| format!("cannot write `{}`: {error}", file.display());
@@ -289,8 +293,8 @@ impl<S: Store> Story<'_, S> {
     async fn stay_connected(&self, remote: &Remote) -> Infallible {
         loop {
             tokio::time::sleep(self.run.fresh).await;
-            remote.touch().await;
             (self.run.watch)(&self.host.name, Event::AskedAgain);
+            remote.touch().await;
         }
     }
 
