@@ -12,7 +12,7 @@ mod ssh;
 mod target;
 
 pub use hook::{Hook, HookLimits, HookRun};
-pub use links::Links;
+pub use links::{Links, each_limit};
 pub use look::Look;
 pub use probe::{Hooks, Probe, Question, SourceState};
 pub use target::{Ground, Target};
