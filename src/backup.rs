@@ -82,7 +82,7 @@ pub type Watch = Box<dyn Fn(&HostName, Event)>;
 pub enum Event {
     /// It is at this step now.
     At(Step),
-    /// It has been asked anew while it waits for its turn.
+    /// It has been asked for a sign of life, so that its connection stays.
     AskedAgain,
     /// Its transfer is so far.
     Copied(Progress),
@@ -121,6 +121,7 @@ pub async fn host<S: Store>(run: &Run<S>, host: &Host, turn: Turn) -> HostReport
         started: run.clock.now(),
         deadline: Instant::now() + run.settings.transfer.deadline,
         notes: Vec::new(),
+        refusals: Vec::new(),
         figures: None,
         transfers: Vec::new(),
         hooks: Vec::new(),
@@ -141,6 +142,9 @@ struct Story<'a, S> {
     started: DateTime<Utc>,
     deadline: Instant,
     notes: Vec<Note>,
+    /// Why paths were not written in place. They are no reason to keep old
+    /// snapshots: those make the room that the refusal costs.
+    refusals: Vec<String>,
     figures: Option<Figures>,
     transfers: Vec<String>,
     hooks: Vec<HookResult>,
@@ -317,6 +321,8 @@ impl<S: Store> Story<'_, S> {
                 text: format!("there is no new snapshot, so none is held as `{keep}`"),
             });
         }
+        let refusals = self.refusals.into_iter().map(|text| Note { severity: Severity::Warning, text });
+        self.notes.extend(refusals);
         // Another run, or an operator, may have come and gone meanwhile; what
         // this run saw and did is what it answers for.
         let before = self.run.survey.as_ref().map(|survey| survey.of(&self.host.name)).unwrap_or_default();

@@ -14,12 +14,14 @@ mod lines;
 mod mountinfo;
 mod mounts;
 mod standard;
+mod wanted;
 
-pub use apart::{Apart, LONGEST_APART, below, from_source};
+pub use apart::{Apart, LONGEST_APART, below, from_source, is_of_the_snapshots};
 pub use carve::emptied;
 pub use lines::parse_lines;
 pub use mounts::{Filesystem, LeftOut, Reason, Selection, select};
 pub use standard::standard;
+pub use wanted::{Look, Wanted, wanted};
 
 use crate::text::{printable, printable_bytes, shortened};
 use std::fmt;

@@ -46,6 +46,7 @@ pub struct Program {
 enum Input {
     Null,
     Bytes(Vec<u8>),
+    BytesKeptOpen(Vec<u8>),
     File(File),
     Pipe,
 }
@@ -214,6 +215,14 @@ impl Program {
         self
     }
 
+    /// What the program reads from stdin, whose end then comes when it has ended
+    /// or nobody waits for it any more. It has to end by itself.
+    #[must_use]
+    pub fn input_kept_open(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.input = Input::BytesKeptOpen(bytes.into());
+        self
+    }
+
     /// A file for the program's stdin, inherited by all that it starts.
     #[must_use]
     pub fn input_file(mut self, file: File) -> Self {
@@ -260,10 +269,11 @@ impl Program {
             }
             None => new_command(&program),
         };
+        let keep_open = matches!(self.input, Input::BytesKeptOpen(_));
         let (stdin, bytes) = match self.input {
             Input::Null => (Stdio::null(), None),
             Input::File(file) => (Stdio::from(file), None),
-            Input::Bytes(bytes) => (Stdio::piped(), Some(bytes)),
+            Input::Bytes(bytes) | Input::BytesKeptOpen(bytes) => (Stdio::piped(), Some(bytes)),
             Input::Pipe => (Stdio::piped(), None),
         };
         start
@@ -281,15 +291,19 @@ impl Program {
         let mut child =
             start.spawn().map_err(|error| Failure::NotStarted { command: command.clone(), error })?;
         let mut input = child.stdin.take();
+        let (holder, let_go) = tokio::sync::oneshot::channel();
         if let Some(bytes) = bytes
             && let Some(mut pipe) = input.take()
         {
             // A program that does not read its input must not hold up the run.
             tokio::spawn(async move {
                 let _ = pipe.write_all(&bytes).await;
+                if keep_open {
+                    let _: Result<(), _> = let_go.await;
+                }
             });
         }
-        Ok(Running::new(command, child, input))
+        Ok(Running::new(command, child, input, holder))
     }
 }
 

@@ -12,7 +12,7 @@ mod ssh;
 mod target;
 
 pub use hook::{Hook, HookLimits, HookRun};
-pub use links::Links;
+pub use links::{Links, each_limit};
 pub use look::Look;
 pub use probe::{Hooks, Probe, Question, SourceState};
 pub use target::{Ground, Target};
@@ -119,6 +119,15 @@ impl Remote {
         let asked = self.script(RSYNC_VERSION, "`rsync --version` there".to_owned());
         let output = asked.deadline(VERSION_DEADLINE).most_output(LONGEST_VERSION).run().await?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Uses the connection, which ends if nobody does for two minutes. Whether
+    /// the host has answered is not told.
+    pub async fn touch(&self) {
+        if let Some(connection) = &self.connection {
+            let asked = connection.command("exec true").called("a sign of life").output().await;
+            tracing::debug!("a sign of life: {:?}", asked.map(|output| output.exit));
+        }
     }
 
     /// rsync's `--rsh`, for a host that is not this machine.

@@ -142,6 +142,21 @@ impl Transfer {
         self.advice = self.advice.or(other.advice);
         self
     }
+
+    /// This copy and the same once more, right after it, as one.
+    #[must_use]
+    pub fn then(self, again: Transfer) -> Self {
+        let statistics = self.statistics.then(again.statistics);
+        Transfer { statistics, ..self.and(again, 0) }
+    }
+
+    /// This copy, which is not whole for a reason that rsync does not know of.
+    #[must_use]
+    pub fn incomplete(mut self, why: &str) -> Self {
+        self.ending = Ending::Incomplete;
+        self.complaints.insert(0, why.to_owned());
+        self
+    }
 }
 
 /// How a copy ended that is worth a snapshot; the worst is the greatest.

@@ -7,8 +7,9 @@ mod support;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use support::rig::*;
 
 /// A folder with busybox under all its names, and nothing else.
@@ -58,6 +59,62 @@ fn a_hook_that_is_ended_leaves_no_daemon_where_all_is_busybox() {
     assert!(!alive, "the daemon is still there");
 }
 
+/// The look for hard links, with these tools, in a process group of its own.
+fn look(tools: &Path) -> Child {
+    program(tools.join("sh").to_str().unwrap())
+        .args(["-c", include_str!("../src/remote/links.sh"), "sh"])
+        .env("PATH", tools)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn a_look_for_linked_files_leaves_nothing_behind_when_its_caller_goes_or_kills_its_group() {
+    for (all_is_busybox, caller_goes) in [(false, false), (false, true), (true, false), (true, true)] {
+        let rig = Rig::without_sshd();
+        let tools = tools(&rig);
+        if !all_is_busybox {
+            fs::remove_file(tools.join("timeout")).unwrap();
+            symlink("/usr/bin/timeout", tools.join("timeout")).unwrap();
+        }
+        // One that hangs, but for the first, which only tries the options.
+        let text = format!(
+            "#!{}/sh\ncase $* in *-prune*) exit ;; esac\necho $$ > {}\nexec sleep 1000\n",
+            tools.display(),
+            rig.join("pid").display()
+        );
+        fs::remove_file(tools.join("find")).unwrap();
+        let find = rig.write("tools/find", text);
+        fs::set_permissions(&find, PermissionsExt::from_mode(0o755)).unwrap();
+        rig.write("source/file", "");
+        let mut script = look(&tools);
+        let mut stdin = script.stdin.take().unwrap();
+        write!(stdin, "{}\n1000\nMARK\nall ./file\n\n", rig.join("source").display()).unwrap();
+        let pid = || fs::read_to_string(rig.join("pid")).unwrap_or_default().trim().to_owned();
+        rig.wait_until("the look is under way", || !pid().is_empty());
+        if caller_goes {
+            drop(stdin);
+        } else {
+            must("kill", &["-KILL", "--", &format!("-{}", script.id())]);
+        }
+        script.wait().unwrap();
+        let group = script.id().to_string();
+        let is_left = |process: &Process| {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", process.id)).unwrap_or_default();
+            let words: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+            let is_of_group = words.get(2) == Some(&group.as_str());
+            words.first() != Some(&"Z") && (is_of_group || process.id.to_string() == pid())
+        };
+        rig.wait_until(
+            &format!("nothing is left (all is busybox: {all_is_busybox}, the caller goes: {caller_goes})"),
+            || !processes().iter().any(is_left),
+        );
+    }
+}
+
 #[test]
 fn linked_files_are_found_or_the_look_fails_where_all_is_busybox() {
     let rig = Rig::without_sshd();
@@ -65,17 +122,12 @@ fn linked_files_are_found_or_the_look_fails_where_all_is_busybox() {
     rig.write("source/plain/file", "");
     rig.write("source/linked/a", "");
     fs::hard_link(rig.join("source/linked/a"), rig.join("source/linked/b")).unwrap();
-    let mut script = program(tools.join("sh").to_str().unwrap())
-        .args(["-c", include_str!("../src/remote/links.sh"), "sh"])
-        .env("PATH", &tools)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut script = look(&tools);
     let mut stdin = script.stdin.take().unwrap();
-    write!(stdin, "{}\n60\nMARK\n./plain\0./linked\0./gone\0", rig.join("source").display()).unwrap();
-    drop(stdin);
+    let source = rig.join("source");
+    write!(stdin, "{}\n60\nMARK\nall ./plain\none ./linked\nall ./gone\n\n", source.display()).unwrap();
     let output = script.wait_with_output().unwrap();
+    drop(stdin);
     // A busybox may have been made without what it takes; then it has to say so.
     if output.status.code() == Some(123) {
         return;

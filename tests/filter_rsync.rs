@@ -210,13 +210,15 @@ fn a_path_that_is_copied_apart_is_that_path_of_any_bytes_and_no_other() {
             std::fs::write(lab.path("dst").join(OsStr::from_bytes(&path)), "").unwrap();
         }
         let is_stale = |path: &&Vec<u8>| path.ends_with(b".stale");
-        let copy = lab.copy_by(&apart.for_the_others(&[]), via);
+        let copy = lab.copy_by(&apart.for_the_others(&[]).unwrap(), via);
         assert!(copy.iter().filter(is_stale).all(|path| is_apart(path)), "group {group}, {via:?}");
         assert_eq!(copy.iter().filter(is_stale).count(), stale.iter().filter(|path| is_apart(path)).count());
-        let copy = lab.copy_by(&apart.for_these(&[]), via);
+        let copy = lab.copy_by(&apart.for_these(&[]).unwrap(), via);
         assert_eq!(copy, whole, "group {group}, {via:?}");
         // And each copies its part and no more into an empty place.
-        for (rules, these) in [(apart.for_the_others(&[]), false), (apart.for_these(&[]), true)] {
+        for (rules, these) in
+            [(apart.for_the_others(&[]).unwrap(), false), (apart.for_these(&[]).unwrap(), true)]
+        {
             std::fs::remove_dir_all(lab.path("dst")).unwrap();
             let copy = lab.copy_by(&rules, via);
             let way = |path: &[u8]| {

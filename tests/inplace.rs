@@ -33,6 +33,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::time::Duration;
 use support::rig::*;
 use tokio_util::sync::CancellationToken;
 
@@ -43,6 +44,7 @@ struct World {
     source: PathBuf,
     began: DateTime<Utc>,
     runs: Cell<i64>,
+    fresh: Cell<Duration>,
 }
 
 impl World {
@@ -54,7 +56,14 @@ impl World {
     async fn with(mut rig: Rig) -> Rc<Self> {
         let source = rig.host("web");
         let standin = StandIn::new().await;
-        Rc::new(World { rig: RefCell::new(rig), standin, source, began: now(), runs: Cell::new(0) })
+        Rc::new(World {
+            rig: RefCell::new(rig),
+            standin,
+            source,
+            began: now(),
+            runs: Cell::new(0),
+            fresh: Cell::new(FRESH),
+        })
     }
 
     /// Other settings of the host from now on.
@@ -135,7 +144,7 @@ impl World {
             accept_deletions: false,
             keep: Some("test".parse().unwrap()),
             past: Past::new(),
-            fresh: FRESH,
+            fresh: self.fresh.get(),
             watch,
         };
         let web = inventory::forced(&run.settings, "web".parse().unwrap());
@@ -353,10 +362,16 @@ async fn a_path_with_a_linked_file_is_refused_with_its_name_until_the_link_has_g
     for path in ["srv/images/a", "srv/db/data"] {
         fs::File::options().write(true).open(world.at(path)).unwrap().write_all_at(b"new", 100).unwrap();
     }
-    let report = world.run().await;
+    let rotated = Rc::new(Cell::new(false));
+    let heard = rotated.clone();
+    let watch = move |event| heard.set(heard.get() || event == Event::At(Step::Rotate));
+    let report = world.run_with(CancellationToken::new(), watch).await;
+    assert!(rotated.get(), "what a refusal costs is made room for");
     assert!(
-        said(&report)
-            .contains("srv/images` was not written in place: `/srv/images/a` has more than one hard link"),
+        said(&report).contains(&format!(
+            "srv/images` was not written in place: `{}` has more than one hard link",
+            world.at("srv/images/a").display()
+        )),
         "{report:#?}"
     );
     assert_eq!(report.severity(), Severity::Warning);
@@ -548,6 +563,109 @@ async fn a_file_that_is_cut_short_while_it_is_copied_makes_no_good_copy() {
     world.is_good(&world.run().await);
 }
 
+/// Leaves `srv/images/vm.img` torn in the copy, as when the power goes.
+async fn tear_image(world: &Rc<World>, random: &mut Random) {
+    change_image(world, random);
+    world.rig.borrow_mut().section("transfer", "bandwidth_limit = \"2m\"");
+    let watch = when_torn(world, "srv/images/vm.img", |world| end_rsync(world, Signal::KILL));
+    let report = world.run_with(CancellationToken::new(), watch).await;
+    assert!(!matches!(report.outcome, Outcome::Copied { .. }), "{report:#?}");
+}
+
+#[tokio::test]
+async fn a_torn_file_that_goes_before_it_is_mended_is_in_no_good_copy() {
+    let world = World::new().await;
+    let mut random = Random(7);
+    world.write("srv/images/a.img", random.bytes(3 << 20));
+    world.write("srv/images/vm.img", random.bytes(8 << 20));
+    world.in_place(&["srv/images"]);
+    world.is_good(&world.run().await);
+    tear_image(&world, &mut random).await;
+    // It is listed, and goes while the one before it is copied.
+    world.write("srv/images/a.img", random.bytes(3 << 20));
+    let watch = when_torn(&world, "srv/images/a.img", |world| {
+        fs::remove_file(world.at("srv/images/vm.img")).unwrap();
+    });
+    let report = world.run_with(CancellationToken::new(), watch).await;
+    assert!(said(&report).contains("1 file vanished"), "{report:#?}");
+    world.is_good(&report);
+    assert_eq!(report.figures.unwrap().deleted, 1, "both passes count as one");
+
+    // The same where the path is refused.
+    world.write("srv/images/vm.img", random.bytes(8 << 20));
+    world.is_good(&world.run().await);
+    tear_image(&world, &mut random).await;
+    world.write("srv/images/a.img", random.bytes(8 << 20));
+    world.write("srv/images/x", "");
+    fs::hard_link(world.at("srv/images/x"), world.at("srv/images/y")).unwrap();
+    let gone = world.at("srv/images/vm.img");
+    let report = world
+        .run_with(CancellationToken::new(), move |event| {
+            if matches!(event, Event::Copied(progress) if progress.bytes > 1 << 20) {
+                let _ = fs::remove_file(&gone);
+            }
+        })
+        .await;
+    assert!(said(&report).contains("1 file vanished"), "{report:#?}");
+    assert!(said(&report).contains("was not written in place"), "{report:#?}");
+    assert!(matches!(report.outcome, Outcome::Copied { verdict: Verdict::Good, .. }), "{report:#?}");
+    world.is_copied();
+}
+
+#[tokio::test]
+async fn a_copy_whose_files_vanish_again_and_again_is_not_good() {
+    let world = World::new().await;
+    let mut random = Random(8);
+    for name in ["a.img", "b.img", "c.img"] {
+        world.write(&format!("srv/images/{name}"), random.bytes(3 << 20));
+    }
+    world.in_place(&["srv/images"]);
+    world.is_good(&world.run().await);
+    world.rig.borrow_mut().section("transfer", "bandwidth_limit = \"2m\"");
+    for name in ["a.img", "b.img", "c.img"] {
+        world.write(&format!("srv/images/{name}"), random.bytes(3 << 20));
+    }
+    let copied = |world: &World, name: &str| {
+        world
+            .copy(&format!("srv/images/{name}"))
+            .metadata()
+            .map(|meta| (meta.mtime(), meta.mtime_nsec()))
+            .ok()
+    };
+    let (watched, random) = (world.clone(), RefCell::new(random));
+    let (step, a, c) = (Cell::new(0), Cell::new(copied(&world, "a.img")), copied(&world, "c.img"));
+    let report = world
+        .run_with(CancellationToken::new(), move |event| {
+            let world = &watched;
+            let is_next = match (event, step.get()) {
+                (Event::Copied(_), 0 | 2) => copied(world, "a.img") != a.get(),
+                (Event::Copied(_), 1) => copied(world, "c.img") != c,
+                _ => false,
+            };
+            if !is_next {
+                return;
+            }
+            match step.get() {
+                0 => fs::remove_file(world.at("srv/images/b.img")).unwrap(),
+                1 => {
+                    a.set(copied(world, "a.img"));
+                    for name in ["a.img", "c.img"] {
+                        world.write(&format!("srv/images/{name}"), random.borrow_mut().bytes(3 << 20));
+                    }
+                }
+                _ => fs::remove_file(world.at("srv/images/c.img")).unwrap(),
+            }
+            step.set(step.get() + 1);
+        })
+        .await;
+    let Outcome::Copied { verdict: Verdict::Partial, why, .. } = &report.outcome else {
+        panic!("{report:#?}")
+    };
+    assert!(why.contains("vanished twice"), "{why}");
+    world.rig.borrow_mut().section("transfer", "bandwidth_limit = \"\"");
+    world.is_good(&world.run().await);
+}
+
 #[tokio::test]
 async fn a_connection_lost_in_the_middle_of_a_file_is_made_again_and_the_file_mended() {
     let world = World::with(Rig::new()).await;
@@ -568,6 +686,27 @@ async fn a_connection_lost_in_the_middle_of_a_file_is_made_again_and_the_file_me
     assert!(report.transfers[0].contains("the connection was lost"), "{report:#?}");
     let figures = report.figures.unwrap();
     assert_eq!(figures.changed, 2, "also what was copied before the connection was lost is counted");
+}
+
+#[tokio::test]
+async fn the_connection_is_kept_in_use_while_names_are_parted() {
+    let world = World::with(Rig::new()).await;
+    for number in 0..5000 {
+        world.write(&format!("srv/images/{number}"), "");
+    }
+    world.in_place(&["srv/images"]);
+    world.is_good(&world.run().await);
+    world.fresh.set(Duration::from_millis(1));
+    let (copies, asked) = (Cell::new(false), Rc::new(Cell::new(false)));
+    let heard = asked.clone();
+    let watch = move |event| match event {
+        Event::At(step) => copies.set(step == Step::Transfer),
+        Event::AskedAgain if copies.get() => heard.set(true),
+        _ => {}
+    };
+    let report = world.run_with(CancellationToken::new(), watch).await;
+    assert!(asked.get());
+    world.is_good(&report);
 }
 
 #[test]
@@ -607,17 +746,26 @@ fn a_check_and_a_plan_tell_what_a_run_would_write_in_place() {
         .collect();
     let told: Vec<&&str> = findings.iter().filter(|text| text.contains("in place")).collect();
     assert_eq!(told.len(), 2, "{findings:#?}");
-    assert!(
-        told[0].ends_with(
-            "srv/images` would not be written in place: `/srv/images/a` has more than one hard link"
-        )
-    );
-    assert!(
-        told[1].ends_with("srv/link/below` would not be written in place: `/srv/link` is a symbolic link")
-    );
+    let source = source.display();
+    for (told, expected) in told.into_iter().zip([
+        format!(
+            "srv/images` would not be written in place: `{source}/srv/images/a` has more than one hard link"
+        ),
+        format!("srv/link/below` would not be written in place: `{source}/srv/link` is a symbolic link"),
+    ]) {
+        assert!(told.ends_with(&expected), "{told}");
+    }
 
     let plan = shelf.json(0, &["plan", "--json"]);
     assert_eq!(plan["hosts"][0]["inplace"], serde_json::json!(paths), "{plan:#}");
+
+    // What the defaults name and a host's source does not hold plays no part.
+    let plain = shelf.rig.host("db").join("srv/plain");
+    shelf
+        .rig
+        .section("host_defaults", &format!("inplace = {:?}", [plain.as_path(), Path::new("/elsewhere")]));
+    let plan = shelf.json(0, &["plan", "--json", "db"]);
+    assert_eq!(plan["hosts"][0]["inplace"], serde_json::json!([plain]), "{plan:#}");
 }
 
 #[tokio::test]
@@ -638,6 +786,5 @@ async fn deletions_of_both_rsyncs_share_one_budget() {
     }
     let report = world.run().await;
     assert!(matches!(report.outcome, Outcome::Copied { verdict: Verdict::Suspect, .. }), "{report:#?}");
-    assert_eq!(report.figures.unwrap().deleted, report.figures.unwrap().deleted.min(14));
-    assert!(report.figures.unwrap().deleted > 10, "{report:#?}");
+    assert!((11..=14).contains(&report.figures.unwrap().deleted), "{report:#?}");
 }

@@ -3,7 +3,7 @@
 
 use super::inplace::shared;
 use super::{Event, Step, Story, failed};
-use crate::filter::{self, Apart, Rule, Selection};
+use crate::filter::{self, Apart, NotAPattern, Rule, Selection};
 use crate::host::Filesystems;
 use crate::lock::HostLock;
 use crate::outcome::{Outcome, Stage};
@@ -11,7 +11,10 @@ use crate::remote::{Probe, Remote};
 use crate::snapshot::{Snapshot, newest_good};
 use crate::store::{Store, Survey, Workspace};
 use crate::text::printable;
-use crate::transfer::{Job, Limits, Progress, Transfer, TransferError, Writing, parted};
+use crate::transfer::{
+    Ending, Job, Limits, Parted, Progress, Statistics, Transfer, TransferError, Writing, parted,
+};
+use std::convert::Infallible;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -23,6 +26,9 @@ use tracing::{debug, info, warn};
 const FIRST_PAUSE: Duration = Duration::from_secs(4);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
+/// What a copy lacks in which a file may be torn.
+const VANISHED_TWICE: &str = "files that are written in place vanished twice while they were copied, and what \
+    was there of them may be torn";
 
 /// What is copied, by which rsync.
 struct Tree {
@@ -39,8 +45,9 @@ struct Try<'a> {
     remote: &'a Remote,
     workspace: &'a Workspace,
     max_delete: Option<u64>,
-    /// The host's lock, for all that writes its copy.
-    locks: [File; 3],
+    /// The host's lock, for all that writes its copy: two passes of each rsync,
+    /// and what comes before those in place.
+    locks: [File; 6],
 }
 
 impl<S: Store> Story<'_, S> {
@@ -132,7 +139,7 @@ impl<S: Store> Story<'_, S> {
                 remote: &*remote,
                 workspace: &workspace,
                 max_delete,
-                locks: [share()?, share()?, share()?],
+                locks: [share()?, share()?, share()?, share()?, share()?, share()?],
             };
             let error = match self.both(try_, &tree, &mut first).await {
                 Ok(transfer) => {
@@ -162,7 +169,11 @@ impl<S: Store> Story<'_, S> {
 
     /// Writes down what each of the two rsyncs is to copy.
     fn tree(&self, apart: Apart, rules: &[Rule]) -> Result<Tree, Outcome> {
-        let write = |kind: &str, rules: Vec<u8>| {
+        let write = |kind: &str, rules: Result<Vec<u8>, NotAPattern>| {
+            let unfit = |error| {
+                failed(Stage::Transfer, format!("a path of `inplace` cannot be told to rsync: {error}"))
+            };
+            let rules = rules.map_err(unfit)?;
             let file = self.run.runtime.file_for(&self.host.name, kind);
             let written = std::fs::write(&file, rules);
             let why = |error| format!("cannot write `{}`: {error}", file.display());
@@ -182,57 +193,109 @@ impl<S: Store> Story<'_, S> {
     /// one, and is then not done again.
     ///
     /// A file that is written in place is torn until it is done. So a try that
-    /// ends in between is an error, after which no snapshot is taken.
+    /// ends in between is an error, after which no snapshot is taken. If the next
+    /// one lists a torn file, which goes from the host before it is read, the
+    /// file has vanished, no more, and rsync leaves it in the copy as it is. The
+    /// same once more lists it no longer, and deletes it.
     async fn both(
         &self,
         try_: Try<'_>,
         tree: &Tree,
         first: &mut Option<Transfer>,
     ) -> Result<Transfer, TransferError> {
-        let Try { remote, workspace, max_delete, locks: [lock, parting_lock, other_lock] } = try_;
+        let Try { remote, workspace, max_delete, locks } = try_;
+        let [lock, lock_again, parting_lock, in_place_lock, parting_lock_again, in_place_lock_again] = locks;
         let settings = &self.run.settings.transfer;
-        let job = |rules: &Path, writing, max_delete, lock| Job {
-            source: self.host.settings.source.clone(),
-            destination: workspace.destination.clone(),
-            link_dest: workspace.link_dest.clone(),
-            rules: rules.to_owned(),
-            rsh: remote.rsh(),
-            rsync_path: remote.rsync_path(),
-            max_delete,
-            writing,
-            one_file_system: self.host.settings.filesystems == Filesystems::Root,
-            compress: settings.compress,
-            bandwidth_limit: settings.bandwidth_limit.clone(),
-            lock,
+        let pass = async |rules: &Path, writing, before: Statistics, lock| {
+            let job = Job {
+                source: self.host.settings.source.clone(),
+                destination: workspace.destination.clone(),
+                link_dest: workspace.link_dest.clone(),
+                rules: rules.to_owned(),
+                rsh: remote.rsh(),
+                rsync_path: remote.rsync_path(),
+                max_delete: max_delete.map(|limit| limit.saturating_sub(before.deleted)),
+                writing,
+                one_file_system: self.host.settings.filesystems == Filesystems::Root,
+                compress: settings.compress,
+                bandwidth_limit: settings.bandwidth_limit.clone(),
+                lock,
+            };
+            let limits = Limits {
+                stall_timeout: settings.stall_timeout,
+                deadline: self.deadline,
+                cancel: &self.run.cancel,
+            };
+            let before = Progress { bytes: before.changed_bytes, files: before.changed };
+            job.run(limits, |progress| {
+                (self.run.watch)(&self.host.name, Event::Copied(before + progress));
+            })
+            .await
         };
-        let limits = || Limits {
-            stall_timeout: settings.stall_timeout,
-            deadline: self.deadline,
-            cancel: &self.run.cancel,
-        };
-        let tell = |progress| (self.run.watch)(&self.host.name, Event::Copied(progress));
         let others = match first {
             Some(done) => done.clone(),
-            None => job(&tree.rules_of_others, Writing::Anew, max_delete, lock).run(limits(), tell).await?,
+            None => {
+                let (rules, none) = (&tree.rules_of_others, Statistics::default());
+                let once = pass(rules, Writing::Anew, none, lock).await?;
+                if once.ending == Ending::SourceChanged && !self.refusals.is_empty() {
+                    // It may have been written in place, and torn, in a run
+                    // before.
+                    let again = pass(rules, Writing::Anew, once.statistics, lock_again).await?;
+                    once.then(again)
+                } else {
+                    once
+                }
+            }
         };
         let Some(rules) = &tree.rules_of_these else { return Ok(others) };
         *first = Some(others.clone());
+        let done = others.statistics;
+        let parted = self.parted(remote, workspace, tree, parting_lock).await?;
+        let once = pass(rules, Writing::InPlace(parted), done, in_place_lock).await?;
+        let these = if once.ending == Ending::SourceChanged {
+            debug!("in place: {}; once more, since what vanished may be torn", once.ending);
+            let done = done.and(once.statistics, 0);
+            let parted = self.parted(remote, workspace, tree, parting_lock_again).await?;
+            let again = pass(rules, Writing::InPlace(parted), done, in_place_lock_again).await?;
+            let is_whole = again.ending != Ending::SourceChanged;
+            let both = once.then(again);
+            if is_whole { both } else { both.incomplete(VANISHED_TWICE) }
+        } else {
+            once
+        };
+        debug!("in place: {}, {} files", these.ending, these.statistics.files);
+        Ok(others.and(these, shared(&tree.apart, &workspace.destination)))
+    }
+
+    /// Parts the names in the copy of what is to be written in place.
+    async fn parted(
+        &self,
+        remote: &Remote,
+        workspace: &Workspace,
+        tree: &Tree,
+        lock: File,
+    ) -> Result<Parted, TransferError> {
         let paths = tree.apart.paths().map(<[u8]>::to_vec).collect();
         let parted = tokio::select! {
-            parted = parted(workspace.destination.clone(), paths, parting_lock) => parted?,
+            parted = parted(workspace.destination.clone(), paths, lock) => parted?,
+            never = self.stay_connected(remote) => match never {},
             () = tokio::time::sleep_until(self.deadline) => return Err(TransferError::Deadline),
             () = self.run.cancel.cancelled() => return Err(TransferError::Cancelled),
         };
         if parted.removed() > 0 {
             debug!("{} names of linked files were removed, to be written in place", parted.removed());
         }
-        let done = others.statistics;
-        let left = max_delete.map(|limit| limit.saturating_sub(done.deleted));
-        let before = Progress { bytes: done.changed_bytes, files: done.changed };
-        let job = job(rules, Writing::InPlace(parted), left, other_lock);
-        let these = job.run(limits(), |progress| tell(before + progress)).await?;
-        debug!("in place: {}, {} files", these.ending, these.statistics.files);
-        Ok(others.and(these, shared(&tree.apart, &workspace.destination)))
+        Ok(parted)
+    }
+
+    /// Keeps the connection in use while the host has nothing to do. One that
+    /// is lost meanwhile is no fault yet: the next to use it will tell.
+    async fn stay_connected(&self, remote: &Remote) -> Infallible {
+        loop {
+            tokio::time::sleep(self.run.fresh).await;
+            (self.run.watch)(&self.host.name, Event::AskedAgain);
+            remote.touch().await;
+        }
     }
 
     /// Makes a lost connection again and says how many tries have been used up.

@@ -195,6 +195,7 @@ fn plan(host: &Host, filters: Vec<String>, before: &[Snapshot], settings: &Setti
     let files = last_good.and_then(Snapshot::facts).and_then(|facts| facts.files);
     let in_place = matches!(settings.store, settings::Store::Zfs { .. });
     let own = &host.settings;
+    let is_below = |path: &&String| in_place && filter::from_source(path, &own.source).is_some();
     Planned {
         name: host.name.spelled().to_owned(),
         address: host.address.clone(),
@@ -203,7 +204,7 @@ fn plan(host: &Host, filters: Vec<String>, before: &[Snapshot], settings: &Setti
         user: own.user.clone(),
         port: own.port,
         source: own.source.clone(),
-        inplace: if in_place { own.inplace.clone() } else { Vec::new() },
+        inplace: own.inplace.iter().filter(is_below).cloned().collect(),
         hooks: own.hooks,
         last_good: last_good.map(|snapshot| snapshot.name.clone()),
         files,

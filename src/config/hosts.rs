@@ -45,6 +45,9 @@ fn check_inplace(section: &Section<'_>, paths: &[String], source: &str) {
         if !is_below(path) {
             let want = "it must lie below `source`, which rsync copies, and not be all of it";
             complain(path, format!("does not lie below {source:?}"), want);
+        } else if filter::is_of_the_snapshots(path, source) {
+            let want = "nothing is ever copied there: a dataset shows its snapshots at that name";
+            complain(path, "lies in `.zfs`".to_owned(), want);
         } else if let Some(other) = paths.iter().find(other) {
             complain(path, format!("lies inside {other:?}"), "remove it: it goes with the other");
         } else if paths[..number].contains(path) {

@@ -11,14 +11,17 @@
 //!
 //! Not known here: how the two write.
 
-use super::carve::{inside, normalised, parent, rule};
-use super::{Rule, to_rsync};
+use super::carve::{inside, literal, normalised, parent};
+use super::{NotAPattern, Rule, to_rsync};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The longest path that can be copied apart, in bytes: the rules for one are
 /// a few times as long, and rsync drops a rule that is longer than
 /// [`super::LONGEST_PATTERN`].
 pub const LONGEST_APART: usize = 1000;
+
+/// Where a dataset shows its snapshots, from its root on.
+const SNAPSHOTS: &[u8] = b"/.zfs";
 
 /// The paths that one rsync copies and the other does not, each from the
 /// source on, with its leading slash. None lies inside another.
@@ -38,11 +41,28 @@ pub fn below(path: &[u8], directory: &[u8]) -> Option<Vec<u8>> {
     inside(&normalised(path), &normalised(directory)).map(<[u8]>::to_vec)
 }
 
+/// Whether a path of the host would be copied to where a dataset shows its
+/// snapshots, which is never done.
+pub fn is_of_the_snapshots(path: &str, source: &str) -> bool {
+    from_source(path, source).is_some_and(|path| begins_with_snapshots(&path))
+}
+
+fn begins_with_snapshots(path: &[u8]) -> bool {
+    path == SNAPSHOTS || inside(path, SNAPSHOTS).is_some()
+}
+
 impl Apart {
     /// Of these paths, as [`from_source`] gives them. One that lies inside
-    /// another goes with it; one that is too long stays with all the rest.
+    /// another goes with it. One that is too long stays with all the rest, and
+    /// so does one at or below `/.zfs`, where a copy may show its own snapshots,
+    /// none of which may be touched.
     pub fn new(paths: impl IntoIterator<Item = Vec<u8>>) -> Self {
-        let fits = |path: &Vec<u8>| path.len() <= LONGEST_APART && path.len() > 1;
+        let fits = |path: &Vec<u8>| {
+            path.len() <= LONGEST_APART
+                && path.len() > 1
+                && !begins_with_snapshots(path)
+                && !path.contains(&0)
+        };
         let all: BTreeSet<Vec<u8>> = paths.into_iter().filter(fits).collect();
         let outermost = |path: &&Vec<u8>| !above(path).any(|directory| all.contains(directory));
         Apart { paths: all.iter().filter(outermost).cloned().collect() }
@@ -66,13 +86,19 @@ impl Apart {
 
     /// The rules of the rsync that copies all but these paths; see
     /// [`to_rsync`].
-    pub fn for_the_others(&self, rules: &[Rule]) -> Vec<u8> {
-        let paths = self.paths().filter_map(|path| rule(Rule::exclude, path, ""));
-        before(&paths.collect::<Vec<_>>(), rules)
+    ///
+    /// # Errors
+    /// A rule does not fit: without it both would copy a path.
+    pub fn for_the_others(&self, rules: &[Rule]) -> Result<Vec<u8>, NotAPattern> {
+        let paths: Result<Vec<_>, _> = self.paths().map(|path| Rule::exclude(literal(path))).collect();
+        Ok(before(&paths?, rules))
     }
 
     /// The rules of the rsync that copies these paths alone.
-    pub fn for_these(&self, rules: &[Rule]) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// A rule does not fit: without it others would be written in place too.
+    pub fn for_these(&self, rules: &[Rule]) -> Result<Vec<u8>, NotAPattern> {
         let mut names: BTreeMap<&[u8], BTreeSet<&[u8]>> = BTreeMap::new();
         for path in self.paths() {
             let steps = std::iter::once(path).chain(above(path));
@@ -81,9 +107,11 @@ impl Apart {
                 names.entry(directory).or_default().insert(name.strip_prefix(b"/").unwrap_or(name));
             }
         }
-        let others: Vec<Rule> =
-            names.iter().flat_map(|(directory, names)| all_but(directory, names)).collect();
-        before(&others, rules)
+        let mut others = Vec::new();
+        for (directory, names) in &names {
+            others.extend(all_but(directory, names)?);
+        }
+        Ok(before(&others, rules))
     }
 }
 
@@ -108,7 +136,7 @@ fn before(kept_out: &[Rule], rules: &[Rule]) -> Vec<u8> {
 }
 
 /// Patterns that together match all names in a directory but these.
-fn all_but(directory: &[u8], names: &BTreeSet<&[u8]>) -> Vec<Rule> {
+fn all_but(directory: &[u8], names: &BTreeSet<&[u8]>) -> Result<Vec<Rule>, NotAPattern> {
     // What may follow on each beginning of a name.
     let mut beginnings: BTreeMap<&[u8], BTreeSet<u8>> = BTreeMap::new();
     for name in names {
@@ -122,12 +150,12 @@ fn all_but(directory: &[u8], names: &BTreeSet<&[u8]>) -> Vec<Rule> {
     for (beginning, next) in &beginnings {
         let path = [directory, b"/", beginning].concat();
         let longer = if next.is_empty() { b"?*".to_vec() } else { [&none_of(next)[..], b"*"].concat() };
-        rules.extend(Rule::exclude([escaped(&path), longer].concat()).ok());
+        rules.push(Rule::exclude([escaped(&path), longer].concat())?);
         if !beginning.is_empty() && !names.contains(beginning) {
-            rules.extend(rule(Rule::exclude, &path, ""));
+            rules.push(Rule::exclude(literal(&path))?);
         }
     }
-    rules
+    Ok(rules)
 }
 
 /// `[!…]`, in which a backslash takes every sign's meaning.
@@ -177,6 +205,7 @@ mod tests {
         assert_eq!(paths.paths().collect::<Vec<_>>(), [&b"/a"[..], b"/ab", b"/c/d"]);
         assert_eq!(paths.way().into_iter().collect::<Vec<_>>(), [&b"/"[..], b"/c"]);
         assert!(apart(&[]).is_empty() && apart(&["/"]).is_empty());
+        assert_eq!(apart(&["/.zfs", "/.zfs/snapshot", "/.zfs2"]), apart(&["/.zfs2"]));
         assert!(apart(&[&format!("/{}", "x".repeat(LONGEST_APART))]).is_empty());
     }
 
@@ -184,17 +213,17 @@ mod tests {
     fn the_others_are_copied_without_these() {
         let rules = [Rule::exclude("*.iso").unwrap()];
         assert_eq!(
-            lines(&apart(&["/a", "/b [x]/*"]).for_the_others(&rules)),
+            lines(&apart(&["/a", "/b [x]/*"]).for_the_others(&rules).unwrap()),
             ["H /a", "H /b \\[x]/\\*", "P /a", "P /b \\[x]/\\*", "- *.iso"]
         );
-        assert_eq!(lines(&apart(&[]).for_the_others(&rules)), ["- *.iso"]);
+        assert_eq!(lines(&apart(&[]).for_the_others(&rules).unwrap()), ["- *.iso"]);
     }
 
     #[test]
     fn these_are_copied_without_the_others() {
         let rules = [Rule::include("*.iso").unwrap()];
         assert_eq!(
-            lines(&apart(&["/a", "/ab", "/c/]*"]).for_these(&rules)),
+            lines(&apart(&["/a", "/ab", "/c/]*"]).for_these(&rules).unwrap()),
             [
                 "H /[!ac]*",
                 "H /a[!b]*",
@@ -215,5 +244,27 @@ mod tests {
                 "+ *.iso",
             ]
         );
+    }
+
+    /// [`LONGEST_APART`] is what makes it so.
+    #[test]
+    fn the_longest_path_fits_into_rules_whatever_its_bytes() {
+        for byte in [b'*', b'\\', b'?', b'x', 0xff] {
+            let long = [&b"/"[..], &[byte; LONGEST_APART - 1]].concat();
+            let deep: Vec<u8> = [b'/', byte].into_iter().cycle().take(LONGEST_APART).collect();
+            for path in [long, deep] {
+                let apart = Apart::new([path]);
+                assert!(!apart.is_empty());
+                assert!(apart.for_the_others(&[]).is_ok() && apart.for_these(&[]).is_ok());
+            }
+        }
+        assert!(apart(&["/a\0b"]).is_empty());
+    }
+
+    #[test]
+    fn a_rule_that_does_not_fit_is_a_fault() {
+        let apart = Apart { paths: BTreeSet::from([[&b"/"[..], &[b'*'; 4000]].concat()]) };
+        assert_eq!(apart.for_the_others(&[]), Err(NotAPattern::TooLong));
+        assert_eq!(apart.for_these(&[]), Err(NotAPattern::TooLong));
     }
 }

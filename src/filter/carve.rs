@@ -100,17 +100,23 @@ pub(super) fn rules(source: &[u8], points: &[(&[u8], State)]) -> Vec<Rule> {
 
 /// A rule for one path, and nothing else.
 pub(super) fn rule<E>(make: impl Fn(Vec<u8>) -> Result<Rule, E>, path: &[u8], end: &str) -> Option<Rule> {
+    make(pattern(path, end)).ok()
+}
+
+/// The pattern of one path, and nothing else.
+pub(super) fn literal(path: &[u8]) -> Vec<u8> {
+    pattern(path, "")
+}
+
+fn pattern(path: &[u8], end: &str) -> Vec<u8> {
     let special = |byte: &u8| matches!(byte, b'*' | b'?' | b'[');
     // A backslash means itself to rsync where a pattern has no wildcard.
     let wild = end.contains('*') || path.iter().any(special);
-    let escaped: Vec<u8> = path
-        .iter()
-        .flat_map(|byte| {
-            let escape = wild && (special(byte) || *byte == b'\\');
-            escape.then_some(b'\\').into_iter().chain([*byte])
-        })
-        .collect();
-    make([&escaped, end.as_bytes()].concat()).ok()
+    let escaped = path.iter().flat_map(|byte| {
+        let escape = wild && (special(byte) || *byte == b'\\');
+        escape.then_some(b'\\').into_iter().chain([*byte])
+    });
+    escaped.chain(end.bytes()).collect()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// How much of a program's stderr is kept, in bytes.
@@ -23,6 +24,8 @@ pub struct Running {
     group: Option<u32>,
     child: Child,
     stdin: Option<ChildStdin>,
+    /// What is told when it is dropped that a stdin need stay open no longer.
+    _kept_open: oneshot::Sender<()>,
     stdout: Option<ChildStdout>,
     stderr: Option<ChildStderr>,
     said: Tail,
@@ -172,9 +175,15 @@ impl Running {
     }
 
     /// A program that was just started, in a process group of its own.
-    pub(super) fn new(command: String, mut child: Child, stdin: Option<ChildStdin>) -> Self {
+    pub(super) fn new(
+        command: String,
+        mut child: Child,
+        stdin: Option<ChildStdin>,
+        kept_open: oneshot::Sender<()>,
+    ) -> Self {
         Running {
             command,
+            _kept_open: kept_open,
             group: child.id(),
             stdin,
             stdout: child.stdout.take(),

@@ -2,6 +2,7 @@
 //! written in place.
 
 use super::{Remote, RemoteError, random_mark};
+use crate::filter::Look;
 use crate::process::{Exit, Failure};
 use std::time::Duration;
 
@@ -30,30 +31,30 @@ pub enum Links {
 }
 
 impl Remote {
-    /// Looks for files with more than one link at and below paths, each given
-    /// from `source` on with its leading slash, without going into filesystems
-    /// that are mounted below. The answer is in their order, and names files
-    /// from `source` on too.
+    /// Looks for files with more than one link at and below paths. The answer
+    /// is in their order, and names files as the host does. No process stays
+    /// there, whenever the future is dropped.
     ///
     /// # Errors
-    /// The host cannot be asked, or its `find`, `timeout` or `xargs` do not do.
+    /// The host cannot be asked, or its `find` or `timeout` do not do.
     pub async fn links(
         &self,
         source: &str,
-        paths: &[Vec<u8>],
+        looks: &[Look],
         deadline: Duration,
     ) -> Result<Vec<Links>, RemoteError> {
         let mark = random_mark();
-        // There it ends a little before it is given up here.
-        let limit = deadline.as_secs().saturating_sub(10).max(1);
+        let limit = each_limit(deadline, looks.len()).as_secs();
         let mut data = format!("{source}\n{limit}\n{mark}\n").into_bytes();
-        for path in paths {
+        for look in looks {
+            data.extend_from_slice(if look.stays { b"one " } else { b"all " });
             data.push(b'.');
-            data.extend_from_slice(path);
-            data.push(0);
+            data.extend(look.path.iter().flat_map(|byte| for_printf(*byte)));
+            data.push(b'\n');
         }
+        data.push(b'\n');
         let label = "the look for hard links".to_owned();
-        let asked = self.script(SCRIPT, label.clone()).input(data).deadline(deadline);
+        let asked = self.script(SCRIPT, label.clone()).input_kept_open(data).deadline(deadline);
         let output = asked.output().await?;
         if output.exit == Exit::Code(NO_TOOLS) {
             let why =
@@ -64,13 +65,27 @@ impl Remote {
             let (exit, stderr) = (output.exit, output.stderr);
             return Err(Failure::Failed { command: label, exit, stderr }.into());
         }
-        parse(&output.stdout, &mark, paths.len())
+        parse(&output.stdout, &mark, source, looks.len())
     }
+}
+
+/// How long each of so many looks may take, one after the other, so that all
+/// have ended a little before they are given up here.
+pub fn each_limit(deadline: Duration, looks: usize) -> Duration {
+    let all = deadline.saturating_sub(Duration::from_secs(10)).as_secs();
+    let looks = u64::try_from(looks).unwrap_or(u64::MAX).max(1);
+    Duration::from_secs((all / looks).max(1))
+}
+
+/// A byte of a path as `printf` takes it for `%b`, on one line.
+fn for_printf(byte: u8) -> Vec<u8> {
+    let plain = byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'.' | b'-' | b'_');
+    if plain { vec![byte] } else { format!("\\0{byte:03o}").into_bytes() }
 }
 
 /// Takes the answer apart. Text before the first mark is somebody's login
 /// message.
-fn parse(answer: &[u8], mark: &str, expected: usize) -> Result<Vec<Links>, RemoteError> {
+fn parse(answer: &[u8], mark: &str, source: &str, expected: usize) -> Result<Vec<Links>, RemoteError> {
     let nonsense = |why: &str| Err(RemoteError::Nonsense(why.to_owned()));
     let begin = format!("\n{mark}\n").into_bytes();
     let Some(at) = answer.windows(begin.len()).position(|part| part == begin) else {
@@ -81,16 +96,17 @@ fn parse(answer: &[u8], mark: &str, expected: usize) -> Result<Vec<Links>, Remot
         return nonsense("it breaks off");
     };
     let mut words = body.split(|byte| *byte == 0);
-    let from_source = |path: &[u8]| path.strip_prefix(b".").unwrap_or(path).to_vec();
+    let source = source.trim_end_matches('/').as_bytes();
+    let on_host = |path: &[u8]| [source, path.strip_prefix(b".").unwrap_or(path)].concat();
     let mut found = Vec::new();
     while let Some(word) = words.next().filter(|word| !word.is_empty()) {
         found.push(match word {
             b"missing" => Links::Missing,
-            b"symlink" => Links::Symlink(from_source(words.next().unwrap_or_default())),
+            b"symlink" => Links::Symlink(on_host(words.next().unwrap_or_default())),
             b"looked" => match words.next().unwrap_or_default() {
                 file if file.starts_with(b"./") => {
                     words.next();
-                    Links::Several(from_source(file))
+                    Links::Several(on_host(file))
                 }
                 done => match done.strip_prefix(b"done ") {
                     Some(exit) if LOOKED_THROUGH.contains(&exit) => Links::Single,
@@ -125,7 +141,10 @@ mod tests {
         fs::write(at(odd), "").unwrap();
         fs::hard_link(at(odd), at(b"elsewhere")).unwrap();
         symlink("plain", at(b"link")).unwrap();
-        let paths: [&[u8]; 9] = [
+        fs::write(at(b"odd\n"), "").unwrap();
+        fs::hard_link(at(b"odd\n"), at(b"odd")).unwrap();
+        let paths: [&[u8]; 10] = [
+            b"/odd\n",
             b"/plain",
             b"/a dir",
             b"/empty",
@@ -136,31 +155,49 @@ mod tests {
             b"/link/deep",
             b"/file/below",
         ];
-        let paths = paths.map(<[u8]>::to_vec);
+        let looks = paths.map(|path| Look { path: path.to_vec(), stays: path != b"/a dir" });
         let local = Remote { connection: None, sudo: false };
         let source = dir.path().to_str().unwrap();
-        let found = local.links(source, &paths, Duration::from_secs(30)).await.unwrap();
+        let on_host = |path: &[u8]| [source.as_bytes(), path].concat();
+        let found = local.links(source, &looks, Duration::from_secs(30)).await.unwrap();
         assert_eq!(
             found,
             [
+                Links::Several(on_host(b"/odd\n")),
                 Links::Single,
-                Links::Several([b"/", odd].concat()),
+                Links::Several(on_host(&[b"/", odd].concat())),
                 Links::Single,
                 Links::Single,
-                Links::Several(b"/elsewhere".to_vec()),
+                Links::Several(on_host(b"/elsewhere")),
                 Links::Missing,
-                Links::Symlink(b"/link".to_vec()),
-                Links::Symlink(b"/link".to_vec()),
+                Links::Symlink(on_host(b"/link")),
+                Links::Symlink(on_host(b"/link")),
                 Links::Missing,
             ]
         );
     }
 
     #[test]
+    fn all_looks_together_end_before_they_are_given_up() {
+        for (deadline, looks, each) in
+            [(600, 1, 590), (600, 2, 295), (600, 7, 84), (5, 1, 1), (600, 10_000, 1)]
+        {
+            assert_eq!(
+                each_limit(Duration::from_secs(deadline), looks),
+                Duration::from_secs(each),
+                "{looks}"
+            );
+        }
+    }
+
+    #[test]
     fn an_answer_that_leaves_paths_out_is_no_answer() {
         let good = b"motd\n\nM\nlooked\0done 0\0looked\0./a\0done 0\0looked\0done 124\0missing\0M\n";
-        let several = Links::Several(b"/a".to_vec());
-        assert_eq!(parse(good, "M", 4).unwrap(), [Links::Single, several, Links::Unknown, Links::Missing]);
+        let several = Links::Several(b"/srv/a".to_vec());
+        assert_eq!(
+            parse(good, "M", "/srv/", 4).unwrap(),
+            [Links::Single, several, Links::Unknown, Links::Missing]
+        );
         for answer in [
             &b""[..],
             b"\nM\nM\n",
@@ -170,7 +207,7 @@ mod tests {
             b"\nM\nwhat\0M\n",
             b"\nM\nlooked\0done 0\0missing\0M\n",
         ] {
-            assert!(parse(answer, "M", 1).is_err(), "{}", String::from_utf8_lossy(answer));
+            assert!(parse(answer, "M", "/", 1).is_err(), "{}", String::from_utf8_lossy(answer));
         }
     }
 }

@@ -57,16 +57,21 @@ pub async fn parted(destination: PathBuf, paths: Vec<Vec<u8>>, lock: File) -> Re
 fn found(destination: &Path, path: &[u8]) -> Result<Option<PathBuf>, TransferError> {
     let mut at = destination.to_owned();
     for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
-        if !at.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
-            return Ok(None);
+        match at.symlink_metadata() {
+            Ok(meta) if meta.is_dir() => at.push(OsStr::from_bytes(name)),
+            Ok(_) => return Ok(None),
+            Err(error) => return if_missing(&at, &error),
         }
-        at.push(OsStr::from_bytes(name));
     }
     match at.symlink_metadata() {
         Ok(_) => Ok(Some(at)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(fault(&at, &error)),
+        Err(error) => if_missing(&at, &error),
     }
+}
+
+/// Only what is not there has no names.
+fn if_missing(path: &Path, error: &io::Error) -> Result<Option<PathBuf>, TransferError> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(None) } else { Err(fault(path, error)) }
 }
 
 fn part(path: PathBuf, parted: &mut Parted) -> Result<(), TransferError> {
@@ -142,6 +147,18 @@ mod tests {
         assert_eq!(part_all(dir.path(), &["/images"]).await, 0, "once is enough");
         fs::hard_link(at("single"), at("second")).unwrap();
         assert_eq!(part_all(dir.path(), &["/single"]).await, 1, "a path may be a file");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_looked_at_is_not_taken_for_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        // No name is so long (ENAMETOOLONG), neither at the end nor on the way.
+        let long = "x".repeat(300);
+        for path in [format!("/{long}"), format!("/{long}/images")] {
+            let lock = File::open("/dev/null").unwrap();
+            let found = parted(dir.path().to_owned(), vec![path.into_bytes()], lock).await;
+            assert!(matches!(found, Err(TransferError::Linked(_))), "{found:?}");
+        }
     }
 
     #[tokio::test]

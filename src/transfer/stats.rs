@@ -34,7 +34,7 @@ pub struct Statistics {
 impl Statistics {
     /// These figures and those of another rsync, together; `shared` directories
     /// were counted by both.
-    pub(super) fn and(self, other: Statistics, shared: u64) -> Self {
+    pub fn and(self, other: Statistics, shared: u64) -> Self {
         Statistics {
             files: (self.files + other.files).saturating_sub(shared),
             directories: (self.directories + other.directories).saturating_sub(shared),
@@ -44,6 +44,13 @@ impl Statistics {
             bytes: self.bytes + other.bytes,
             received: self.received + other.received,
         }
+    }
+
+    /// These figures and those of the same rsync once more: the last says what
+    /// there is.
+    pub(super) fn then(self, again: Statistics) -> Self {
+        let (files, directories, bytes) = (again.files, again.directories, again.bytes);
+        Statistics { files, directories, bytes, ..self.and(again, 0) }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::{each, parted};
 use crate::clock::{self, Clock, Comparison};
-use crate::filter::{self, LeftOut, Reason};
+use crate::filter::{self, LeftOut, Look, Reason};
 use crate::finding::{Finding, Level, worst};
 use crate::holes::Version;
 use crate::host::{Host, Transport};
@@ -186,7 +186,7 @@ async fn host_looked(shared: &Shared, host: &Host) -> HostLooked {
         Ok(Ok((probe, version))) => {
             looked.answered = true;
             judged(&mut looked, host, settings, &probe, shared.clock);
-            in_place(&mut looked, host, settings, &remote).await;
+            in_place(&mut looked, host, settings, &remote, &probe).await;
             rsync(&mut looked, version);
         }
         Ok(Err(error)) => {
@@ -313,15 +313,22 @@ fn filesystems(looked: &mut HostLooked, host: &Host, probe: &Probe) {
 
 /// Which paths of `inplace` a run would not write in place. It looks again, and
 /// longer; here a path that cannot be looked through at once is passed over.
-async fn in_place(looked: &mut HostLooked, host: &Host, settings: &Settings, remote: &Remote) {
-    let source = host.settings.source.as_str();
-    let named = host.settings.inplace.iter();
-    let (named, paths): (Vec<&String>, Vec<Vec<u8>>) =
-        named.filter_map(|path| Some((path, filter::from_source(path, source)?))).unzip();
-    if paths.is_empty() || !matches!(settings.store, settings::Store::Zfs { .. }) {
+async fn in_place(looked: &mut HostLooked, host: &Host, settings: &Settings, remote: &Remote, probe: &Probe) {
+    if host.settings.inplace.is_empty() || !matches!(settings.store, settings::Store::Zfs { .. }) {
         return;
     }
-    let found = match remote.links(source, &paths, ASK_LIMIT).await {
+    let mounts = filter::select(&probe.mounts, &probe.real_source, host.settings.filesystems);
+    let wanted = filter::wanted(&host.settings, &probe.real_source, &mounts);
+    for (path, mount) in wanted.left_out.iter().filter(|(_, mount)| mount.reason == Reason::Bind) {
+        let path = printable(path);
+        let text = format!("`{path}` would not be written in place: it lies on {mount}, which is not copied");
+        looked.find(Finding::warning, text, "name in `inplace` the path where it is copied");
+    }
+    if wanted.looks.is_empty() {
+        return;
+    }
+    let looks: Vec<Look> = wanted.looks.iter().map(|(look, _)| look.clone()).collect();
+    let found = match remote.links(&host.settings.source, &looks, ASK_LIMIT).await {
         Ok(found) => found,
         Err(error) => {
             let (what, remedy) = parted(&error.to_string());
@@ -330,7 +337,7 @@ async fn in_place(looked: &mut HostLooked, host: &Host, settings: &Settings, rem
             return;
         }
     };
-    for (path, links) in named.into_iter().zip(found) {
+    for ((_, path), links) in wanted.looks.iter().zip(found) {
         let path = printable(path);
         let (why, remedy) = match links {
             Links::Several(file) => (

@@ -1,0 +1,170 @@
+//! Which of the paths that are to be written in place a host can have, and
+//! where to look for hard links in them.
+
+use super::carve::normalised;
+use super::{LeftOut, Reason, Selection, below, from_source};
+use crate::host::{Filesystems, HostSettings};
+use std::collections::BTreeMap;
+
+/// Where to look for files with more than one link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// From the source on, with its leading slash.
+    pub path: Vec<u8>,
+    /// Whether to stay out of filesystems that are mounted below. What is a
+    /// filesystem of its own to `find` may be a mere directory to rsync, as
+    /// subvolumes of btrfs are: where all is copied, all is looked at.
+    pub stays: bool,
+}
+
+/// The paths of `inplace` that lie on filesystems that are copied.
+#[derive(Debug, Default, PartialEq)]
+pub struct Wanted<'a> {
+    /// From the source on, and as the operator names it.
+    pub paths: BTreeMap<Vec<u8>, &'a str>,
+    /// Where to look, each with the path as the operator names it.
+    pub looks: Vec<(Look, &'a str)>,
+    /// Paths that lie on filesystems that are not copied, as the operator names
+    /// them, and what they lie on.
+    pub left_out: Vec<(&'a str, &'a LeftOut)>,
+}
+
+/// What of the paths that `settings` names is to be looked at, on a host that
+/// has these mounts. `real_source` is the source without symbolic links.
+pub fn wanted<'a>(settings: &'a HostSettings, real_source: &str, mounts: &'a Selection) -> Wanted<'a> {
+    let mut wanted = Wanted::default();
+    let named = |path: &str| from_source(path, &settings.source).or_else(|| from_source(path, real_source));
+    let real_source = real_source.as_bytes();
+    for name in &settings.inplace {
+        let Some(path) = named(name) else { continue };
+        match holder(&path, real_source, mounts) {
+            // Not to be looked at: it may be another machine's.
+            Some(mount) => wanted.left_out.push((name, mount)),
+            None => {
+                wanted.paths.insert(path, name);
+            }
+        }
+    }
+    let root_only = settings.filesystems == Filesystems::Root;
+    for (path, name) in &wanted.paths {
+        let inside = |point: &[u8]| below(point, real_source).filter(|point| below(point, path).is_some());
+        let look = |path: Vec<u8>| {
+            let is_below = |mount: &LeftOut| {
+                let point = below(&mount.filesystem.point, real_source);
+                point.is_some_and(|point| below(&point, &path).is_some())
+            };
+            let stays = root_only || mounts.left_out.iter().any(|mount| is_visible(mount) && is_below(mount));
+            Look { path, stays }
+        };
+        let own = look(path.clone());
+        // It goes into all that is mounted below; one that does not leaves the
+        // others to looks of their own.
+        let within = mounts.included.iter().filter_map(|mount| inside(&mount.point)).filter(|_| own.stays);
+        let within: Vec<Look> = within.map(look).collect();
+        wanted.looks.extend(std::iter::once(own).chain(within).map(|look| (look, *name)));
+    }
+    wanted
+}
+
+fn is_visible(mount: &LeftOut) -> bool {
+    mount.reason != Reason::Hidden
+}
+
+/// The filesystem that holds a path, given from the source on, if it is not
+/// copied.
+fn holder<'a>(path: &[u8], source: &[u8], mounts: &'a Selection) -> Option<&'a LeftOut> {
+    let holds = |point: &[u8]| {
+        below(point, source).is_some_and(|point| point == path || below(path, &point).is_some())
+    };
+    let depth = |point: &[u8]| normalised(point).len();
+    let left_out = mounts.left_out.iter().filter(|mount| is_visible(mount));
+    let out = left_out
+        .filter(|mount| holds(&mount.filesystem.point))
+        .max_by_key(|mount| depth(&mount.filesystem.point))?;
+    let included =
+        mounts.included.iter().filter(|mount| holds(&mount.point)).map(|mount| depth(&mount.point));
+    // A mount that hides another at its point is the one of the two that counts.
+    included.max().is_none_or(|included| included < depth(&out.filesystem.point)).then_some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::filter::select;
+    use crate::host::Transport;
+
+    fn settings(source: &str, inplace: &[&str], filesystems: Filesystems) -> HostSettings {
+        HostSettings {
+            transport: Transport::Local,
+            user: "root".to_owned(),
+            port: 22,
+            sudo: false,
+            source: source.to_owned(),
+            filesystems,
+            exclude: Vec::new(),
+            inplace: inplace.iter().map(|path| (*path).to_owned()).collect(),
+            hooks: false,
+        }
+    }
+
+    /// The looks, as `path` or, of those that stay, `path|`.
+    fn looks(wanted: &Wanted<'_>) -> Vec<String> {
+        let look = |look: &Look| {
+            format!("{}{}", String::from_utf8_lossy(&look.path), if look.stays { "|" } else { "" })
+        };
+        wanted.looks.iter().map(|(found, _)| look(found)).collect()
+    }
+
+    const MOUNTS: &[u8] = b"1 0 8:1 / / rw - ext4 /dev/sda1 rw\n\
+        2 1 8:2 / /srv rw - ext4 /dev/sda2 rw\n\
+        3 2 0:9 / /srv/nfs rw - nfs4 nas:/x rw\n\
+        4 3 8:3 / /srv/nfs/disk rw - ext4 /dev/sda3 rw\n\
+        5 1 8:4 / /data rw - ext4 /dev/sda4 rw\n\
+        6 1 8:4 /images /mnt/bind rw - ext4 /dev/sda4 rw\n";
+
+    #[test]
+    fn what_lies_on_a_filesystem_that_is_not_copied_is_not_looked_at() {
+        for (source, path, left_out, why) in [
+            ("/", "/srv/images", None, "on a disk"),
+            ("/", "/srv/nfs/images", Some(Reason::Network), "on another machine"),
+            ("/", "/srv/nfs", Some(Reason::Network), "another machine's itself"),
+            ("/", "/srv/nfs/disk/images", None, "on a disk that is mounted below"),
+            ("/", "/srv/nfs2", None, "a name that only begins alike"),
+            ("/srv", "/srv/nfs/images", Some(Reason::Network), "seen from the source"),
+            ("/", "/mnt/bind/a", Some(Reason::Bind), "in the copy elsewhere"),
+        ] {
+            let settings = settings(source, &[path], Filesystems::Local);
+            let mounts = select(MOUNTS, source, Filesystems::Local);
+            let wanted = wanted(&settings, source, &mounts);
+            assert_eq!(wanted.left_out.first().map(|(_, mount)| mount.reason), left_out, "{why}");
+            assert_eq!(wanted.paths.is_empty(), left_out.is_some(), "{why}");
+            assert_eq!(wanted.looks.is_empty(), left_out.is_some(), "{why}");
+        }
+    }
+
+    #[test]
+    fn what_another_mount_hides_keeps_no_path_from_being_written_in_place() {
+        // Mounted over what was mounted below: the disk at /srv is what is seen.
+        let mounts = b"1 0 8:1 / / rw - ext4 /dev/sda1 rw\n\
+            2 1 8:2 / /srv/images rw - ext4 /dev/sda2 rw\n\
+            3 1 8:3 / /srv rw - ext4 /dev/sda3 rw\n";
+        let mounts = select(mounts, "/", Filesystems::Local);
+        assert!(mounts.left_out.iter().any(|mount| mount.reason == Reason::Hidden), "{mounts:?}");
+        let settings = settings("/", &["/srv/images"], Filesystems::Local);
+        assert_eq!(looks(&wanted(&settings, "/", &mounts)), ["/srv/images"]);
+    }
+
+    #[test]
+    fn a_look_stays_out_of_other_filesystems_only_where_one_is_not_copied() {
+        for (source, paths, filesystems, expected, why) in [
+            ("/", &["/data"][..], Filesystems::Local, &["/data"][..], "so subvolumes are looked through"),
+            ("/", &["/srv"], Filesystems::Local, &["/srv|", "/srv/nfs/disk"], "one is another machine's"),
+            ("/srv", &["/srv/nfs/disk"], Filesystems::Local, &["/nfs/disk"], "seen from the source"),
+            ("/", &["/var/images"], Filesystems::Root, &["/var/images|"], "as rsync does"),
+        ] {
+            let settings = settings(source, paths, filesystems);
+            let mounts = select(MOUNTS, source, filesystems);
+            assert_eq!(looks(&wanted(&settings, source, &mounts)), expected, "{why}");
+        }
+    }
+}
