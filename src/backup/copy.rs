@@ -319,7 +319,7 @@ impl<S: Store> Story<'_, S> {
             }
             why = match self.connect().await {
                 Ok(fresh) => {
-                    *remote = fresh;
+                    *remote = fresh.without_probe().await;
                     return Ok(lost);
                 }
                 Err(Outcome::Failed { why, .. }) if lost < retries => why,

@@ -72,6 +72,9 @@ pub(super) fn guardian(path: &OsStr) -> Option<&'static PathBuf> {
     SETPRIV.get_or_init(|| find(OsStr::new("setpriv"), path)).as_ref()
 }
 
+/// How often a connection's processes are looked for while one of them ends.
+const MOST_LOOKS: usize = 10;
+
 /// Makes this process the parent of what its children leave behind: an ssh
 /// master makes itself a daemon, and is then found among our few children
 /// rather than among all processes.
@@ -87,22 +90,29 @@ pub fn adopt_orphans() {
 pub fn end_ssh_below(dir: &Path) -> usize {
     let Ok(processes) = std::fs::read_dir("/proc") else { return 0 };
     let all = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    end_ssh_among(all, dir).len()
+    kill(ssh_among(all, dir)).len()
 }
 
 /// [`end_ssh_below`] for what this run started: looks among its children first
-/// (see [`adopt_orphans`]), and takes leave of those that it ended.
+/// (see [`adopt_orphans`]), and takes leave of those that it ended. A master
+/// whose first client has not ended yet is that client's child.
 pub fn end_own_ssh_below(dir: &Path) -> usize {
     /// What was ended and not yet collected.
     static ENDED: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
-    let children: Vec<i32> = std::fs::read_dir("/proc/self/task")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok())
-        .flat_map(|pids| pids.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
-        .collect();
-    let ended = end_ssh_among(children.into_iter(), dir);
+    let mut ended = Vec::new();
+    for _ in 0..MOST_LOOKS {
+        let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+        let children: Vec<i32> = threads.flat_map(|thread| children_of(&thread.path())).collect();
+        let mut found = ssh_among(children.into_iter(), dir);
+        let parents: Vec<i32> = found.iter().copied().filter(|pid| !is_master(*pid)).collect();
+        let below = parents.iter().flat_map(|pid| children_of(Path::new(&format!("/proc/{pid}/task/{pid}"))));
+        found.extend(ssh_among(below, dir));
+        ended.extend(kill(found));
+        // Whoever ended meanwhile has left its child to us.
+        if parents.is_empty() {
+            break;
+        }
+    }
     let count = if ended.is_empty() { end_ssh_below(dir) } else { ended.len() };
     let mut dying = ENDED.lock().unwrap_or_else(PoisonError::into_inner);
     dying.extend(ended);
@@ -110,18 +120,36 @@ pub fn end_own_ssh_below(dir: &Path) -> usize {
     count
 }
 
-fn end_ssh_among(pids: impl Iterator<Item = i32>, dir: &Path) -> Vec<Pid> {
+fn children_of(thread: &Path) -> Vec<i32> {
+    let pids = std::fs::read_to_string(thread.join("children")).unwrap_or_default();
+    pids.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// The processes that are an ssh whose command line names a path below `dir`.
+fn ssh_among(pids: impl Iterator<Item = i32>, dir: &Path) -> Vec<i32> {
     let mut below = dir.as_os_str().as_bytes().to_vec();
     below.push(b'/');
     let ssh_of_ours = |pid: &i32| {
         std::fs::read(format!("/proc/{pid}/comm")).is_ok_and(|name| name == b"ssh\n")
-            && std::fs::read(format!("/proc/{pid}/cmdline"))
-                .is_ok_and(|line| line.windows(below.len()).any(|part| part == below))
+            && command_line(*pid).windows(below.len()).any(|part| part == below)
     };
-    pids.filter(ssh_of_ours)
-        .filter_map(Pid::from_raw)
-        // Not SIGTERM: one that comes just before ssh's poll(2) is heard only at
-        // the next keepalive. Nothing is under way that could be cut short.
-        .filter(|pid| kill_process(*pid, Signal::KILL).is_ok())
-        .collect()
+    pids.filter(ssh_of_ours).collect()
+}
+
+/// Whether an ssh is a master, which calls itself `ssh: SOCKET [mux]`.
+fn is_master(pid: i32) -> bool {
+    command_line(pid).windows(5).any(|part| part == b"[mux]")
+}
+
+/// Empty for a process that has ended.
+fn command_line(pid: i32) -> Vec<u8> {
+    std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()
+}
+
+/// Kills these, and says which were there.
+fn kill(pids: Vec<i32>) -> Vec<Pid> {
+    let pids = pids.into_iter().filter_map(Pid::from_raw);
+    // Not SIGTERM: one that comes just before ssh's poll(2) is heard only at
+    // the next keepalive. Nothing is under way that could be cut short.
+    pids.filter(|pid| kill_process(*pid, Signal::KILL).is_ok()).collect()
 }
