@@ -100,7 +100,9 @@ impl Place {
             let file = entry?.path();
             let name = file.file_name().and_then(|name| name.to_str()?.strip_suffix(".json"));
             let Some(name) = name.filter(|name| name.parse::<SnapshotName>().is_ok()) else { continue };
-            if !exists(&self.tree(name)) && list::facts(&file).is_ok_and(|facts| facts.is_some()) {
+            let is_empty = || file.symlink_metadata().is_ok_and(|meta| meta.is_file() && meta.len() == 0);
+            let is_ours = || list::facts(&file).is_ok_and(|facts| facts.is_some()) || is_empty();
+            if !exists(&self.tree(name)) && is_ours() {
                 fs::remove_file(&file).or_else(unless_missing)?;
             }
         }

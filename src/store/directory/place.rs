@@ -97,9 +97,9 @@ impl Place {
         if !incomplete.symlink_metadata().map_err(failed("keep", &incomplete))?.is_dir() {
             return Err(StoreError::new(format!("`{}` is not a directory", shown(&incomplete))));
         }
+        self.write_facts(name, facts).map_err(failed("write the facts of", &tree))?;
         self.flush().map_err(failed("flush to disk", &incomplete))?;
         go_on(stop)?;
-        self.write_facts(name, facts).map_err(failed("write the facts of", &tree))?;
         self.publish(name).map_err(failed("keep", &tree))?;
         // The snapshot is safe from here on; what remains is convenience.
         if facts.verdict == crate::snapshot::Verdict::Good
@@ -113,24 +113,24 @@ impl Place {
         Ok(())
     }
 
-    /// Flushes the whole filesystem, so that a power cut cannot leave files
-    /// empty in a snapshot that counts as good.
+    /// Second step of a commit: flushes the whole filesystem, facts and all, so
+    /// that a power cut cannot leave files empty in a snapshot that counts as
+    /// good.
     pub(super) fn flush(&self) -> io::Result<()> {
         Ok(rustix::fs::syncfs(File::open(&self.root)?)?)
     }
 
-    /// First step of a commit: facts without a tree are no snapshot yet.
+    /// First step of a commit: facts without a tree are no snapshot yet. Until
+    /// they are flushed, a power cut may leave them empty.
     pub(super) fn write_facts(&self, name: SnapshotName, facts: &Facts) -> io::Result<()> {
         let unfinished = self.snapshots().join(".facts");
         let mut file = File::create(&unfinished)?;
         file.write_all(&serde_json::to_vec(facts)?)?;
         file.write_all(b"\n")?;
-        file.sync_all()?;
-        fs::rename(unfinished, self.facts(&name.to_string()))?;
-        sync_dir(&self.snapshots())
+        fs::rename(unfinished, self.facts(&name.to_string()))
     }
 
-    /// Second step of a commit: the snapshot is there from here on.
+    /// Third step of a commit: the snapshot is there from here on.
     pub(super) fn publish(&self, name: SnapshotName) -> io::Result<()> {
         move_tree(&self.incomplete(), &self.tree(&name.to_string()))?;
         sync_dir(&self.snapshots())?;
@@ -298,8 +298,8 @@ mod tests {
     async fn after_a_crash_a_snapshot_is_there_whole_or_not_at_all() {
         type Step = fn(&Place) -> io::Result<()>;
         let steps: [(Step, &str); 4] = [
-            (|place| place.flush(), "flushed"),
             (|place| place.write_facts(day(2), &facts(Verdict::Good)), "facts written"),
+            (|place| place.flush(), "flushed"),
             (|place| place.publish(day(2)), "tree renamed"),
             (|place| place.point_latest_to(day(2)), "latest swapped"),
         ];
