@@ -342,10 +342,11 @@ mod tests {
         };
         timeline(100, pace, work).await;
         let times = times.borrow();
-        for window in times.windows(21) {
-            assert!(window[20] - window[0] >= Duration::from_millis(999), "21 connections in a second");
+        for window in times.windows(28) {
+            assert!(window[27] - window[0] >= Duration::from_millis(990), "28 connections in a second");
         }
-        assert!(*times.last().unwrap() - times[0] < Duration::from_millis(5100), "and not much slower");
+        let all = *times.last().unwrap() - times[0];
+        assert!((4500..4700).contains(&all.as_millis()), "7 at once, then 20 a second: {all:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -20,6 +20,9 @@ const LEAST_AHEAD: usize = 4;
 /// At most so many hosts are made ready ahead of their turn: each keeps its
 /// connection, and has itself asked anew now and then.
 const MOST_AHEAD: usize = 32;
+/// So many connections may be begun at once after a pause: fewer than an sshd
+/// takes without turning any away (MaxStartups, sshd_config(5): 10).
+const AT_ONCE: u32 = 7;
 /// A host that has not answered for so long gives its place among those that
 /// are made ready to the next.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -32,7 +35,7 @@ const MOST_SILENT: usize = 64;
 pub struct Pace {
     /// Hosts at once.
     pub jobs: NonZeroUsize,
-    /// Connections a second, at most.
+    /// Connections a second, but for a few that are made at once after a pause.
     pub connections_per_second: NonZeroU32,
 }
 
@@ -161,10 +164,12 @@ impl Turn {
     /// Waits until a connection may be made; it is to be made then.
     pub async fn connection(&self) {
         let turns = &self.turns;
-        let at = turns.next_connection.get().unwrap_or_else(Instant::now).max(Instant::now());
-        turns
-            .next_connection
-            .set(Some(at + Duration::from_secs(1) / turns.pace.connections_per_second.get()));
+        let every = Duration::from_secs(1) / turns.pace.connections_per_second.get();
+        let now = Instant::now();
+        // What was not used of the rate in the last moments may be used now.
+        let earliest = now.checked_sub(every * AT_ONCE).unwrap_or(now);
+        let at = turns.next_connection.get().unwrap_or(earliest).max(earliest);
+        turns.next_connection.set(Some(at + every));
         sleep_until(at).await;
         if !self.has_come() {
             turns.set(self.rank, State::Reaching(Some(Instant::now())));

@@ -98,8 +98,8 @@ pub struct Row {
     pub jobs: usize,
     /// Milliseconds that a round trip takes longer than it would.
     pub round_trip: u64,
-    /// How fast a host may send, as rsync's `--bwlimit` has it; the same for all
-    /// contenders.
+    /// How fast a host may send, but for its first copy, as rsync's `--bwlimit`
+    /// has it; the same for all contenders.
     pub bandwidth: Option<&'static str>,
     /// The phases, in this order.
     pub parts: &'static [Part],
@@ -219,6 +219,7 @@ pub const ROWS: &[Row] = &[
         jobs: 4,
         who: &[Who::Backup, Who::Rsync, Who::Rsnapshot, Who::Ancestor],
         once: &[Who::Ancestor],
+        programs: false,
         ..ROW
     },
     Row {
@@ -229,6 +230,7 @@ pub const ROWS: &[Row] = &[
         who: &[Who::Backup, Who::Rsync, Who::Rsnapshot, Who::Ancestor],
         once: &[Who::Ancestor],
         limit: 1800,
+        programs: false,
         ..ROW
     },
     Row {
@@ -264,7 +266,6 @@ pub const ROWS: &[Row] = &[
         name: "1x1000000",
         files: 1_000_000,
         last_files: 1_000_000,
-        parts: &[part(Phase::Unchanged, 3)],
         who: &[Who::Backup, Who::Rsync],
         programs: false,
         limit: 1800,

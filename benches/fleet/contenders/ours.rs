@@ -60,7 +60,8 @@ impl Ours {
             login = scene.login.display(),
             known = scene.known_hosts.display(),
         );
-        if let Some(bandwidth) = scene.bandwidth {
+        // The first copy is as fast as it can be.
+        if let Some(bandwidth) = scene.bandwidth.filter(|_| self.runs > 0) {
             text.push_str(&format!("[transfer]\nbandwidth_limit = \"{bandwidth}\"\n"));
         }
         for target in &scene.targets {
@@ -72,6 +73,11 @@ impl Ours {
             ));
         }
         text
+    }
+
+    fn configure(&self) -> Result<()> {
+        fs::write(self.scene.dir.join("config.toml"), self.configuration())
+            .context("cannot write config.toml")
     }
 
     /// The rsync that a program finds which is started with this `PATH`
@@ -97,9 +103,8 @@ impl Contender for Ours {
         for folder in ["store", "state", "no-hooks"] {
             fs::create_dir(self.scene.dir.join(folder))?;
         }
-        fs::write(self.scene.dir.join("config.toml"), self.configuration())?;
         self.runs = 0;
-        Ok(())
+        self.configure()
     }
 
     fn order(&self) -> Result<Order> {
@@ -132,6 +137,7 @@ impl Contender for Ours {
             copied = copied.max(after);
             date_back(&place, &latest, DAYS - self.runs)?;
         }
+        self.configure()?;
         Ok(Some(copied))
     }
 

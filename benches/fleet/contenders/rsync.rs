@@ -123,7 +123,8 @@ impl Contender for Rsync {
         }
         let file = self.scene.dir.join("list");
         fs::write(&file, list)?;
-        let bandwidth = self.scene.bandwidth.map(|limit| OsString::from(format!("--bwlimit={limit}")));
+        let bandwidth = self.scene.bandwidth.filter(|_| self.trees.round > 0);
+        let bandwidth = bandwidth.map(|limit| OsString::from(format!("--bwlimit={limit}")));
         let line = std::iter::once("rsync".into()).chain(bandwidth).chain(self.floor.arguments());
         Ok(self.scene.under_xargs(&file, words, line))
     }
