@@ -24,7 +24,7 @@ exec 3<&0 </dev/null
     kill -s KILL 0
 ) >/dev/null 2>&1 &
 watcher=$!
-trap "kill $watcher" EXIT
+trap "kill \$watcher" EXIT
 exec 3<&-
 cd "$source" || exit 126
 
@@ -53,7 +53,7 @@ look() {
         case $rest in */*) rest=${rest#*/} ;; *) break ;; esac
     done
     printf "looked\000"
-    find_linked "$at" $2 2>/dev/null
+    find_linked "$at" ${2:+"$2"} 2>/dev/null
     printf "done %s\000" "$?"
 }
 
