@@ -270,6 +270,21 @@ fn a_server_that_allows_one_session_at_a_time_is_enough() {
     assert_eq!(differences(&source.join("etc"), &copy.join("etc")), "");
 }
 
+#[test]
+fn one_session_at_a_time_is_also_enough_for_a_connection_that_is_made_again() {
+    let mut rig = Rig::new();
+    let source = rig.host("Web");
+    let begun = rig.join("begun");
+    rig.hook("slow", &format!("touch {}\nsleep 1000", begun.display()));
+    let setup = Setup { lines: "MaxSessions 1", ..Setup::default() };
+    rig.sshd().start_again_with(&setup);
+    let child = rig.start(&["all"]);
+    rig.wait_until("the hook has begun", || begun.exists());
+    rig.sshd().start_again_with(&setup);
+    Ran::from(finish(child)).exits(1).says("trying again (1 of 2)").does_not_say("trying again (2 of 2)");
+    assert_eq!(differences(&source, &rig.newest("web")), "");
+}
+
 /// The login is what counts, whatever becomes of the first command: it is not
 /// to be taken for a connection that could not be made.
 #[test]
