@@ -168,7 +168,7 @@ impl Scene {
 #[ignore = "needs a pool: `make vm`"]
 fn backup_killed_at_any_program_that_it_starts() {
     let near = [(After, 0, "zfs get*"), (Before, 0, "rsync*"), (After, 0, "rsync*")];
-    let far = [(After, 0, "ssh*"), (Before, 2, "ssh*")];
+    let far = [(After, 0, "ssh*"), (Before, 1, "ssh*")];
     for (mut scene, steps) in [(Scene::near(), &near[..]), (Scene::new(), &far)] {
         for (when, skip, pattern) in steps {
             scene.change();
@@ -332,9 +332,9 @@ fn sshd_killed_at_every_step() {
     let mut scene = Scene::new();
     // The connection's sshd dies, the one that listens lives.
     for (when, skip, pattern, what, is_good) in [
-        (After, 0, "ssh*", "when it is connected", false),
+        (After, 0, "ssh*", "when it has said what there is", false),
         // The hook is lost, which is CRITICAL; the copy is made all the same.
-        (Before, 2, "ssh*", "before a hook", false),
+        (Before, 1, "ssh*", "before a hook", false),
         (Before, 0, "rsync*", "before the transfer", true),
         (After, 0, "rsync*", "after the transfer", true),
     ] {
