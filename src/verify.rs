@@ -197,12 +197,7 @@ impl<S: Store> Story<'_, S> {
     /// Asks the host whether it is what was copied.
     async fn probe(&self, remote: &Remote, snapshot: &Snapshot) -> Result<Probe, Stop> {
         let settings = &self.run.settings;
-        let question = Question {
-            source: &self.host.settings.source,
-            exclude_file: &settings.excludes.remote_file,
-            hook_directory: &settings.hooks.directory,
-            witness: self.run.runtime.witness(),
-        };
+        let question = Question::of(self.host, settings, self.run.runtime.witness());
         let probe = remote.probe(question).await.map_err(failed)?;
         if let SourceState::Unusable(state) = &probe.source {
             let source = printable(&self.host.settings.source);

@@ -135,12 +135,7 @@ impl<S: Store> Story<'_, S> {
     /// Asks the host what it has, and refuses what cannot be copied.
     async fn ask(&self, remote: &Remote) -> Result<Probe, Outcome> {
         let settings = &self.run.settings;
-        let question = Question {
-            source: &self.host.settings.source,
-            exclude_file: &settings.excludes.remote_file,
-            hook_directory: &settings.hooks.directory,
-            witness: self.run.runtime.witness(),
-        };
+        let question = Question::of(self.host, settings, self.run.runtime.witness());
         let probe = tokio::select! {
             probe = remote.probe(question) => probe.map_err(|error| failed(Stage::Probe, error))?,
             () = self.run.cancel.cancelled() => return Err(Outcome::Interrupted),

@@ -2,7 +2,9 @@
 //! what is mounted, what do you exclude, which hooks have you got?
 
 use super::{Remote, RemoteError, random_mark, ssh};
+use crate::host::Host;
 use crate::process::Failure;
+use crate::settings::Settings;
 use crate::text::{last_lines, printable_bytes};
 use chrono::{DateTime, Utc};
 use std::path::Path;
@@ -32,6 +34,18 @@ pub struct Question<'a> {
     pub hook_directory: &'a str,
     /// A file with a random name, by which this machine knows itself.
     pub witness: &'a Path,
+}
+
+impl<'a> Question<'a> {
+    /// What a host is asked by these settings.
+    pub fn of(host: &'a Host, settings: &'a Settings, witness: &'a Path) -> Self {
+        Question {
+            source: &host.settings.source,
+            exclude_file: &settings.excludes.remote_file,
+            hook_directory: &settings.hooks.directory,
+            witness,
+        }
+    }
 }
 
 /// Whether the source can be copied.

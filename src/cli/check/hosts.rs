@@ -168,12 +168,7 @@ async fn host_looked(shared: &Shared, host: &Host) -> HostLooked {
             return looked;
         }
     };
-    let question = Question {
-        source: &host.settings.source,
-        exclude_file: &settings.excludes.remote_file,
-        hook_directory: &settings.hooks.directory,
-        witness: shared.runtime.witness(),
-    };
+    let question = Question::of(host, settings, shared.runtime.witness());
     let asked = async {
         let probe = remote.probe(question).await?;
         let version = match probe.rsync {
