@@ -21,6 +21,7 @@ mod trees;
 mod verify;
 
 use crate::clock::Clock;
+use crate::remote::client;
 use clap::{CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -90,6 +91,10 @@ enum Command {
 
 /// Does what the command line says. `clock` shows the time of the command.
 pub fn main(clock: Clock) -> ExitCode {
+    // Before anything else, for it is started once a host.
+    if let Some(code) = client::play(std::env::args_os()) {
+        return ExitCode::from(code);
+    }
     let code = match meant(Cli::parse_from(in_order(std::env::args_os().collect()))) {
         Ok(command) => execute(command, clock),
         Err(why) => {

@@ -12,7 +12,7 @@ mod running;
 mod system;
 
 pub use running::{Running, Tail};
-pub use system::{adopt_orphans, end_own_ssh_below, end_ssh_below, guarded, locate, raise_file_limit};
+pub use system::{adopt_orphans, end_own_ssh_below, end_ssh_below, locate, raise_file_limit};
 
 use crate::text::{human_duration, last_lines, printable_bytes};
 use std::ffi::{OsStr, OsString};

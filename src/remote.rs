@@ -3,6 +3,7 @@
 //! Everything that is done there goes through fixed scripts, whose data comes
 //! on their standard input, so that no name or path is ever a shell word.
 
+pub mod client;
 mod hook;
 pub mod keys;
 mod links;

@@ -55,17 +55,6 @@ pub fn locate(name: &str) -> Option<PathBuf> {
     find(OsStr::new(name), &search_path())
 }
 
-/// A command line for a program that starts another one: what it starts then
-/// dies with it, as what we start dies with us.
-pub fn guarded(line: &str) -> String {
-    match guardian(&search_path()).and_then(|setpriv| setpriv.to_str()) {
-        Some(setpriv) if !setpriv.contains(char::is_whitespace) => {
-            format!("{setpriv} --pdeathsig KILL -- {line}")
-        }
-        _ => line.to_owned(),
-    }
-}
-
 /// `setpriv`, which ties a program's life to ours; part of util-linux.
 pub(super) fn guardian(path: &OsStr) -> Option<&'static PathBuf> {
     static SETPRIV: OnceLock<Option<PathBuf>> = OnceLock::new();

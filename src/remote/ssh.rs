@@ -6,7 +6,7 @@
 //! spares a program a host (see
 //! `docs/decisions/0019-one-ssh-connects-and-asks.md`).
 
-use super::{Refusal, RemoteError};
+use super::{Refusal, RemoteError, client};
 use crate::host::Host;
 use crate::process::{self, Program, Running};
 use crate::settings;
@@ -91,30 +91,20 @@ impl Connection {
         self.first.lock().unwrap_or_else(PoisonError::into_inner).take().map(|running| *running)
     }
 
-    /// What a client of the master is started with. Without its master it
-    /// must fail, not connect by itself: hence the proxy that is none.
-    fn options(&self) -> Vec<String> {
-        let socket = self.socket.to_string_lossy().into_owned();
-        ["-F", "/dev/null", "-T", "-S", &socket, "-o", "ControlMaster=no", "-o", "BatchMode=yes", "-o"]
-            .into_iter()
-            .chain(["ProxyCommand=false"])
-            .map(str::to_owned)
-            .collect()
-    }
-
     /// rsync's `--rsh`. The runtime directory's name has no white space, so
     /// that rsync splits this as it was joined.
-    ///
-    /// Should we be killed, the kernel kills the rsync that we started, but not
-    /// the one that this forked to write the files: that one ends when its ssh
-    /// does, so ssh is tied to the first.
     pub(super) fn rsh(&self) -> String {
-        process::guarded(&format!("ssh {}", self.options().join(" ")))
+        client::rsh(&self.socket)
     }
 
-    /// A program that runs one command line of the far side's shell.
+    /// A program that runs one command line of the far side's shell. Without its
+    /// master it must fail, not connect by itself: hence the proxy that is none.
     pub(super) fn command(&self, line: &str) -> Program {
-        Program::new("ssh").args(self.options()).args(["--", STAND_IN, line])
+        Program::new("ssh")
+            .args(["-F", "/dev/null", "-T", "-S"])
+            .arg(&self.socket)
+            .args(["-o", "ControlMaster=no", "-o", "BatchMode=yes", "-o", "ProxyCommand=false"])
+            .args(["--", STAND_IN, line])
     }
 }
 
