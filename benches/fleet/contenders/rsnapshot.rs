@@ -63,7 +63,8 @@ impl Contender for Rsnapshot {
                 "loglevel\t1".to_owned(),
                 format!("lockfile\t{}/lock", place.display()),
                 format!("retain\tnight\t{KEPT}"),
-                format!("backup\troot@{}:{}/\t./", target.address, target.source.display()),
+                // As its manual has it, the copy is in a folder of the host's name.
+                format!("backup\troot@{}:{}/\t{}/", target.address, target.source.display(), target.name),
             ];
             fs::write(&config, lines.join("\n") + "\n")?;
             for word in ["-c".as_bytes(), config.as_os_str().as_bytes(), b"night"] {
@@ -81,7 +82,7 @@ impl Contender for Rsnapshot {
 
     fn settle(&mut self, _started: f64) -> Result<Option<f64>> {
         for target in &self.scene.targets {
-            let copy = self.scene.dir.join(&target.name).join("snapshots/night.0");
+            let copy = self.scene.dir.join(&target.name).join("snapshots/night.0").join(&target.name);
             anyhow::ensure!(copy.is_dir(), "rsnapshot made no copy of {}", target.name);
         }
         Ok(None)
