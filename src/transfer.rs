@@ -219,6 +219,9 @@ pub enum TransferError {
     /// A file that is to be written in place may have a second name.
     #[error("hard links in the copy cannot be parted, and in place they must not be written to: {0}")]
     Linked(String),
+    /// What writes the copy cannot hold the host's lock.
+    #[error("{0}")]
+    NotLocked(String),
     /// rsync could not be run here.
     #[error(transparent)]
     Program(#[from] Failure),

@@ -18,14 +18,8 @@ use std::convert::Infallible;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use tracing::{debug, info, warn};
 
-/// Pauses before a lost connection is tried again: this long, then four times
-/// as long, … A host that restarts takes a minute or two.
-const FIRST_PAUSE: Duration = Duration::from_secs(4);
-/// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 /// What a copy lacks in which a file may be torn.
 const VANISHED_TWICE: &str = "files that are written in place vanished twice while they were copied, and what \
     was there of them may be torn";
@@ -45,9 +39,14 @@ struct Try<'a> {
     remote: &'a Remote,
     workspace: &'a Workspace,
     max_delete: Option<u64>,
-    /// The host's lock, for all that writes its copy: two passes of each rsync,
-    /// and what comes before those in place.
-    locks: [File; 6],
+    /// The host's lock, which all that writes its copy holds too.
+    lock: &'a HostLock,
+}
+
+impl Try<'_> {
+    fn share_lock(&self) -> Result<File, TransferError> {
+        self.lock.share().map_err(|error| TransferError::NotLocked(error.to_string()))
+    }
 }
 
 impl<S: Store> Story<'_, S> {
@@ -134,14 +133,8 @@ impl<S: Store> Story<'_, S> {
             // To count what is there may take as long as to copy what changed.
             self.at(Step::Transfer);
             let max_delete = self.max_delete(&workspace, survey).await;
-            let share = || lock.share().map_err(|error| failed(Stage::Lock, error));
-            let try_ = Try {
-                remote: &*remote,
-                workspace: &workspace,
-                max_delete,
-                locks: [share()?, share()?, share()?, share()?, share()?, share()?],
-            };
-            let error = match self.both(try_, &tree, &mut first).await {
+            let try_ = Try { remote: &*remote, workspace: &workspace, max_delete, lock };
+            let error = match self.both(&try_, &tree, &mut first).await {
                 Ok(transfer) => {
                     self.transfers.push(transfer.ending.to_string());
                     return Ok(transfer);
@@ -152,7 +145,7 @@ impl<S: Store> Story<'_, S> {
             match error {
                 TransferError::Cancelled => return Err(Outcome::Interrupted),
                 TransferError::ConnectionLost(why) if lost < settings.retries => {
-                    lost = self.reconnect(remote, why, lost).await?;
+                    *remote = self.reconnect(why, &mut lost).await?;
                     workspace = self.prepare(survey).await?;
                 }
                 TransferError::StoreFull(_) => {
@@ -199,14 +192,13 @@ impl<S: Store> Story<'_, S> {
     /// same once more lists it no longer, and deletes it.
     async fn both(
         &self,
-        try_: Try<'_>,
+        try_: &Try<'_>,
         tree: &Tree,
         first: &mut Option<Transfer>,
     ) -> Result<Transfer, TransferError> {
-        let Try { remote, workspace, max_delete, locks } = try_;
-        let [lock, lock_again, parting_lock, in_place_lock, parting_lock_again, in_place_lock_again] = locks;
+        let Try { remote, workspace, max_delete, .. } = *try_;
         let settings = &self.run.settings.transfer;
-        let pass = async |rules: &Path, writing, before: Statistics, lock| {
+        let pass = async |rules: &Path, writing, before: Statistics| {
             let job = Job {
                 source: self.host.settings.source.clone(),
                 destination: workspace.destination.clone(),
@@ -219,7 +211,7 @@ impl<S: Store> Story<'_, S> {
                 one_file_system: self.host.settings.filesystems == Filesystems::Root,
                 compress: settings.compress,
                 bandwidth_limit: settings.bandwidth_limit.clone(),
-                lock,
+                lock: try_.share_lock()?,
             };
             let limits = Limits {
                 stall_timeout: settings.stall_timeout,
@@ -236,11 +228,11 @@ impl<S: Store> Story<'_, S> {
             Some(done) => done.clone(),
             None => {
                 let (rules, none) = (&tree.rules_of_others, Statistics::default());
-                let once = pass(rules, Writing::Anew, none, lock).await?;
+                let once = pass(rules, Writing::Anew, none).await?;
                 if once.ending == Ending::SourceChanged && !self.refusals.is_empty() {
                     // It may have been written in place, and torn, in a run
                     // before.
-                    let again = pass(rules, Writing::Anew, once.statistics, lock_again).await?;
+                    let again = pass(rules, Writing::Anew, once.statistics).await?;
                     once.then(again)
                 } else {
                     once
@@ -250,13 +242,13 @@ impl<S: Store> Story<'_, S> {
         let Some(rules) = &tree.rules_of_these else { return Ok(others) };
         *first = Some(others.clone());
         let done = others.statistics;
-        let parted = self.parted(remote, workspace, tree, parting_lock).await?;
-        let once = pass(rules, Writing::InPlace(parted), done, in_place_lock).await?;
+        let parted = self.parted(try_, tree).await?;
+        let once = pass(rules, Writing::InPlace(parted), done).await?;
         let these = if once.ending == Ending::SourceChanged {
             debug!("in place: {}; once more, since what vanished may be torn", once.ending);
             let done = done.and(once.statistics, 0);
-            let parted = self.parted(remote, workspace, tree, parting_lock_again).await?;
-            let again = pass(rules, Writing::InPlace(parted), done, in_place_lock_again).await?;
+            let parted = self.parted(try_, tree).await?;
+            let again = pass(rules, Writing::InPlace(parted), done).await?;
             let is_whole = again.ending != Ending::SourceChanged;
             let both = once.then(again);
             if is_whole { both } else { both.incomplete(VANISHED_TWICE) }
@@ -268,17 +260,12 @@ impl<S: Store> Story<'_, S> {
     }
 
     /// Parts the names in the copy of what is to be written in place.
-    async fn parted(
-        &self,
-        remote: &Remote,
-        workspace: &Workspace,
-        tree: &Tree,
-        lock: File,
-    ) -> Result<Parted, TransferError> {
+    async fn parted(&self, try_: &Try<'_>, tree: &Tree) -> Result<Parted, TransferError> {
         let paths = tree.apart.paths().map(<[u8]>::to_vec).collect();
+        let lock = try_.share_lock()?;
         let parted = tokio::select! {
-            parted = parted(workspace.destination.clone(), paths, lock) => parted?,
-            never = self.stay_connected(remote) => match never {},
+            parted = parted(try_.workspace.destination.clone(), paths, lock) => parted?,
+            never = self.stay_connected(try_.remote) => match never {},
             () = tokio::time::sleep_until(self.deadline) => return Err(TransferError::Deadline),
             () = self.run.cancel.cancelled() => return Err(TransferError::Cancelled),
         };
@@ -298,44 +285,19 @@ impl<S: Store> Story<'_, S> {
         }
     }
 
-    /// Makes a lost connection again and says how many tries have been used up.
-    /// What took it away may still be there: a try that does not get as far as
-    /// a connection is one of those that the operator wants, not the last.
-    async fn reconnect(
-        &mut self,
-        remote: &mut Remote,
-        mut why: String,
-        mut lost: u32,
-    ) -> Result<u32, Outcome> {
-        let retries = self.run.settings.transfer.retries;
-        loop {
-            // The pause before it is no copying.
-            self.at(Step::Connect);
-            lost += 1;
-            warn!("the connection was lost ({why}); trying again ({lost} of {retries})");
-            tokio::select! {
-                () = tokio::time::sleep(pause(lost)) => {}
-                () = self.run.cancel.cancelled() => return Err(Outcome::Interrupted),
+    /// Makes a lost connection again. What took it away may still be there: a try
+    /// that does not get as far as a connection is one of those that the operator
+    /// wants, not the last.
+    async fn reconnect(&mut self, why: String, lost: &mut u32) -> Result<Remote, Outcome> {
+        let connect = async |story: &mut Self| Ok(story.connect().await?.without_probe().await);
+        match self.try_again("the connection was lost", why, lost, connect).await {
+            Err(Outcome::Failed { stage, why }) => {
+                let why = format!("the connection was lost and could not be made again: {why}");
+                Err(failed(stage, why))
             }
-            why = match self.connect().await {
-                Ok(fresh) => {
-                    *remote = fresh.without_probe().await;
-                    return Ok(lost);
-                }
-                Err(Outcome::Failed { why, .. }) if lost < retries => why,
-                Err(Outcome::Failed { stage, why }) => {
-                    let why = format!("the connection was lost and could not be made again: {why}");
-                    return Err(failed(stage, why));
-                }
-                Err(other) => return Err(other),
-            };
+            other => other,
         }
     }
-}
-
-/// How long to wait before the try of this number, from 1.
-pub(super) fn pause(lost: u32) -> Duration {
-    FIRST_PAUSE.saturating_mul(4_u32.saturating_pow(lost.saturating_sub(1))).min(LONGEST_PAUSE)
 }
 
 /// Counts the entries of a tree. One that cannot be read counts as empty, so

@@ -1,7 +1,7 @@
 //! Before a host's turn: it is connected to and asked what it has while others
 //! are copied (docs/decisions/0017-ready-before-their-turn.md).
 
-use super::{Event, Story, copy, failed};
+use super::{Event, Story, failed};
 use crate::outcome::{Outcome, Stage};
 use crate::remote::{Probe, Question, Remote, SourceState};
 use crate::store::Store;
@@ -20,6 +20,12 @@ pub const FRESH: Duration = Duration::from_secs(60);
 /// once more: hooks must not be the first to find out that the host is gone.
 const RECENT: Duration = Duration::from_secs(5);
 
+/// Pauses before a lost connection is tried again: this long, then four times
+/// as long, … A host that restarts takes a minute or two.
+const FIRST_PAUSE: Duration = Duration::from_secs(4);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(120);
+
 /// A host that answers, and what it said.
 pub(super) struct Reached {
     pub(super) remote: Remote,
@@ -36,26 +42,41 @@ impl<S: Store> Story<'_, S> {
         let mut reached = self.reach().await?;
         let mut lost = 0;
         loop {
-            let mut why = match self.wait(&mut reached).await {
+            let why = match self.wait(&mut reached).await {
                 Ok(()) => return Ok(reached),
                 Err(Outcome::Failed { why, .. }) if lost < retries => why,
                 Err(stop) => return Err(stop),
             };
             drop(reached);
             self.turn.put_off();
-            reached = loop {
-                self.at(Step::Connect);
-                lost += 1;
-                warn!("it went away before its turn ({why}); trying again ({lost} of {retries})");
-                tokio::select! {
-                    () = tokio::time::sleep(copy::pause(lost)) => {}
-                    () = self.run.cancel.cancelled() => return Err(Outcome::Interrupted),
-                }
-                why = match self.reach().await {
-                    Ok(reached) => break reached,
-                    Err(Outcome::Failed { why, .. }) if lost < retries => why,
-                    Err(stop) => return Err(stop),
-                };
+            let reach = async |story: &mut Self| story.reach().await;
+            reached = self.try_again("it went away before its turn", why, &mut lost, reach).await?;
+        }
+    }
+
+    /// Tries something again that needs a connection, after a pause, until it is
+    /// done or as many tries have been lost as the operator allows. `happened` and
+    /// `why` are what the first was lost by.
+    pub(super) async fn try_again<T>(
+        &mut self,
+        happened: &str,
+        mut why: String,
+        lost: &mut u32,
+        mut attempt: impl AsyncFnMut(&mut Self) -> Result<T, Outcome>,
+    ) -> Result<T, Outcome> {
+        let retries = self.run.settings.transfer.retries;
+        loop {
+            // The pause before it is no other step's.
+            self.at(Step::Connect);
+            *lost += 1;
+            warn!("{happened} ({why}); trying again ({lost} of {retries})");
+            tokio::select! {
+                () = tokio::time::sleep(pause(*lost)) => {}
+                () = self.run.cancel.cancelled() => return Err(Outcome::Interrupted),
+            }
+            why = match attempt(self).await {
+                Err(Outcome::Failed { why, .. }) if *lost < retries => why,
+                done => return done,
             };
         }
     }
@@ -153,4 +174,9 @@ impl<S: Store> Story<'_, S> {
         }
         Ok(probe)
     }
+}
+
+/// How long to wait before the try of this number, from 1.
+fn pause(lost: u32) -> Duration {
+    FIRST_PAUSE.saturating_mul(4_u32.saturating_pow(lost.saturating_sub(1))).min(LONGEST_PAUSE)
 }
