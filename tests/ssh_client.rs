@@ -7,46 +7,69 @@
     reason = "a test starts programs, and fails if it cannot go on"
 )]
 
+use std::fs::File;
 use std::io::{IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 const HELLO: [u32; 2] = [1, 4];
 
-fn client(socket: &Path) -> Output {
+fn start(socket: &Path) -> Child {
     let program = env!("CARGO_BIN_EXE_backup");
-    let words = ["client", "rsync", "--server", "."];
-    Command::new(program).arg("--ssh-client").arg(socket).args(words).output().unwrap()
+    let mut client = Command::new(program);
+    client.arg("--ssh-client").arg(socket).args(["client", "rsync", "--server", "."]);
+    client.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 /// The client beside a master that takes a session's question, says this, and
-/// ends. What the client was asked to run comes with how it ended.
+/// closes the connection. What the client asked for comes with how it ended.
 fn beside(hello: &[u32], answer: &[Vec<u8>]) -> (Output, Vec<u8>) {
+    beside_one_that(hello, answer, |_| {})
+}
+
+/// The same, with something to be done before the connection is closed.
+fn beside_one_that(
+    hello: &[u32],
+    answer: &[Vec<u8>],
+    before_the_end: impl FnOnce(&mut Child) + Send,
+) -> (Output, Vec<u8>) {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("master");
     let listener = UnixListener::bind(&socket).unwrap();
-    std::thread::scope(|scope| {
-        let master = scope.spawn(move || {
-            let mut stream = listener.accept().unwrap().0;
-            say(&mut stream, &numbers(hello));
-            assert_eq!(hear(&mut stream), numbers(&HELLO));
-            if hello != HELLO {
-                return Vec::new();
-            }
-            let asked = hear(&mut stream);
-            // As a host's command would write.
-            let streams: Vec<OwnedFd> = (0..3).map(|_| take(&stream)).collect();
-            std::fs::File::from(streams[1].try_clone().unwrap()).write_all(b"out").unwrap();
-            std::fs::File::from(streams[2].try_clone().unwrap()).write_all(b"err\n").unwrap();
-            answer.iter().for_each(|packet| say(&mut stream, packet));
-            asked
-        });
-        let output = client(&socket);
-        (output, master.join().unwrap())
-    })
+    let mut client = start(&socket);
+    let mut stream = accept(&listener, &mut client);
+    say(&mut stream, &numbers(hello));
+    assert_eq!(hear(&mut stream), numbers(&HELLO));
+    let mut asked = Vec::new();
+    if hello == HELLO {
+        asked = hear(&mut stream);
+        // As a host's command would write.
+        let streams: Vec<File> = (0..3).map(|_| File::from(take(&stream))).collect();
+        (&streams[1]).write_all(b"out").unwrap();
+        (&streams[2]).write_all(b"err\n").unwrap();
+        answer.iter().for_each(|packet| say(&mut stream, packet));
+        before_the_end(&mut client);
+    }
+    drop(stream);
+    (client.wait_with_output().unwrap(), asked)
+}
+
+/// The client's connection; a client that makes none ends, and the test with it.
+fn accept(listener: &UnixListener, client: &mut Child) -> UnixStream {
+    listener.set_nonblocking(true).unwrap();
+    loop {
+        if let Ok((stream, _)) = listener.accept() {
+            stream.set_nonblocking(false).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+            return stream;
+        }
+        assert!(client.try_wait().unwrap().is_none(), "the client has ended without a connection");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 fn numbers(numbers: &[u32]) -> Vec<u8> {
@@ -97,6 +120,17 @@ fn a_session_has_the_clients_streams_and_gives_its_exit_code() {
 }
 
 #[test]
+fn the_client_stays_until_all_is_written() {
+    let answer = [numbers(&[0x8000_0006, 0, 7]), numbers(&[0x8000_0004, 7, 0])];
+    let (output, _) = beside_one_that(&HELLO, &answer, |client| {
+        // Long enough for one that does not wait to be gone.
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(client.try_wait().unwrap().is_none(), "it ended at the exit code");
+    });
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
 fn whatever_goes_wrong_is_said_with_the_exit_code_of_ssh() {
     let opened = numbers(&[0x8000_0006, 0, 7]);
     for (hello, answer, why) in [
@@ -107,7 +141,11 @@ fn whatever_goes_wrong_is_said_with_the_exit_code_of_ssh() {
         ),
         (&HELLO, vec![refusal(0x8000_0002, "Permission denied")], "Permission denied"),
         (&HELLO, vec![], "its master has ended"),
-        (&HELLO, vec![opened.clone()], "its master has ended"),
+        (
+            &HELLO,
+            vec![opened.clone()],
+            "the session ended without an exit code (the connection was lost, or the command there was killed)",
+        ),
         (
             &HELLO,
             vec![opened, numbers(&[0x8000_0009])],
@@ -117,15 +155,15 @@ fn whatever_goes_wrong_is_said_with_the_exit_code_of_ssh() {
     ] {
         let (output, _) = beside(hello, &answer);
         let said = String::from_utf8(output.stderr).unwrap();
-        let said = said.strip_prefix("err\n").unwrap_or(&said);
-        assert_eq!(said, format!("cannot use the connection of ssh: {why}\n"));
+        let before = if hello == HELLO { "err\n" } else { "" };
+        assert_eq!(said, format!("{before}cannot use the connection of ssh: {why}\n"));
         assert_eq!(output.status.code(), Some(255), "{why}");
     }
 }
 
 #[test]
 fn without_a_master_nothing_is_connected_to() {
-    let output = client(Path::new("/nonexistent/master"));
+    let output = start(Path::new("/nonexistent/master")).wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(255));
     assert!(
         String::from_utf8(output.stderr)

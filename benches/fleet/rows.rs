@@ -267,6 +267,7 @@ pub const ROWS: &[Row] = &[
         files: 1_000_000,
         last_files: 1_000_000,
         who: &[Who::Backup, Who::Rsync],
+        once: &[Who::Rsync],
         programs: false,
         limit: 1800,
         ..ROW

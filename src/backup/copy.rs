@@ -141,6 +141,9 @@ impl<S: Store> Story<'_, S> {
                 }
                 Err(error) => error,
             };
+            if let TransferError::NotLocked(why) = error {
+                return Err(failed(Stage::Lock, why));
+            }
             self.transfers.push(error.to_string());
             match error {
                 TransferError::Cancelled => return Err(Outcome::Interrupted),

@@ -44,12 +44,18 @@ const NO_ESCAPE: u32 = u32::MAX;
 pub fn play(arguments: impl IntoIterator<Item = OsString>) -> Option<u8> {
     let mut arguments = arguments.into_iter().skip(1);
     arguments.next().filter(|first| first == OPTION)?;
-    let socket = arguments.next().unwrap_or_default();
-    // rsync names a host, which the master knows better.
-    let words: Vec<OsString> = arguments.skip(1).collect();
-    let ended = session(Path::new(&socket), words.join(OsStr::new(" ")).as_bytes());
+    let ended = match arguments.next() {
+        Some(socket) => {
+            // rsync names a host, which the master knows better.
+            let words: Vec<OsString> = arguments.skip(1).collect();
+            session(Path::new(&socket), words.join(OsStr::new(" ")).as_bytes())
+        }
+        None => Err(io::Error::other("it is not said which (rsync starts this, nobody else needs it)")),
+    };
     Some(ended.unwrap_or_else(|error| {
-        eprintln!("cannot use the connection of ssh: {error}");
+        // A master makes the streams that it gets non-blocking; what cannot be
+        // written is not worth another exit code.
+        let _ = writeln!(io::stderr(), "cannot use the connection of ssh: {error}");
         NO_SESSION
     }))
 }
@@ -81,19 +87,30 @@ fn session(socket: &Path, command: &[u8]) -> io::Result<u8> {
     for stream in [io::stdin().as_fd(), io::stdout().as_fd(), io::stderr().as_fd()] {
         hand_over(&master, stream)?;
     }
+    let mut opened = false;
+    let mut code = None;
     loop {
-        let said = receive(&mut master)?.ok_or_else(gone)?;
-        match word(&said, 0) {
-            Some(SESSION_OPENED) => {}
-            Some(EXIT_MESSAGE) => {
-                let code = word(&said, 2).and_then(|code| u8::try_from(code).ok());
-                return Ok(code.unwrap_or(NO_SESSION));
+        let said = match (receive(&mut master), code) {
+            (Ok(Some(said)), _) => said,
+            (_, Some(code)) => return Ok(code),
+            (Ok(None), None) if opened => {
+                return Err(io::Error::other(
+                    "the session ended without an exit code (the connection was lost, or the command there was killed)",
+                ));
             }
-            Some(PERMISSION_DENIED | FAILURE) => {
+            (Ok(None), None) => return Err(gone()),
+            (Err(error), None) => return Err(error),
+        };
+        match (word(&said, 0), word(&said, 2)) {
+            (Some(SESSION_OPENED), _) => opened = true,
+            // The master closes the connection when all that the far side said
+            // has been written; who leaves before cuts it off.
+            (Some(EXIT_MESSAGE), Some(ended)) => code = Some(u8::try_from(ended).unwrap_or(NO_SESSION)),
+            (Some(PERMISSION_DENIED | FAILURE), _) => {
                 let why = String::from_utf8_lossy(said.get(12..).unwrap_or_default()).into_owned();
                 return Err(io::Error::other(why));
             }
-            other => {
+            (other, _) => {
                 let other = other.unwrap_or_default();
                 return Err(io::Error::other(format!(
                     "its master said {other:#x}, of which nothing is known"
