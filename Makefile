@@ -65,7 +65,7 @@ lint: ## Check formatting, warnings, documentation and shell scripts
 bench_needs = rsync openssh-server=sshd openssh-client=ssh util-linux=unshare rsnapshot strace time
 
 .PHONY: bench
-bench: build ## Measure against every peer, and write docs/benchmarks.md (some hours)
+bench: build ## Measure against every peer, and write docs/benchmarks.md (about two hours)
 	scripts/need $(bench_needs)
 	code=0; \
 	($(tests_as_root); $(CARGO) bench --locked --bench fleet -- --all --docs) || code=$$?; \

@@ -127,7 +127,8 @@ impl Runtime {
         process::end_ssh_below(self.own.path());
     }
 
-    /// Whether somebody has locked a host, seen without touching its lock.
+    /// Whether a process that is there has locked a host, seen without touching its
+    /// lock.
     pub fn is_locked(&self, host: &HostName) -> bool {
         look::is_held(&self.lock_of(host))
     }

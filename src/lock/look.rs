@@ -54,10 +54,14 @@ pub fn running(runtime_dir: &Path) -> io::Result<BTreeMap<String, DateTime<Utc>>
     Ok(running)
 }
 
-/// Whether somebody holds the lock on this file at this moment; no, where that
-/// cannot be found out.
+/// Whether the process that the file names is there and holds its lock at this
+/// moment; no, where that cannot be found out. What a killed run left behind may
+/// hold it, too, and is not asked for: whoever looks at the kernel's list waits
+/// 10 ms, and all who lock anything wait with him.
 pub(super) fn is_held(path: &Path) -> bool {
-    std::fs::read_to_string("/proc/locks").is_ok_and(|text| held_since(path, &locks(&text)).is_some())
+    let is_there = |process: u32| Path::new("/proc").join(process.to_string()).exists();
+    noted(path).is_some_and(is_there)
+        && std::fs::read_to_string("/proc/locks").is_ok_and(|text| held_since(path, &locks(&text)).is_some())
 }
 
 /// Since when a lock's file has been locked, if it is.
