@@ -19,6 +19,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::OnceLock;
 
 /// The first argument of this program as a client; no host is named so.
 const OPTION: &str = "--ssh-client";
@@ -38,6 +39,9 @@ const SESSION_OPENED: u32 = 0x8000_0006;
 const NO: u32 = 0;
 /// No character ends the session.
 const NO_ESCAPE: u32 = u32::MAX;
+
+/// What plays the client.
+static PROGRAM: OnceLock<String> = OnceLock::new();
 
 /// Does a client's work if these arguments of the program ask for it, and says
 /// with which code to exit.
@@ -60,11 +64,18 @@ pub fn play(arguments: impl IntoIterator<Item = OsString>) -> Option<u8> {
     }))
 }
 
+/// Names the program that plays the client, by a path without white space, once:
+/// for processes that do not call [`play`], such as tests. rsync would start those
+/// themselves.
+pub fn played_by(program: &str) {
+    let _ = PROGRAM.set(program.to_owned());
+}
+
 /// rsync's `--rsh` for a master: this process's program, by a path that has no
 /// white space and is right also when another version was installed meanwhile.
-/// It has to call [`play`]; so does every program that copies from a host.
 pub(super) fn rsh(socket: &Path) -> String {
-    format!("/proc/{}/exe {OPTION} {}", std::process::id(), socket.display())
+    let program = PROGRAM.get_or_init(|| format!("/proc/{}/exe", std::process::id()));
+    format!("{program} {OPTION} {}", socket.display())
 }
 
 /// Runs a command line of the far side's shell with our stdin, stdout and
