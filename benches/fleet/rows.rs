@@ -266,8 +266,6 @@ pub const ROWS: &[Row] = &[
         name: "1x1000000",
         files: 1_000_000,
         last_files: 1_000_000,
-        // It is there for the memory.
-        parts: &[part(Phase::Unchanged, 2)],
         who: &[Who::Backup, Who::Rsync],
         once: &[Who::Rsync],
         programs: false,
