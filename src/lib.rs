@@ -24,6 +24,7 @@
 //! | [`filter`] | excludes and mounts in, rsync filter rules out |
 //! | [`guard`] | what a plausible run looks like |
 //! | [`outcome`] | what became of a host; severity; exit code |
+//! | [`rsync_build`] | what an rsync is: version, abilities, package |
 //! | [`plot`] | figures over time as pictures |
 //! | [`status`] | how a host is doing |
 //! | [`past`] | what is remembered of runs |
@@ -31,7 +32,6 @@
 //! | [`trend`] | whether a run's figures are what they usually are |
 //! | [`finding`] | what a check found, and what to do |
 //! | [`growth`] | how fast a store fills |
-//! | [`holes`] | rsync's known holes |
 //! | [`table`] | tables of text |
 //! | [`timing`] | where the time of a run goes |
 //! | [`text`] | text from elsewhere, made safe to print |
@@ -64,7 +64,6 @@ pub mod fleet;
 pub mod growth;
 pub mod guard;
 pub mod history;
-pub mod holes;
 pub mod host;
 pub mod https;
 pub mod inventory;
@@ -79,6 +78,7 @@ pub mod remote;
 pub mod report;
 pub mod retention;
 pub mod rotation;
+pub mod rsync_build;
 pub mod settings;
 pub mod snapshot;
 pub mod status;

@@ -20,13 +20,12 @@ pub use target::{Ground, Target};
 
 use crate::host::{Host, Transport};
 use crate::process::{Failure, Program};
+use crate::rsync_build;
 use crate::settings;
 use std::hash::{BuildHasher, Hasher};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Run there; holds no single quote.
-const RSYNC_VERSION: &str = "LC_ALL=C exec rsync --version";
 /// How long rsync may take to say its version.
 const VERSION_DEADLINE: Duration = Duration::from_secs(30);
 /// How long what was not asked anything gets to end.
@@ -115,9 +114,10 @@ impl Remote {
     }
 
     /// What comes back when the host's rsync is asked for its version as a copy
-    /// would start it; text of a login shell before it is a fault.
+    /// would start it, and for its package (see [`rsync_build`]); text of a
+    /// login shell before it is a fault.
     pub async fn rsync_version(&self) -> Result<String, RemoteError> {
-        let asked = self.script(RSYNC_VERSION, "`rsync --version` there".to_owned());
+        let asked = self.script(rsync_build::SCRIPT, "`rsync --version` there".to_owned());
         let output = asked.deadline(VERSION_DEADLINE).most_output(LONGEST_VERSION).run().await?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn scripts_can_travel_as_one_shell_word() {
         for script in
-            [probe::SCRIPT, hook::SCRIPT, links::SCRIPT, look::SCRIPT, target::SCRIPT, RSYNC_VERSION]
+            [probe::SCRIPT, hook::SCRIPT, links::SCRIPT, look::SCRIPT, target::SCRIPT, rsync_build::SCRIPT]
         {
             assert!(!script.contains('\''));
         }

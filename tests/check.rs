@@ -310,11 +310,7 @@ fn what_is_missing_on_a_host_is_told() {
     rig.hook("10-good", "exit 0");
     rig.hook("odd.sh", "exit 0");
     rig.write("backup-exclude.conf", "/srv/cache/\n!\nmerge /etc/other\n");
-    let bin = rig.join("bin");
-    fs::create_dir(&bin).unwrap();
-    for entry in fs::read_dir("/usr/bin").unwrap().flatten().filter(|entry| entry.file_name() != "rsync") {
-        symlink(entry.path(), bin.join(entry.file_name())).unwrap();
-    }
+    let bin = programs_without(&rig, &["rsync"]);
     let lines = format!("SetEnv PATH={}", bin.display());
     rig.sshd().start_again_with(&Setup { lines: &lines, ..Setup::default() });
     let found = check(&rig, &[]).exits(1);
@@ -323,6 +319,84 @@ fn what_is_missing_on_a_host_is_told() {
         .tells_of("Web", "error", "the host has no rsync", "install the package rsync there")
         .tells_of("Web", "warning", "odd.sh` is not run", "rename it there")
         .tells_of("Web", "warning", "backup-exclude.conf line 3", "");
+}
+
+/// A folder with all programs of this machine but these.
+fn programs_without(rig: &Rig, names: &[&str]) -> PathBuf {
+    let bin = rig.join("bin");
+    fs::create_dir(&bin).unwrap();
+    for entry in fs::read_dir("/usr/bin").unwrap().flatten() {
+        if !names.iter().any(|name| entry.file_name() == *name) {
+            symlink(entry.path(), bin.join(entry.file_name())).unwrap();
+        }
+    }
+    bin
+}
+
+#[test]
+fn of_an_rsync_its_version_and_package_are_told_and_only_what_it_says_itself_is_a_fault() {
+    let mut rig = Rig::new();
+    rig.host("Web");
+    let bin = programs_without(&rig, &["rsync", "dpkg-query", "rpm", "apk", "pacman"]);
+    let lines = format!("SetEnv PATH={}", bin.display());
+    rig.sshd().start_again_with(&Setup { lines: &lines, ..Setup::default() });
+    let owned = "case $1 in -S) echo \"rsync: $2\" ;; *) printf 3.2.7-1+deb12u5 ;; esac";
+    let disowned = "exit 1";
+    let broken = "exit 2";
+    for (version, lacks, dpkg, shown, fault) in [
+        ("3.2.7", "", owned, "3.2.7, package 3.2.7-1+deb12u5", None),
+        ("3.4.0", "", disowned, "3.4.0, not from a package", None),
+        ("3.3.0", "", broken, "3.3.0)", None),
+        (
+            "3.3.0",
+            "",
+            disowned,
+            "3.3.0, not from a package",
+            Some(("warning", "older than 3.4.0 and not from a package", "or with 3.4.0 or later")),
+        ),
+        (
+            "3.2.7",
+            "no ACLs",
+            owned,
+            "3.2.7, package",
+            Some(("error", "without ACLs", "distribution's rsync")),
+        ),
+        (
+            "3.2.7",
+            "no xattrs",
+            owned,
+            "3.2.7, package",
+            Some(("error", "without extended attributes", "distribution's rsync")),
+        ),
+    ] {
+        let says =
+            format!("rsync  version {version}  protocol version 31\nCapabilities:\n    append, {lacks}\n");
+        executable(&bin.join("rsync"), &format!("printf {says:?}"));
+        executable(&bin.join("dpkg-query"), dpkg);
+        let ran: Ran = finish(rig.command(&["check", "--json"]).env("PATH", &bin).spawn().unwrap()).into();
+        let found = Found { json: serde_json::from_str(&ran.stdout).unwrap(), ran };
+        let found = found.exits(i32::from(fault.is_some()));
+        found.tells("tools", "ok", shown, "");
+        let package = if dpkg == owned { json!("3.2.7-1+deb12u5") } else { Value::Null };
+        let web = found.host("Web");
+        assert_eq!((&web["rsync"], &web["rsync_package"]), (&json!(version), &package));
+        if let Some((level, text, remedy)) = fault {
+            found.tells("tools", level, text, remedy).tells_of("Web", level, text, remedy);
+        }
+    }
+    let text: Ran = finish(rig.command(&["check"]).env("PATH", &bin).spawn().unwrap()).into();
+    assert!(text.stdout.contains("rsync 3.2.7 (3.2.7-1+deb12u5)"), "{}", text.stdout);
+
+    // A host whose rsync is too old for what is asked of it.
+    executable(&bin.join("rsync"), "echo 'rsync  version 3.0.9  protocol version 30'");
+    check(&rig, &[]).exits(1).tells_of("Web", "error", "its rsync 3.0.9 is too old", "3.1.0 or later");
+}
+
+/// Writes a program of one line of shell.
+fn executable(path: &Path, line: &str) {
+    let _ = fs::remove_file(path);
+    fs::write(path, format!("#!/bin/sh\n{line}\n")).unwrap();
+    fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
 }
 
 #[test]

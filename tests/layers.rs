@@ -54,7 +54,7 @@ const CORE: &[&str] = &[
     "status",
     "finding",
     "growth",
-    "holes",
+    "rsync_build",
     "table",
     "text",
     "timing",

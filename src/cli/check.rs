@@ -151,11 +151,7 @@ fn needs(settings: &Settings) -> Needs {
     let ssh = settings.netbox.is_some()
         || settings.host_defaults.transport == Transport::Ssh
         || settings.hosts.values().any(|host| !local(host.transport));
-    Needs {
-        zfs: matches!(settings.store, settings::Store::Zfs { .. }),
-        ssh,
-        compress: settings.transfer.compress,
-    }
+    Needs { zfs: matches!(settings.store, settings::Store::Zfs { .. }), ssh }
 }
 
 /// The hosts to look at. Where the inventory cannot be had, those that are

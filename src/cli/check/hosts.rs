@@ -5,11 +5,11 @@ use super::{each, parted};
 use crate::clock::{self, Clock, Comparison};
 use crate::filter::{self, LeftOut, Look, Reason};
 use crate::finding::{Finding, Level, worst};
-use crate::holes::Version;
 use crate::host::{Host, Transport};
 use crate::lock::Runtime;
 use crate::remote::keys::Target;
 use crate::remote::{Links, Probe, Question, Refusal, Remote, RemoteError, SourceState};
+use crate::rsync_build::{Build, Version};
 use crate::settings::{self, Settings};
 use crate::store::Inspection;
 use crate::text::{human_duration, printable, printable_bytes};
@@ -47,6 +47,8 @@ pub(super) struct HostLooked {
     hooks: Vec<String>,
     /// The version of its rsync.
     rsync: Option<String>,
+    /// The version of the package that its rsync came with.
+    rsync_package: Option<String>,
     /// Whether the store has a place for it: `there`, `new` for one that the
     /// first run makes, `unknown`.
     place: &'static str,
@@ -88,7 +90,10 @@ impl HostLooked {
             };
             parts.push(count(self.filesystems.len(), "filesystem"));
             parts.push(count(self.hooks.len(), "hook"));
-            parts.extend(self.rsync.as_ref().map(|version| format!("rsync {version}")));
+            parts.extend(self.rsync.as_ref().map(|version| match &self.rsync_package {
+                Some(package) => format!("rsync {version} ({})", printable(package)),
+                None => format!("rsync {version}"),
+            }));
             if self.place == "new" {
                 parts.push("no copy yet".to_owned());
             }
@@ -390,23 +395,22 @@ fn rsync(looked: &mut HostLooked, said: Option<Result<String, RemoteError>>) {
     match said {
         None => {}
         Some(Ok(said)) => {
-            if let Some(version) = said.lines().find_map(Version::of) {
-                looked.rsync = Some(version.to_string());
-                if version < OLDEST_RSYNC {
-                    let text = format!("its rsync {version} is too old");
-                    looked.find(Finding::error, text, format!("install rsync {OLDEST_RSYNC} or later there"));
-                }
-            }
-            if Version::of(&said).is_some() {
+            let Some(build) = Build::parse(&said) else {
+                let first = printable(said.lines().next().unwrap_or_default());
+                let text = format!("its rsync is not one that `backup` knows: {first}");
+                looked.find(Finding::warning, text, "install your distribution's rsync there");
                 return;
+            };
+            looked.rsync = Some(build.version.to_string());
+            looked.rsync_package = build.package_version().map(str::to_owned);
+            if build.version < OLDEST_RSYNC {
+                let text = format!("its rsync {} is too old", build.version);
+                looked.find(Finding::error, text, format!("install rsync {OLDEST_RSYNC} or later there"));
             }
-            if looked.rsync.is_some() {
+            looked.findings.extend(build.faults(&looked.name));
+            if Version::of(&said).is_none() {
                 let (what, remedy) = parted(&TransferError::NoisyShell.to_string());
                 looked.find(Finding::error, what, remedy.unwrap_or_default());
-            } else {
-                let first = printable(said.lines().next().unwrap_or_default());
-                let text = format!("its rsync is not rsync as it is known here: {first}");
-                looked.find(Finding::warning, text, "install your distribution's package rsync there");
             }
         }
         Some(Err(error)) => {
