@@ -267,8 +267,8 @@ cmp -s "demo/store/web/snapshots/${names[0]}/etc/motd" "demo/store/web/snapshots
     fail 'the old version is gone.'
 mapfile -t names < <(snapshots files)
 say '' 'The copy of files, compared with the original by contents, owners, links, ACLs and attributes:' ''
-say "\$ rsync -naHAXSi --checksum --delete demo/hosts/files/ demo/store/files/snapshots/${names[1]}/"
-different=$(rsync -naHAXSi --numeric-ids --checksum --delete "$hosts/files/" "demo/store/files/snapshots/${names[1]}/")
+say "\$ rsync -naHAXXSi --checksum --delete demo/hosts/files/ demo/store/files/snapshots/${names[1]}/"
+different=$(rsync -naHAXXSi --numeric-ids --checksum --delete "$hosts/files/" "demo/store/files/snapshots/${names[1]}/")
 [[ -z $different ]] || fail "the copy of files differs:
 $different"
 say '(nothing differs)'

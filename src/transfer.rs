@@ -83,6 +83,21 @@ pub enum Writing {
 /// (docs/decisions/0018-in-place.md).
 const BLOCK: &str = "--block-size=131072";
 
+/// Extended attributes, twice: with one `X`, rsync leaves out those of another
+/// rsync's `--fake-super` (`user.rsync.%stat`), without which a backup that is
+/// kept on the host is worth nothing.
+const ATTRIBUTES: &str = "-XX";
+
+/// Which extended attributes are a file's own: rsync's rules for their names,
+/// of which the first that matches counts. Any filesystem may keep these three
+/// kinds; ACLs, of the fourth (`system.`), are copied as such. All others are
+/// one filesystem's own properties, shown as attributes (`btrfs.compression`),
+/// which another refuses (docs/decisions/0023-attributes-of-a-copy.md).
+///
+/// `**` matches a slash as well: attributes may have one in their names.
+const KEPT_ATTRIBUTES: [(char, &str); 4] =
+    [('+', "user.**"), ('+', "trusted.**"), ('+', "security.**"), ('-', "*")];
+
 /// When a transfer is given up.
 #[derive(Debug)]
 pub struct Limits<'a> {
@@ -242,7 +257,8 @@ impl Job {
     /// rsync's arguments.
     fn arguments(&self) -> Vec<OsString> {
         let mut args: Vec<OsString> = [
-            "-aAX",
+            "-aA",
+            ATTRIBUTES,
             "--numeric-ids",
             "--delete",
             "--delete-excluded",
@@ -274,6 +290,11 @@ impl Job {
         // In the root of a dataset this name is taken by its snapshots, shown
         // (`snapdir=visible`) or not: whatever a host calls so is not to be
         // written there, nor anything there to be removed.
+        for rule in KEPT_ATTRIBUTES {
+            // `r`: for our side alone. The host's rsync may be too old for such
+            // rules, and `--delete-excluded` makes others rules of the sender.
+            valued("--filter=", format!("{}xr {}", rule.0, rule.1).as_ref());
+        }
         valued("--filter=", "hide /.zfs".as_ref());
         valued("--filter=", "protect /.zfs".as_ref());
         valued("--filter=merge ", self.rules.as_os_str());
@@ -549,7 +570,7 @@ mod tests {
             words.iter().filter(|word| !word.starts_with("--")).cloned().collect::<String>()
         };
         for words in [&anew, &in_place] {
-            assert!(short(words).starts_with("-aAX-s"), "no short option for either: {words:?}");
+            assert!(short(words).starts_with("-aA-XX-s"), "no short option for either: {words:?}");
         }
         let rest = |words: &[String]| {
             words

@@ -85,7 +85,7 @@ fn changes_reach_the_next_copy_and_none_of_those_before(mut rig: Rig) {
     }
     // All of it back again: what leaves the source leaves the copy alike.
     let (from, to) = (format!("{}/", first_remembered.display()), format!("{}/", source.display()));
-    must("rsync", &["-aHAXS", "--numeric-ids", "--checksum", "--delete", &from, &to]);
+    must("rsync", &["-aHAXXS", "--numeric-ids", "--checksum", "--delete", &from, &to]);
     rig.backup(&["web"]).exits(0);
     assert_eq!(rig.verdicts("web"), ["good", "good", "good"]);
     assert_identical(&source, &rig.newest("web"));
@@ -412,4 +412,37 @@ fn a_source_on_a_mounted_file_system_is_copied_whatever_that_is() {
     rig.sshd().start_again();
     rig.backup(&["all"]).exits(0);
     assert_identical(&source, &rig.newest("web"));
+}
+
+/// Whether this machine can make and mount such a filesystem.
+fn has_btrfs() -> bool {
+    let made = program("mkfs.btrfs").arg("--version").output().is_ok_and(|ran| ran.status.success());
+    made && fs::read_to_string("/proc/filesystems").unwrap().contains("\tbtrfs\n")
+}
+
+#[test]
+fn a_property_of_the_hosts_filesystem_is_not_taken_for_a_files_attribute() {
+    if !has_btrfs() {
+        eprintln!("skipped: there is no mkfs.btrfs, or no btrfs in this kernel");
+        return;
+    }
+    let mut rig = Rig::new();
+    let source = rig.host("Web");
+    let _disk = Mount::disk(&rig.join("disk"), 128, &["mkfs.btrfs", "--quiet"], &source);
+    rig.write(source.join("etc/hostname"), "web\n");
+    for name in ["etc", "etc/hostname"] {
+        xattr(&source.join(name), "btrfs.compression", b"zstd");
+        xattr(&source.join(name), "user.btrfs.compression", b"a note");
+        xattr(&source.join(name), "trusted.note", b"another");
+    }
+    rig.sshd().start_again();
+    rig.backup(&["all"]).exits(0).says("Web: OK");
+    date_back(&rig, "web", "1 day ago");
+    rig.backup(&["all"]).exits(0).says("Web: OK");
+    let copied = listing(&rig.newest("web")).remove(Path::new("etc/hostname")).unwrap();
+    assert!(copied.contains("user.btrfs.compression") && copied.contains("trusted.note"), "{copied}");
+    assert!(!copied.contains("\"btrfs.compression"), "{copied}");
+    assert_eq!(rig.verdicts("web"), ["good", "good"]);
+    let newest = rig.newest("web").join("etc/hostname");
+    assert_eq!(newest.metadata().unwrap().nlink(), 2, "an unchanged file takes no space again");
 }

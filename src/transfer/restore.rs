@@ -4,7 +4,10 @@
 //! if that is wanted. Every path keeps its place below the destination
 //! (`--relative`); directories above it are not touched (`--no-implied-dirs`).
 
-use super::{Limits, Progress, STAND_IN, Transfer, TransferError, judge, stats, watched, without_wildcards};
+use super::{
+    ATTRIBUTES, KEPT_ATTRIBUTES, Limits, Progress, STAND_IN, Transfer, TransferError, judge, stats, watched,
+    without_wildcards,
+};
 use crate::process::Program;
 use crate::text::printable_bytes;
 use std::ffi::OsString;
@@ -92,7 +95,8 @@ enum Look {
 impl Restore {
     fn arguments(&self, look: Option<Look>) -> Vec<OsString> {
         let mut args: Vec<OsString> = [
-            "-aHAXS",
+            "-aHAS",
+            ATTRIBUTES,
             "--numeric-ids",
             "--relative",
             "--no-implied-dirs",
@@ -103,6 +107,12 @@ impl Restore {
         ]
         .map(OsString::from)
         .into();
+        // `s`: for our side alone, because the host's rsync may be too old for
+        // such rules.
+        let side = if self.rsh.is_some() { "s" } else { "" };
+        args.extend(
+            KEPT_ATTRIBUTES.map(|(sign, name)| OsString::from(format!("--filter={sign}x{side} {name}"))),
+        );
         if let Some(list) = &self.list {
             let mut from = OsString::from("--files-from=");
             from.push(list);

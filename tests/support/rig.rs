@@ -507,7 +507,7 @@ pub fn must(name: &str, arguments: &[&str]) -> String {
 pub fn differences(source: &Path, copy: &Path) -> String {
     let source = format!("{}/", source.display());
     let copy = format!("{}/", copy.display());
-    must("rsync", &["-naHAXSi", "--numeric-ids", "--checksum", "--delete", &source, &copy])
+    must("rsync", &["-naHAXXSi", "--numeric-ids", "--checksum", "--delete", &source, &copy])
 }
 
 /// Throwaway keys, made once for all tests.

@@ -115,6 +115,10 @@ fn attributes(dir: &Path) {
     xattr(&dir.join("file"), "user.binary", b"\0\xff\n=\"");
     xattr(&dir.join("file"), "user.odd name\n", b"x");
     xattr(&dir.join("file"), "user.long", &[b'x'; 2000]);
+    xattr(&dir.join("file"), "user.with/a slash", b"x");
+    // What another rsync keeps there with `--fake-super`.
+    xattr(&dir.join("file"), "user.rsync.%stat", b"100644 0,0 4242:4343");
+    xattr(&dir.join("directory"), "user.rsync.%aacl", b"x");
     for name in ["file", "directory", "symlink", "fifo"] {
         xattr(&dir.join(name), "trusted.backup", name.as_bytes());
     }
@@ -487,6 +491,16 @@ impl Mount {
     pub fn of(kind: &str, at: &Path, options: &str) -> Self {
         fs::create_dir_all(at).unwrap();
         must("mount", &["-t", kind, "-o", options, "rig", at.to_str().unwrap()]);
+        Mount(at.to_owned())
+    }
+
+    /// A filesystem of a disk: a file at `image`, of so many megabytes, that `make`
+    /// (a program of the kind of mke2fs and its options) puts it into.
+    pub fn disk(image: &Path, megabytes: u64, make: &[&str], at: &Path) -> Self {
+        File::create(image).unwrap().set_len(megabytes << 20).unwrap();
+        must(make[0], &[&make[1..], &[image.to_str().unwrap()]].concat());
+        fs::create_dir_all(at).unwrap();
+        must("mount", &["-o", "loop", image.to_str().unwrap(), at.to_str().unwrap()]);
         Mount(at.to_owned())
     }
 
