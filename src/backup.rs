@@ -24,7 +24,7 @@ use crate::outcome::{Allowed, Figures, HookEnd, HookResult, HostReport, Note, Ou
 use crate::remote::{Hook, HookLimits, Probe, Remote};
 use crate::settings::Settings;
 use crate::snapshot::{HoldName, Verdict, newest_good};
-use crate::store::{Store, StoreError, Survey, Workspace};
+use crate::store::{Lockable, Store, StoreError, Survey, Workspace};
 use crate::text::printable;
 pub use crate::timing::Step;
 use crate::timing::Timings;
@@ -41,6 +41,8 @@ use tracing::{info, warn};
 /// What the store gets at least to keep a copy, and to remove old ones, of a
 /// host whose transfer took almost all of its time.
 const LAST_STORE_WORK: Duration = Duration::from_secs(15 * 60);
+/// How long the disk gets to take in what a run has copied and not kept.
+const LAST_FLUSH: Duration = Duration::from_secs(60);
 
 /// What one run has for all its hosts.
 pub struct Run<S> {
@@ -122,6 +124,7 @@ pub async fn host<S: Store>(run: &Run<S>, host: &Host, turn: Turn) -> HostReport
         deadline: Instant::now() + run.settings.transfer.deadline,
         notes: Vec::new(),
         refusals: Vec::new(),
+        afterwards: Vec::new(),
         figures: None,
         transfers: Vec::new(),
         hooks: Vec::new(),
@@ -129,6 +132,7 @@ pub async fn host<S: Store>(run: &Run<S>, host: &Host, turn: Turn) -> HostReport
         misdated: None,
     };
     let outcome = story.whole().await.unwrap_or_else(|stop| stop);
+    story.leave(&outcome).await;
     let report = story.report(outcome);
     (run.watch)(&host.name, Event::Done);
     report
@@ -145,6 +149,8 @@ struct Story<'a, S> {
     /// Why paths were not written in place. They are no reason to keep old
     /// snapshots: those make the room that the refusal costs.
     refusals: Vec<String>,
+    /// Other warnings that are no reason to keep old snapshots.
+    afterwards: Vec<String>,
     figures: Option<Figures>,
     transfers: Vec<String>,
     hooks: Vec<HookResult>,
@@ -152,6 +158,15 @@ struct Story<'a, S> {
     removed: Vec<String>,
     /// Why the time of the copy is wrong, if it is.
     misdated: Option<String>,
+}
+
+fn not_locked(error: LockError) -> Outcome {
+    match error {
+        LockError::Held { .. } | LockError::Orphaned { .. } | LockError::HeldInStore { .. } => {
+            Outcome::Skipped { why: error.to_string() }
+        }
+        LockError::Replaced { .. } | LockError::Unusable { .. } => failed(Stage::Lock, error),
+    }
 }
 
 fn failed(stage: Stage, why: impl ToString) -> Outcome {
@@ -172,13 +187,14 @@ impl<S: Store> Story<'_, S> {
         // Not before its turn: who waits for hours must not keep others from the
         // host, and whether its dataset is mounted is asked when rsync is about
         // to write there.
-        let lock = self.lock().await?;
+        let mut lock = self.lock().await?;
+        self.lock_in_store(&mut lock, survey).await?;
         let workspace = self.prepare(survey).await?;
         self.consider(&probe);
         self.hooks(&remote, &probe).await?;
         let transfer = self.transfer(&mut remote, &probe, workspace, survey, &lock).await?;
         self.stop_if_told()?;
-        self.keep(&transfer, &probe, survey).await
+        self.keep(&transfer, &probe, survey, &lock).await
     }
 
     fn at(&self, step: Step) {
@@ -199,19 +215,38 @@ impl<S: Store> Story<'_, S> {
     async fn lock(&self) -> Result<HostLock, Outcome> {
         self.stop_if_told()?;
         self.at(Step::Lock);
-        self.run.runtime.lock_host(&self.host.name).await.map_err(|error| match error {
-            LockError::Held { .. } | LockError::Orphaned { .. } => {
-                Outcome::Skipped { why: error.to_string() }
-            }
-            LockError::Unusable { .. } => failed(Stage::Lock, error),
-        })
+        self.run.runtime.lock_host(&self.host.name).await.map_err(not_locked)
     }
 
-    async fn prepare(&self, survey: &Survey) -> Result<Workspace, Outcome> {
+    /// Locks the host for those as well who do not share our runtime directory.
+    async fn lock_in_store(&self, lock: &mut HostLock, survey: &Survey) -> Result<(), Outcome> {
+        self.stop_if_told()?;
+        let lockable = self.in_time(self.run.store.lockable(&self.host.name, survey)).await;
+        let Lockable { file, path } = lockable.map_err(|error| failed(Stage::Store, error))?;
+        lock.lock_in_store(file, path).await.map_err(not_locked)
+    }
+
+    /// Lets the next run go on with what is no snapshot.
+    async fn leave(&self, outcome: &Outcome) {
+        if matches!(outcome, Outcome::Failed { .. } | Outcome::Interrupted)
+            && let Ok(Err(error)) =
+                tokio::time::timeout(LAST_FLUSH, self.run.store.leave(&self.host.name)).await
+        {
+            warn!("{error}");
+        }
+    }
+
+    async fn prepare(&mut self, survey: &Survey) -> Result<Workspace, Outcome> {
         self.stop_if_told()?;
         self.at(Step::Prepare);
         let prepared = self.in_time(self.run.store.prepare(&self.host.name, survey)).await;
-        prepared.map_err(|error| failed(Stage::Store, error))
+        let workspace = prepared.map_err(|error| failed(Stage::Store, error))?;
+        for warning in &workspace.warnings {
+            if !self.afterwards.contains(warning) {
+                self.afterwards.push(warning.clone());
+            }
+        }
+        Ok(workspace)
     }
 
     /// Gives the store's work an end: a disk that does not answer must not
@@ -321,8 +356,8 @@ impl<S: Store> Story<'_, S> {
                 text: format!("there is no new snapshot, so none is held as `{keep}`"),
             });
         }
-        let refusals = self.refusals.into_iter().map(|text| Note { severity: Severity::Warning, text });
-        self.notes.extend(refusals);
+        let later = self.refusals.into_iter().chain(self.afterwards);
+        self.notes.extend(later.map(|text| Note { severity: Severity::Warning, text }));
         // Another run, or an operator, may have come and gone meanwhile; what
         // this run saw and did is what it answers for.
         let before = self.run.survey.as_ref().map(|survey| survey.of(&self.host.name)).unwrap_or_default();

@@ -9,6 +9,11 @@
 //! that has the file open is gone; the files' contents are for people. A run
 //! that finds another's directory unlocked knows that run to be dead, ends the
 //! ssh masters that it left and removes the directory.
+//!
+//! Runs that do not share a runtime directory (two servers or two containers on
+//! one store, or a directory that was cleaned in mid-run) are kept apart by a
+//! lock in the store as well, which whatever writes the copy holds too
+//! (docs/decisions/0024-what-a-run-publishes-is-its-own.md).
 
 mod look;
 
@@ -19,7 +24,7 @@ use crate::process;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -28,6 +33,8 @@ use tempfile::TempDir;
 /// How long the children of a run that was killed get to notice and let go of
 /// a host.
 const LAST_BREATH: Duration = Duration::from_secs(10);
+/// How long to wait before such a host is tried again.
+const AGAIN: Duration = Duration::from_millis(100);
 const RUN_PREFIX: &str = "r";
 /// The lock at the door; no host's name begins with a dot.
 const DOOR: &str = ".door.lock";
@@ -50,7 +57,30 @@ pub enum LockError {
         /// The lock.
         path: PathBuf,
     },
-    /// The runtime directory is not usable.
+    /// A run with another runtime directory has locked the host in the store.
+    #[error(
+        "locked in the store (`{path}`) by another run{}",
+        .by.map_or_else(
+            || ", on another server or in another container".to_owned(),
+            |pid| format!(" (process {pid}), which has another `runtime_dir` or whose `runtime_dir` was cleaned")
+        )
+    )]
+    HeldInStore {
+        /// The process that took the lock, if it is one of this machine.
+        by: Option<u32>,
+        /// The lock.
+        path: PathBuf,
+    },
+    /// The lock in the store is not the one that was taken.
+    #[error(
+        "`{path}` was replaced while this run had the host: what was copied may be another run's, and is not kept \
+         (leave the store to `backup` alone, and do not unmount it during a run)"
+    )]
+    Replaced {
+        /// Where the lock was.
+        path: PathBuf,
+    },
+    /// The runtime directory, or the lock in the store, is not usable.
     #[error("cannot {doing} `{path}`: {error}")]
     Unusable {
         /// What was being done.
@@ -141,21 +171,22 @@ impl Runtime {
     /// was killed and whose children are still dying.
     pub async fn lock_host(&self, host: &HostName) -> Result<HostLock, LockError> {
         let path = self.lock_of(host);
-        let mut file = open_lock(&path)?;
         let until = tokio::time::Instant::now() + LAST_BREATH;
+        let mut file = open_lock(&path)?;
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => break,
+                // Whoever cleaned the directory meanwhile let others make another.
+                Ok(()) if is_at(&file, &path) => break,
+                Ok(()) => file = open_lock(&path)?,
                 Err(rustix::io::Errno::WOULDBLOCK) => {
                     let by = holder(&mut file);
-                    match by.filter(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+                    match by.filter(|pid| !is_there(*pid)) {
                         None => return Err(LockError::Held { by }),
                         Some(by) if tokio::time::Instant::now() >= until => {
                             return Err(LockError::Orphaned { by, path });
                         }
-                        Some(_) => {}
+                        Some(_) => tokio::time::sleep(AGAIN).await,
                     }
-                    tokio::time::sleep(Duration::from_millis(100)).await;
                 }
                 Err(error) => return Err(unusable("lock", &path)(error.into())),
             }
@@ -165,7 +196,7 @@ impl Runtime {
             .and_then(|()| file.rewind())
             .and_then(|()| file.write_all(note.as_bytes()))
             .map_err(unusable("write", &path))?;
-        Ok(HostLock { file, path })
+        Ok(HostLock { file, path, store: None })
     }
 }
 
@@ -175,14 +206,60 @@ impl Runtime {
 pub struct HostLock {
     file: File,
     path: PathBuf,
+    /// What of the store is locked for the host, and where that is.
+    store: Option<(File, PathBuf)>,
 }
 
 impl HostLock {
-    /// The lock for a child process to hold too: should this process be
-    /// killed, the host stays locked until that child has ended.
-    pub fn share(&self) -> Result<File, LockError> {
-        self.file.try_clone().map_err(unusable("share", &self.path))
+    /// Locks the host in the store as well: `file`, which is at `path`. Waits as
+    /// [`Runtime::lock_host`] does.
+    pub async fn lock_in_store(&mut self, file: File, path: PathBuf) -> Result<(), LockError> {
+        let until = tokio::time::Instant::now() + LAST_BREATH;
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(rustix::io::Errno::WOULDBLOCK) => match look::holder_of(&file) {
+                    Some(by) if !is_there(by) => {
+                        if tokio::time::Instant::now() >= until {
+                            return Err(LockError::Orphaned { by, path });
+                        }
+                        tokio::time::sleep(AGAIN).await;
+                    }
+                    by => return Err(LockError::HeldInStore { by, path }),
+                },
+                Err(error) => return Err(unusable("lock", &path)(error.into())),
+            }
+        }
+        self.store = Some((file, path));
+        self.verify()
     }
+
+    /// Verifies that what is locked in the store is still what others would
+    /// have to lock.
+    pub fn verify(&self) -> Result<(), LockError> {
+        match &self.store {
+            Some((file, path)) if !is_at(file, path) => Err(LockError::Replaced { path: path.clone() }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The lock for a child process to hold too: should this process be
+    /// killed, the host stays locked until that child has ended. It is the one
+    /// in the store, if there is one: that keeps every run out.
+    pub fn share(&self) -> Result<File, LockError> {
+        let (file, path) = self.store.as_ref().map_or((&self.file, &self.path), |(file, path)| (file, path));
+        file.try_clone().map_err(unusable("share", path))
+    }
+}
+
+/// Whether a path leads to this very file.
+fn is_at(file: &File, path: &Path) -> bool {
+    let (Ok(own), Ok(found)) = (file.metadata(), path.symlink_metadata()) else { return false };
+    (own.dev(), own.ino()) == (found.dev(), found.ino())
+}
+
+fn is_there(process: u32) -> bool {
+    Path::new("/proc").join(process.to_string()).exists()
 }
 
 fn open_lock(path: &Path) -> Result<File, LockError> {
@@ -271,6 +348,55 @@ mod tests {
         let host = vpn();
         let (locked, ()) = tokio::join!(runtime.lock_host(&host), async move { drop(shared) });
         locked.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_lock_that_was_replaced_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (runtime, _) = Runtime::enter(dir.path()).unwrap();
+        let path = dir.path().join("vpn.lock");
+        // A killed run's child has the one that somebody then clears away.
+        std::fs::write(&path, "4194303\n").unwrap();
+        let old = File::open(&path).unwrap();
+        flock(&old, FlockOperation::LockExclusive).unwrap();
+        let host = vpn();
+        let clear = async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            std::fs::remove_file(&path).unwrap();
+            let new = open_lock(&path).unwrap();
+            flock(&new, FlockOperation::LockExclusive).unwrap();
+            drop(old);
+            new
+        };
+        let (locked, new) = tokio::join!(runtime.lock_host(&host), clear);
+        assert!(matches!(locked, Err(LockError::Held { .. })), "{locked:?}");
+        drop(new);
+        runtime.lock_host(&host).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn runs_that_share_no_runtime_directory_meet_in_the_store() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("place");
+        std::fs::create_dir(&path).unwrap();
+        let locked = async |run: &str| {
+            let (runtime, _) = Runtime::enter(&dir.path().join(run)).unwrap();
+            let mut lock = runtime.lock_host(&vpn()).await.unwrap();
+            lock.lock_in_store(File::open(&path).unwrap(), path.clone()).await.map(|()| lock)
+        };
+        let first = locked("first").await.unwrap();
+        let refusal = locked("second").await.unwrap_err();
+        assert!(matches!(refusal, LockError::HeldInStore { by: Some(_), .. }), "{refusal}");
+        let child = first.share().unwrap();
+        drop(first);
+        locked("second").await.unwrap_err();
+        drop(child);
+        let second = locked("second").await.unwrap();
+        second.verify().unwrap();
+        std::fs::rename(&path, dir.path().join("away")).unwrap();
+        assert!(matches!(second.verify(), Err(LockError::Replaced { .. })));
+        std::fs::create_dir(&path).unwrap();
+        assert!(matches!(second.verify(), Err(LockError::Replaced { .. })));
     }
 
     #[tokio::test]

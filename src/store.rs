@@ -5,6 +5,7 @@
 //! seam: [`Zfs`], and [`Directory`] for machines without ZFS; one contract
 //! suite, `tests/store_contract.rs`, holds both to what [`Store`] promises.
 
+mod closed;
 pub mod directory;
 mod inspection;
 pub mod zfs;
@@ -19,6 +20,8 @@ use crate::snapshot::{Facts, HoldName, Overview, Snapshot, SnapshotName};
 use crate::text::{human_bytes, printable};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// What a store holds, asked once a run.
@@ -47,6 +50,19 @@ pub struct Workspace {
     /// Whether the destination is the former copy, in which rsync deletes,
     /// rather than a fresh tree.
     pub in_place: bool,
+    /// What is amiss with the place, and no reason not to use it.
+    pub warnings: Vec<String>,
+}
+
+/// What a run locks before it changes anything of a host in the store. It is
+/// the same for every run that reaches the store, whatever its runtime
+/// directory.
+#[derive(Debug)]
+pub struct Lockable {
+    /// A file or directory, open and not locked yet.
+    pub file: File,
+    /// Where it is.
+    pub path: PathBuf,
 }
 
 /// A store's refusal: what it did, to what, why not, and what to try.
@@ -78,8 +94,31 @@ impl StoreError {
 pub struct Removal {
     /// Those that are gone.
     pub removed: Vec<String>,
-    /// Those that stay, each with the reason: held, busy, cloned, not ours.
-    pub kept: Vec<(String, String)>,
+    /// Those that stay, each with the reason.
+    pub kept: Vec<(String, Kept)>,
+    /// What could not be deleted of those that are gone, and why.
+    pub remains: Option<String>,
+}
+
+/// Why a snapshot that was to be removed stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept {
+    /// Somebody holds it.
+    Held,
+    /// It is somebody else's.
+    Foreign,
+    /// It could not be removed: busy, cloned, immutable.
+    Refused(String),
+}
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Kept::Held => f.write_str("it is held"),
+            Kept::Foreign => f.write_str("it is not ours"),
+            Kept::Refused(why) => f.write_str(why),
+        }
+    }
 }
 
 /// A place where copies live.
@@ -110,7 +149,12 @@ pub trait Store {
     /// one host's share of a [`Store::survey`], and needs none before it.
     async fn snapshots(&self, host: &HostName) -> Result<Option<Vec<Snapshot>>, StoreError>;
 
-    /// Makes the host's place if it is missing, verifies that it is what it
+    /// What a run locks before it prepares the host's place, which is made if it
+    /// is missing.
+    async fn lockable(&self, host: &HostName, survey: &Survey) -> Result<Lockable, StoreError>;
+
+    /// Makes the host's place if it is missing, closes it to other users of this
+    /// machine, verifies that it is what it
     /// should be (mounted, healthy, room enough) and touches nothing if not.
     /// `survey` is this run's. Called again before another try.
     async fn prepare(&self, host: &HostName, survey: &Survey) -> Result<Workspace, StoreError>;
@@ -118,8 +162,14 @@ pub trait Store {
     /// Keeps what was copied into the workspace of the last `prepare`, with
     /// its facts, atomically: after a crash at any moment either the whole
     /// snapshot is there with its facts, or nothing. Fails if a snapshot of
-    /// this name exists.
+    /// this name exists, if the workspace is not the one that was prepared, or if
+    /// anything that was written to it may be lost.
     async fn commit(&self, host: &HostName, name: SnapshotName, facts: &Facts) -> Result<(), StoreError>;
+
+    /// Leaves what was copied into the workspace of the last `prepare` for the
+    /// next run to go on with. Not to be told of a workspace that was kept or
+    /// given up does no harm.
+    async fn leave(&self, host: &HostName) -> Result<(), StoreError>;
 
     /// Gives up what was copied into the workspace of the last `prepare`,
     /// because it leaves no room for other hosts. Where the workspace is the
@@ -235,6 +285,13 @@ impl Store for AnyStore {
         }
     }
 
+    async fn lockable(&self, host: &HostName, survey: &Survey) -> Result<Lockable, StoreError> {
+        match self {
+            AnyStore::Zfs(store) => store.lockable(host, survey).await,
+            AnyStore::Directory(store) => store.lockable(host, survey).await,
+        }
+    }
+
     async fn prepare(&self, host: &HostName, survey: &Survey) -> Result<Workspace, StoreError> {
         match self {
             AnyStore::Zfs(store) => store.prepare(host, survey).await,
@@ -246,6 +303,13 @@ impl Store for AnyStore {
         match self {
             AnyStore::Zfs(store) => store.commit(host, name, facts).await,
             AnyStore::Directory(store) => store.commit(host, name, facts).await,
+        }
+    }
+
+    async fn leave(&self, host: &HostName) -> Result<(), StoreError> {
+        match self {
+            AnyStore::Zfs(store) => store.leave(host).await,
+            AnyStore::Directory(store) => store.leave(host).await,
         }
     }
 

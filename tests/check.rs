@@ -658,6 +658,16 @@ async fn inspected(pool: &Pool) -> Inspection {
 async fn a_pool_that_is_as_it_should_be_has_nothing_worse_than_a_note() {
     let pool = Pool::new().await;
     create(&pool, "data/vpn").await;
+    let top = pool.mountpoint("data");
+    fs::set_permissions(&top, PermissionsExt::from_mode(0o755)).unwrap();
+    let inspection = inspected(&pool).await;
+    assert!(tells(
+        &inspection,
+        Level::Warning,
+        "is open to other users of this server (mode 755)",
+        "chmod 700"
+    ));
+    fs::set_permissions(&top, PermissionsExt::from_mode(0o700)).unwrap();
     pool.forget_calls();
     let inspection = inspected(&pool).await;
     assert_eq!(worst(&inspection.findings), Level::Note, "{:#?}", inspection.findings);

@@ -154,6 +154,45 @@ async fn an_attempt_that_copied_nothing_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn what_a_run_left_in_order_is_linked_with_and_what_a_killed_one_left_is_not() {
+    let world = World::new();
+    world.attempt().await;
+    let survey = world.store.survey().await.unwrap();
+    let next_run = || Directory::new(world.dir.path(), 0).unwrap();
+    let killed = next_run().prepare(&vpn(), &survey).await.unwrap();
+    assert!(killed.link_dest.is_empty(), "what was lost on its way to the disk nobody knows");
+    world.attempt().await;
+    world.store.leave(&vpn()).await.unwrap();
+    assert!(!world.path(".incomplete").exists());
+    assert_eq!(next_run().prepare(&vpn(), &survey).await.unwrap().link_dest, [world.path(".interrupted/1")]);
+}
+
+#[tokio::test]
+async fn files_of_the_store_are_open_to_nobody_else() {
+    let world = World::new();
+    world.take(1, Verdict::Good).await;
+    world.store.hold(&vpn(), &day(1).to_string(), &"keep".parse().unwrap()).await.unwrap();
+    let hold = world.path("snapshots").join(format!("{}.hold", day(1)));
+    for file in [world.facts_file(&day(1).to_string()), world.path(".boot"), hold] {
+        assert_eq!(file.metadata().unwrap().mode() & 0o7777, 0o600, "{}", file.display());
+    }
+}
+
+#[tokio::test]
+async fn a_tree_that_no_run_prepared_is_not_kept() {
+    let world = World::new();
+    world.attempt().await;
+    let other = Directory::new(world.dir.path(), 0).unwrap();
+    let survey = other.survey().await.unwrap();
+    other.prepare(&vpn(), &survey).await.unwrap();
+    let refusal = world.store.commit(&vpn(), day(1), &facts(Verdict::Good)).await.unwrap_err().to_string();
+    assert!(refusal.contains("not what this run has filled"), "{refusal}");
+    world.store.commit(&vpn(), day(1), &facts(Verdict::Good)).await.unwrap_err();
+    assert!(world.list().await.is_empty());
+    other.commit(&vpn(), day(1), &facts(Verdict::Good)).await.unwrap();
+}
+
+#[tokio::test]
 async fn attempts_of_another_boot_are_not_trusted() {
     let world = World::new();
     world.attempt().await;

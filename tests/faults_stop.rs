@@ -10,12 +10,14 @@ use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 use support::icinga::{self, Icinga};
 use support::on_every_store;
 use support::rig::*;
+use support::snare::{Snare, When};
 use support::trees::*;
 
 on_every_store! {
@@ -316,7 +318,7 @@ fn a_host_stays_locked_while_a_killed_run_s_rsync_lives(mut rig: Rig) {
     let place = being_written(&rig, "web");
     let inode = fs::metadata(&place).unwrap().ino();
     rig.section("transfer", "bandwidth_limit = \"\"");
-    let lock = rig.join("run/web.lock");
+    let lock = if in_place(&rig) { place.clone() } else { rig.join("store/web/.boot") };
     rig.backup(&["all"])
         .exits(1)
         .says(&format!(
@@ -391,6 +393,119 @@ fn a_run_killed_at_any_moment_leaves_no_wrong_snapshot_and_the_next_one_succeeds
         left.sort();
         assert_eq!(left, [".boot", "latest", "snapshots"]);
     }
+}
+
+/// Where a run is killed.
+#[derive(Debug, Clone, Copy)]
+enum Moment {
+    /// Some time after its start.
+    AnyTime,
+    /// When it is about to start a program, or that has just ended.
+    Program(When, &'static str),
+    /// As soon as something is there in the host's folder in the store.
+    There(fn(&Path) -> bool),
+}
+
+const MOMENTS: [Moment; 15] = [
+    Moment::AnyTime,
+    Moment::Program(When::Before, "ssh*"),
+    Moment::AnyTime,
+    Moment::There(|place| place.join(".incomplete").exists()),
+    Moment::Program(When::Before, "rsync*"),
+    Moment::There(|place| place.join(".incomplete/srv/1").exists()),
+    Moment::There(|place| any(&place.join(".incomplete/srv"), |name| name.starts_with(".big."))),
+    Moment::AnyTime,
+    Moment::Program(When::After, "rsync*"),
+    // Facts that do not count yet, and then the tree that they are of.
+    Moment::There(|place| any(&place.join("snapshots"), |name| name.starts_with(".backup-"))),
+    Moment::There(|place| {
+        !place.join(".incomplete").exists()
+            && any(&place.join("snapshots"), |name| name.starts_with(".backup-"))
+    }),
+    Moment::AnyTime,
+    // Facts that count.
+    Moment::There(|place| {
+        !place.join(".incomplete").exists()
+            && !any(&place.join("snapshots"), |name| name.starts_with(".backup-"))
+    }),
+    Moment::There(|place| place.join(".removing").exists()),
+    Moment::AnyTime,
+];
+
+/// Whether a folder has something of such a name.
+fn any(folder: &Path, fits: fn(&str) -> bool) -> bool {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| fits(&entry.file_name().to_string_lossy()))
+}
+
+/// `BACKUP_TEST_KILLS=200` kills so many runs, where 15 do for every day.
+#[test]
+fn however_many_runs_are_killed_wherever_they_are_no_snapshot_is_wrong() {
+    let kills: usize = std::env::var("BACKUP_TEST_KILLS").map_or(15, |kills| kills.parse().unwrap());
+    let (files, megabytes) = (60, 2);
+    let mut random = Random::new();
+    let mut rig = Rig::new();
+    let source = rig.host("Web");
+    rig.hook("dump", "echo dumped");
+    let snare = Snare::new(&rig);
+    let place = rig.join("store/web");
+    let mut taken: BTreeMap<String, PathBuf> = BTreeMap::new();
+    let begin = Instant::now();
+    rig.backup(&["all"]).exits(0);
+    let whole = begin.elapsed();
+    let first = remember(&rig, &source, "state-0");
+    check(&rig, &mut taken, &first);
+    let (mut killed, mut round, mut kept) = (0, 0, 0);
+    let mut states: Vec<PathBuf> = Vec::new();
+    while killed < kills {
+        round += 1;
+        let moment = MOMENTS[round as usize % MOMENTS.len()];
+        if matches!(moment, Moment::There(..)) {
+            // From a place where nothing of a killed run is left.
+            rig.backup(&["all"]).exits(0);
+            let state = states.last().unwrap_or(&first);
+            check(&rig, &mut taken, state);
+            assert_eq!(differences(state, &rig.newest("web")), "");
+        }
+        change(&rig, &source, round, files, megabytes);
+        let state = rig.join(format!("state-{round}"));
+        must("cp", &["-al", source.to_str().unwrap(), state.to_str().unwrap()]);
+        states.push(state.clone());
+        let before = rig.snapshots("web").pop();
+        let mut child = match moment {
+            Moment::Program(when, pattern) => snare.start(&rig, &["all"], when, 0, pattern),
+            _ => rig.start(&["all"]),
+        };
+        match moment {
+            Moment::AnyTime => std::thread::sleep(whole.mul_f64(random.next())),
+            Moment::Program(..) => {}
+            Moment::There(is_there) => {
+                let mut begun = false;
+                while child.try_wait().unwrap().is_none() {
+                    begun |= place.join(".incomplete").exists();
+                    if begun && is_there(&place) {
+                        break;
+                    }
+                }
+            }
+        }
+        child.kill().unwrap();
+        let was_killed = child.wait().unwrap().signal() == Some(9);
+        snare.go();
+        killed += usize::from(was_killed);
+        let newest = rig.snapshots("web").pop();
+        kept += usize::from(was_killed && newest != before);
+        check(&rig, &mut taken, &state);
+        taken.retain(|name, _| rig.snapshot("web", name).exists());
+        states.retain(|old| {
+            let is_needed = *old == state || taken.values().any(|state| state == old);
+            assert!(is_needed || fs::remove_dir_all(old).is_ok());
+            is_needed
+        });
+    }
+    println!("{killed} runs killed in {round} rounds, {kept} of them after their snapshot was taken");
+    rig.backup(&["all"]).exits(0);
+    assert_nothing_left(&rig);
 }
 
 /// Gives every file of the source new contents, in a file of its own.

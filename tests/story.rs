@@ -11,7 +11,7 @@ use backup::inventory;
 use backup::lock::Runtime;
 use backup::outcome::{HostReport, Outcome, Severity, Stage};
 use backup::snapshot::{Facts, HoldName, Snapshot, SnapshotName, Verdict};
-use backup::store::{Directory, Removal, Store, StoreError, Survey, Workspace};
+use backup::store::{Directory, Lockable, Removal, Store, StoreError, Survey, Workspace};
 use backup::trend::Past;
 use backup::turn::{Pace, Turns};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -40,6 +40,12 @@ impl Store for Stuck {
     }
     async fn snapshots(&self, host: &HostName) -> Result<Option<Vec<Snapshot>>, StoreError> {
         self.store.snapshots(host).await
+    }
+    async fn lockable(&self, host: &HostName, survey: &Survey) -> Result<Lockable, StoreError> {
+        self.store.lockable(host, survey).await
+    }
+    async fn leave(&self, host: &HostName) -> Result<(), StoreError> {
+        self.store.leave(host).await
     }
     async fn prepare(&self, host: &HostName, survey: &Survey) -> Result<Workspace, StoreError> {
         self.store.prepare(host, survey).await

@@ -2,11 +2,12 @@
 
 use super::{Step, Story, failed};
 use crate::guard::Observed;
+use crate::lock::HostLock;
 use crate::outcome::{Figures, Outcome, Severity, Stage};
 use crate::remote::Probe;
 use crate::rotation::Rotation;
 use crate::snapshot::{Facts, HoldName, Origin, Snapshot, SnapshotName, Verdict, newest_good};
-use crate::store::{Store, Survey};
+use crate::store::{Kept, Store, Survey};
 use crate::text::{human_bytes, printable};
 use crate::transfer::{Ending, Transfer};
 use crate::trend::{self, Jump, Sample};
@@ -25,6 +26,7 @@ impl<S: Store> Story<'_, S> {
         transfer: &Transfer,
         probe: &Probe,
         survey: &Survey,
+        lock: &HostLock,
     ) -> Result<Outcome, Outcome> {
         let statistics = transfer.statistics;
         self.figures = Some(Figures {
@@ -46,6 +48,7 @@ impl<S: Store> Story<'_, S> {
             duration: Some((self.run.clock.now() - self.started).num_seconds().unsigned_abs()),
             machine: probe.machine.clone(),
         };
+        lock.verify().map_err(|error| failed(Stage::Lock, error))?;
         let committed = self.in_time(self.run.store.commit(&self.host.name, name, &facts)).await;
         committed.map_err(|error| failed(Stage::Snapshot, error))?;
         info!(
@@ -215,11 +218,14 @@ impl<S: Store> Story<'_, S> {
                 }
                 self.removed = removal.removed;
                 for (name, why) in &removal.kept {
-                    self.note(
-                        Severity::Ok,
-                        format!("{} could not be removed: {}", printable(name), printable(why)),
-                    );
+                    let severity = match why {
+                        Kept::Refused(_) => Severity::Warning,
+                        Kept::Held | Kept::Foreign => Severity::Ok,
+                    };
+                    let why = printable(&why.to_string());
+                    self.note(severity, format!("{} could not be removed: {why}", printable(name)));
                 }
+                self.afterwards.extend(removal.remains.filter(|_| self.afterwards.is_empty()));
             }
             Err(error) => {
                 self.note(Severity::Warning, format!("old snapshots could not be removed: {error}"))

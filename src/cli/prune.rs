@@ -316,7 +316,12 @@ impl<'a> Pruning<'a> {
                 .hint("does its disk hang, or is it too slow for so many files?"))
         });
         let kept: BTreeMap<String, String> = match removed {
-            Ok(Removal { kept, .. }) => kept.into_iter().collect(),
+            Ok(Removal { kept, remains, .. }) => {
+                if let Some(remains) = remains {
+                    self.problem(Some(host), remains);
+                }
+                kept.into_iter().map(|(name, why)| (name, why.to_string())).collect()
+            }
             Err(error) => {
                 let all = names.iter().map(|name| (name.clone(), error.to_string()));
                 self.problem(Some(host), format!("old snapshots could not be removed: {error}"));

@@ -9,7 +9,7 @@
 //! listed under. So a lock counts as a file's also if the process that it is
 //! listed with is the one that the file names.
 
-use super::holder;
+use super::{holder, is_there};
 use crate::host::HostName;
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
@@ -59,9 +59,18 @@ pub fn running(runtime_dir: &Path) -> io::Result<BTreeMap<String, DateTime<Utc>>
 /// hold it, too, and is not asked for: whoever looks at the kernel's list waits
 /// 10 ms, and all who lock anything wait with him.
 pub(super) fn is_held(path: &Path) -> bool {
-    let is_there = |process: u32| Path::new("/proc").join(process.to_string()).exists();
     noted(path).is_some_and(is_there)
         && std::fs::read_to_string("/proc/locks").is_ok_and(|text| held_since(path, &locks(&text)).is_some())
+}
+
+/// The process that has locked an open file, if it can be seen from here.
+pub(super) fn holder_of(file: &File) -> Option<u32> {
+    let meta = file.metadata().ok()?;
+    let device = (rustix::fs::major(meta.dev()), rustix::fs::minor(meta.dev()));
+    let locks = locks(&std::fs::read_to_string("/proc/locks").ok()?);
+    let on_inode = || locks.iter().filter(|lock| lock.inode == meta.ino());
+    let lock = on_inode().find(|lock| (lock.major, lock.minor) == device).or_else(|| on_inode().next());
+    lock.map(|lock| lock.process).filter(|process| *process > 0)
 }
 
 /// Since when a lock's file has been locked, if it is.

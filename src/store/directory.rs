@@ -4,19 +4,25 @@
 //! ```text
 //! {path}/{host}/snapshots/{name}/       one whole tree a snapshot
 //! {path}/{host}/snapshots/{name}.json   its facts; without them it is foreign
+//! {path}/{host}/snapshots/.{name}.json  the facts of a tree that is no snapshot
+//!                                       yet: it is listed nowhere
 //! {path}/{host}/snapshots/{name}.hold   it is held: a line a hold, its name;
 //!                                       empty, it is held without a name
 //! {path}/{host}/latest                  a symlink to the newest good one
 //! {path}/{host}/.incomplete/            the tree that rsync fills
 //! {path}/{host}/.interrupted/{n}/       what earlier attempts left
 //! {path}/{host}/.removing/              trees on their way out
-//! {path}/{host}/.boot                   the boot whose attempts those are
+//! {path}/{host}/.boot                   the boot whose attempts those are; what
+//!                                       a run locks
 //! ```
 //!
 //! Invariants: rsync writes into a fresh tree alone, never into one that
 //! shares files with a snapshot, because a file's mode, owner and times are
 //! shared with it. A tree appears under `snapshots/` whole, flushed to disk,
-//! by one rename, and after its facts; it disappears by one rename.
+//! by one rename, and counts as a snapshot by another, that of its facts, once
+//! the disk has it; it disappears by one rename. What becomes a snapshot is the
+//! very directory that was prepared, and nothing written to it was lost. A
+//! host's folder is open to nobody but its owner.
 //!
 //! Not known here: who holds a host's lock. Callers see to it that one run
 //! works on a host.
@@ -29,15 +35,16 @@ mod list;
 mod place;
 mod space;
 
-use super::{Removal, Store, StoreError, Survey, Workspace, blocking, enough_room, shown};
+use super::{Lockable, Removal, Store, StoreError, Survey, Workspace, blocking, enough_room, shown};
 use crate::host::HostName;
 use crate::snapshot::{Facts, HoldName, Overview, Snapshot, SnapshotName};
 use place::Place;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use inspect::others_may_write;
 
@@ -46,6 +53,8 @@ pub use inspect::others_may_write;
 pub struct Directory {
     path: PathBuf,
     min_free_percent: u8,
+    /// By host: the tree that is being filled, open since before its first byte.
+    attempts: Mutex<BTreeMap<String, Arc<File>>>,
 }
 
 impl Directory {
@@ -55,11 +64,16 @@ impl Directory {
             return Err(StoreError::new(format!("the store's path `{}` is not absolute", shown(path)))
                 .hint("begin it with `/`"));
         }
-        Ok(Directory { path: path.to_owned(), min_free_percent })
+        Ok(Directory { path: path.to_owned(), min_free_percent, attempts: Mutex::default() })
     }
 
     fn place(&self, host: &HostName) -> Place {
         Place::new(&self.path, host)
+    }
+
+    fn attempts(&self) -> MutexGuard<'_, BTreeMap<String, Arc<File>>> {
+        // A host that panicked must not take the others with it.
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -102,29 +116,58 @@ impl Store for Directory {
         .await
     }
 
-    async fn prepare(&self, host: &HostName, survey: &Survey) -> Result<Workspace, StoreError> {
+    async fn lockable(&self, host: &HostName, _survey: &Survey) -> Result<Lockable, StoreError> {
         let (path, min_percent, host) = (self.path.clone(), self.min_free_percent, host.clone());
-        let listed = survey.of(&host).to_vec();
-        let stop = Stop::default();
-        let flag = stop.flag();
         blocking(move || {
-            // rsync may refuse a destination behind a symlink of another user.
             let path = canonical(&path)?;
-            let room = |min_percent| room(&path, min_percent);
-            Place::new(&path, &host).prepare(&room, min_percent, &listed, &flag)
+            let place = Place::new(&path, &host);
+            if !place::exists(place.root()) {
+                room(&path, min_percent)?;
+            }
+            place.make()?;
+            place.lockable()
         })
         .await
     }
 
-    async fn commit(&self, host: &HostName, name: SnapshotName, facts: &Facts) -> Result<(), StoreError> {
-        let (place, facts) = (self.place(host), facts.clone());
+    async fn prepare(&self, host: &HostName, survey: &Survey) -> Result<Workspace, StoreError> {
+        let (path, min_percent, name) = (self.path.clone(), self.min_free_percent, host.clone());
+        let listed = survey.of(host).to_vec();
+        let former = self.attempts().remove(host.key());
         let stop = Stop::default();
         let flag = stop.flag();
-        blocking(move || place.commit(name, &facts, &flag)).await
+        let (workspace, tree) = blocking(move || {
+            // rsync may refuse a destination behind a symlink of another user.
+            let path = canonical(&path)?;
+            let room = |min_percent| room(&path, min_percent);
+            Place::new(&path, &name).prepare(&room, min_percent, &listed, former.as_deref(), &flag)
+        })
+        .await?;
+        self.attempts().insert(host.key().to_owned(), Arc::new(tree));
+        Ok(workspace)
+    }
+
+    async fn commit(&self, host: &HostName, name: SnapshotName, facts: &Facts) -> Result<(), StoreError> {
+        let (place, facts) = (self.place(host), facts.clone());
+        // Whatever comes of it: what could not be kept is not gone on with.
+        let attempt = self
+            .attempts()
+            .remove(host.key())
+            .ok_or_else(|| StoreError::new(format!("nothing was prepared for {host} to be kept")))?;
+        let stop = Stop::default();
+        let flag = stop.flag();
+        blocking(move || place.commit(name, &facts, &attempt, &flag)).await
+    }
+
+    async fn leave(&self, host: &HostName) -> Result<(), StoreError> {
+        let Some(attempt) = self.attempts().remove(host.key()) else { return Ok(()) };
+        let place = self.place(host);
+        blocking(move || place.leave(&attempt)).await
     }
 
     async fn give_up(&self, host: &HostName) -> Result<(), StoreError> {
         let place = self.place(host);
+        self.attempts().remove(host.key());
         let stop = Stop::default();
         let flag = stop.flag();
         blocking(move || place.give_up(&flag)).await

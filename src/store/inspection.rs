@@ -1,11 +1,12 @@
 //! What there is to say of a store before anybody relies on it. Nothing is
 //! changed, made or mounted to find out.
 
-use super::StoreError;
+use super::{StoreError, shown};
 use crate::finding::{Finding, counted};
 use crate::growth::{self, Growth};
 use crate::text::human_bytes;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// A store that will be full in fewer days than this is a warning.
 const SOON: u64 = 30;
@@ -68,6 +69,13 @@ impl Room {
             Finding::ok(subject, said)
         }
     }
+}
+
+/// A directory above copies that is not root's alone.
+pub(super) fn closing(directory: &Path, why: String) -> Finding {
+    let at = shown(directory);
+    let remedy = format!("chown root {at} && chmod 700 {at} (a run closes what belongs to root)");
+    Finding::warning(at, why, remedy)
 }
 
 /// A store's refusal as a finding.

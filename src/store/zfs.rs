@@ -20,7 +20,7 @@ mod system;
 
 pub use system::System;
 
-use super::{Removal, Store, StoreError, Survey, Workspace, blocking, enough_room, shown};
+use super::{Kept, Lockable, Removal, Store, StoreError, Survey, Workspace, blocking, enough_room, shown};
 use crate::host::HostName;
 use crate::process::Failure;
 use crate::snapshot::{Facts, HoldName, Snapshot, SnapshotName};
@@ -28,6 +28,7 @@ use crate::text::printable;
 use mount::Refusal;
 use parse::Filesystem;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -228,6 +229,48 @@ impl Zfs {
         refusal.map_or(Ok(()), Err)
     }
 
+    /// Closes the way to a host's copies to other users.
+    async fn close(&self, host: &HostName, parent: &Filesystem, at: &Path) -> Result<(), StoreError> {
+        let hosts = self.recall(|seen| {
+            let taken = seen.ours.iter().filter(|(_, snapshots)| !snapshots.is_empty());
+            taken.map(|(host, _)| host.clone()).chain([host.key().to_owned()]).collect()
+        })?;
+        let (top, at) = (PathBuf::from(&parent.mountpoint), at.to_owned());
+        blocking(move || mount::close_above(&top, &at, &hosts)).await
+    }
+
+    /// A host's dataset, made if it is missing, mounted, and closed to other
+    /// users; with its mount point.
+    async fn mounted(&self, host: &HostName) -> Result<(Filesystem, PathBuf), StoreError> {
+        let name = self.dataset_of(host);
+        let (parent, known) =
+            self.recall(|seen| (seen.parent.clone(), seen.hosts.get(host.key()).cloned()))?;
+        let is_new = known.is_none();
+        if is_new {
+            self.check_parent(&parent).await?;
+        }
+        let filesystem = known.unwrap_or_else(|| dataset::child(&parent, host));
+        let destination = dataset::usable(&filesystem)?;
+        // Before anything is made there that could be taken for somebody else's.
+        self.close(host, &parent, &destination).await?;
+        let mut mounted = self.verify(&name, &destination).await;
+        if let Err(Refusal::NotMounted) = mounted {
+            if is_new {
+                self.create(&name, &parent).await?;
+            } else if filesystem.canmount == "on" {
+                // What should have mounted it at boot may have been too early.
+                let mounting = self.system.change(["mount", &name]).await;
+                mounting.map_err(|failure| {
+                    explained(&format!("cannot mount `{name}`"), &self.dataset, &failure)
+                })?;
+            }
+            mounted = self.verify(&name, &destination).await;
+        }
+        mounted.map_err(|refusal| refusal.of(&name, &destination))?;
+        self.recall(|seen| seen.hosts.insert(host.key().to_owned(), filesystem.clone()))?;
+        Ok((filesystem, destination))
+    }
+
     /// Destroys snapshots, all of them or none.
     async fn destroy(&self, host: &HostName, names: &[String]) -> Result<(), Failure> {
         let target = format!("{}@{}", self.dataset_of(host), names.join(","));
@@ -256,7 +299,7 @@ impl Zfs {
             // A ZFS that hangs is not asked again.
             Err(error) => {
                 let why = error.to_string();
-                removal.kept.extend(names.iter().map(|name| (name.clone(), why.clone())));
+                removal.kept.extend(names.iter().map(|name| (name.clone(), Kept::Refused(why.clone()))));
                 Vec::new()
             }
         }
@@ -285,7 +328,7 @@ impl Zfs {
             };
             match refusal {
                 None => removal.removed.push(name.clone()),
-                Some(why) => removal.kept.push((name.clone(), why)),
+                Some(why) => removal.kept.push((name.clone(), Kept::Refused(why))),
             }
         }
     }
@@ -328,37 +371,32 @@ impl Store for Zfs {
         Ok(known.then_some(snapshots))
     }
 
+    async fn lockable(&self, host: &HostName, _survey: &Survey) -> Result<Lockable, StoreError> {
+        let (_, path) = self.mounted(host).await?;
+        // The directory itself: a file in it would be in the copy.
+        blocking(move || {
+            let at = shown(&path);
+            let failed = |error| StoreError::new(format!("cannot open `{at}`: {error}"));
+            let path = path.canonicalize().map_err(failed)?;
+            let file = File::open(&path).map_err(failed)?;
+            Ok(Lockable { file, path })
+        })
+        .await
+    }
+
+    async fn leave(&self, _host: &HostName) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn prepare(&self, host: &HostName, _survey: &Survey) -> Result<Workspace, StoreError> {
-        let name = self.dataset_of(host);
-        let (parent, known) =
-            self.recall(|seen| (seen.parent.clone(), seen.hosts.get(host.key()).cloned()))?;
-        let is_new = known.is_none();
-        if is_new {
-            self.check_parent(&parent).await?;
-        }
-        let filesystem = known.unwrap_or_else(|| dataset::child(&parent, host));
-        let destination = dataset::usable(&filesystem)?;
-        let mut mounted = self.verify(&name, &destination).await;
-        if let Err(Refusal::NotMounted) = mounted {
-            if is_new {
-                self.create(&name, &parent).await?;
-            } else if filesystem.canmount == "on" {
-                // What should have mounted it at boot may have been too early.
-                let mounting = self.system.change(["mount", &name]).await;
-                mounting.map_err(|failure| {
-                    explained(&format!("cannot mount `{name}`"), &self.dataset, &failure)
-                })?;
-            }
-            mounted = self.verify(&name, &destination).await;
-        }
-        mounted.map_err(|refusal| refusal.of(&name, &destination))?;
+        let (filesystem, destination) = self.mounted(host).await?;
+        let parent = self.recall(|seen| seen.parent.clone())?;
         let at = destination.clone();
         let available = blocking(move || mount::available(&at)).await?;
         // The parent's, for a dataset's own size says nothing of the pool's.
         let total = parent.used.saturating_add(parent.available).max(available);
-        enough_room(&name, available, total, self.min_free_percent)?;
-        self.recall(|seen| seen.hosts.insert(host.key().to_owned(), filesystem))?;
-        Ok(Workspace { destination, link_dest: Vec::new(), in_place: true })
+        enough_room(&filesystem.name, available, total, self.min_free_percent)?;
+        Ok(Workspace { destination, link_dest: Vec::new(), in_place: true, warnings: Vec::new() })
     }
 
     async fn commit(&self, host: &HostName, name: SnapshotName, facts: &Facts) -> Result<(), StoreError> {
@@ -393,15 +431,17 @@ impl Store for Zfs {
         let mut doomed = Vec::new();
         for name in names {
             let why = match ours.get(name) {
-                _ if !dataset::is_snapshot(name) => "it is not the name of a snapshot",
-                None => "it is not ours",
-                Some(true) => "it is held",
+                _ if !dataset::is_snapshot(name) => {
+                    Kept::Refused("it is not the name of a snapshot".to_owned())
+                }
+                None => Kept::Foreign,
+                Some(true) => Kept::Held,
                 Some(false) => {
                     doomed.push(name.clone());
                     continue;
                 }
             };
-            removal.kept.push((name.clone(), why.to_owned()));
+            removal.kept.push((name.clone(), why));
         }
         for names in doomed.chunks(MOST_AT_ONCE) {
             self.destroy_each(host, names, &mut removal).await;

@@ -307,13 +307,19 @@ impl Rig {
         if let Some(dataset) = &self.dataset {
             return pool::snapshots(&dataset.child(host));
         }
-        let Ok(entries) = fs::read_dir(self.join("store").join(host).join("snapshots")) else {
+        let folder = self.join("store").join(host).join("snapshots");
+        let Ok(entries) = fs::read_dir(&folder) else {
             return Vec::new();
+        };
+        // A tree whose facts do not count yet is no snapshot.
+        let is_begun = |name: &String| {
+            folder.join(format!(".{name}.json")).exists() && !folder.join(format!("{name}.json")).exists()
         };
         let mut names: Vec<String> = entries
             .map(|entry| entry.unwrap())
             .filter(|entry| entry.file_type().unwrap().is_dir())
             .map(|entry| entry.file_name().into_string().unwrap())
+            .filter(|name| !is_begun(name))
             .collect();
         names.sort();
         names

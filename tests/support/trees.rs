@@ -511,6 +511,20 @@ impl Mount {
         Mount(at.to_owned())
     }
 
+    /// A file with a file system in it. None where this machine has no loop
+    /// devices, as in some containers.
+    pub fn image(image: &Path, at: &Path, options: &str) -> Option<Self> {
+        fs::create_dir_all(at).unwrap();
+        let options = format!("loop,{options}");
+        let mounted =
+            program("mount").args(["-o", &options]).args([image, at]).output().expect("mount is missing");
+        if !mounted.status.success() {
+            println!("not tried: {}", String::from_utf8_lossy(&mounted.stderr));
+            return None;
+        }
+        Some(Mount(at.to_owned()))
+    }
+
     /// Mounts it anew with other options.
     pub fn remount(&self, options: &str) {
         must("mount", &["-o", &format!("remount,{options}"), self.0.to_str().unwrap()]);

@@ -3,15 +3,21 @@
 //! What an interrupted attempt copied need not be sent again: its tree is
 //! offered to rsync as one more to link with. Only trees of this boot are, for
 //! after a power cut a file can have its right size and time and none of its
-//! bytes.
+//! bytes; and only those that were flushed without an error since before their
+//! first byte. A run that was killed could not do that: what it copied is given
+//! up.
+//!
+//! Nothing here needs a new inode or a new byte to come back from a full disk.
 
-use super::super::{StoreError, Workspace, shown};
-use super::place::{Place, exists, go_on, make_dir, move_tree, unless_missing};
+use super::super::{StoreError, Workspace};
+use super::place::{
+    Place, exists, flush, go_on, is_at, is_full, make_dir, move_tree, private, unless_missing,
+};
 use super::{failed, list};
 use crate::snapshot::{Snapshot, SnapshotName, newest_good};
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
@@ -21,16 +27,17 @@ const MOST_ATTEMPTS: usize = 5;
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 impl Place {
-    /// Readies a fresh, empty tree. `room` says whether so many percent of the
-    /// space are free, `min_percent` how many must be, `listed` are the host's
-    /// snapshots.
+    /// Readies a fresh, empty tree, and opens it. `room` says whether so many
+    /// percent of the space are free, `min_percent` how many must be, `listed` are
+    /// the host's snapshots, `former` is the tree of this run's last attempt.
     pub(super) fn prepare(
         &self,
         room: &dyn Fn(u8) -> Result<(), StoreError>,
         min_percent: u8,
         listed: &[Snapshot],
+        former: Option<&File>,
         stop: &AtomicBool,
-    ) -> Result<Workspace, StoreError> {
+    ) -> Result<(Workspace, File), StoreError> {
         if exists(self.root()) {
             self.make()?;
         }
@@ -42,40 +49,64 @@ impl Place {
         }
         room(min_percent)?;
         self.make()?;
-        self.set_aside(boot().as_deref()).map_err(failed("set earlier attempts aside in", self.root()))?;
-        self.drop_facts_without_tree().map_err(failed("read", &self.snapshots()))?;
-        if let Err(error) = self.empty_trash(stop) {
-            tracing::warn!("cannot delete what is left in `{}`: {error}", shown(self.root()));
+        match self.set_aside(boot().as_deref(), former, stop) {
+            // A quota, of which the room says nothing.
+            Err(error) if is_full(&error) => self.give_up(stop)?,
+            done => done.map_err(failed("set earlier attempts aside in", self.root()))?,
         }
+        self.drop_unfinished(stop).map_err(failed("read", &self.snapshots()))?;
+        let stuck = self.empty_trash(stop).err().map(|error| self.stuck(&error));
         go_on(stop)?;
         let destination = self.incomplete();
         DirBuilder::new().mode(0o700).create(&destination).map_err(failed("create", &destination))?;
+        let tree = File::open(&destination).map_err(failed("open", &destination))?;
         let link_dest = self.link_dest(listed).map_err(failed("read", &self.interrupted()))?;
-        Ok(Workspace { destination, link_dest, in_place: false })
+        let warnings = stuck.into_iter().collect();
+        Ok((Workspace { destination, link_dest, in_place: false, warnings }, tree))
     }
 
     /// Deletes all that unfinished attempts left.
     pub(super) fn give_up(&self, stop: &AtomicBool) -> Result<(), StoreError> {
-        self.discard_attempts()
+        self.discard_attempts(stop)
             .and_then(|()| self.empty_trash(stop))
             .map_err(failed("delete earlier attempts in", self.root()))
     }
 
+    /// Leaves an attempt for the next run, if it is still there.
+    pub(super) fn leave(&self, attempt: &File) -> Result<(), StoreError> {
+        let incomplete = self.incomplete();
+        if is_at(attempt, &incomplete).is_err() || fs::remove_dir(&incomplete).is_ok() {
+            return Ok(());
+        }
+        flush(attempt).and_then(|()| self.interrupt()).map_err(failed("keep for the next run", &incomplete))
+    }
+
     /// Moves an unfinished tree to the interrupted ones, and gives up those
-    /// that are too many or of another boot.
-    fn set_aside(&self, boot: Option<&str>) -> io::Result<()> {
-        let marker = self.root().join(".boot");
-        if boot.is_none() || fs::read_to_string(&marker).ok().as_deref() != boot {
-            self.discard_attempts()?;
-            fs::write(marker, boot.unwrap_or_default())?;
+    /// that are too many, of another boot, or perhaps not whole.
+    fn set_aside(&self, boot: Option<&str>, former: Option<&File>, stop: &AtomicBool) -> io::Result<()> {
+        if boot.is_none() || fs::read_to_string(self.boot()).ok().as_deref() != boot {
+            self.discard_attempts(stop)?;
+            let text = boot.unwrap_or_default().as_bytes();
+            // In its place: what is cut short first may find no room any more.
+            let marker = private().open(self.boot())?;
+            marker.write_all_at(text, 0)?;
+            marker.set_len(text.len() as u64)?;
         }
         let incomplete = self.incomplete();
         if exists(&incomplete) && fs::remove_dir(&incomplete).is_err() {
-            make_dir(&self.interrupted())?;
-            let next = self.attempts()?.first().map_or(1, |(number, _)| number.saturating_add(1));
-            move_tree(&incomplete, &self.interrupted().join(next.to_string()))?;
+            match former.filter(|own| is_at(own, &incomplete).and_then(|()| flush(own)).is_ok()) {
+                Some(_) => self.interrupt()?,
+                None => self.discard(&incomplete, stop)?,
+            }
         }
-        self.attempts()?.iter().skip(MOST_ATTEMPTS).try_for_each(|(_, tree)| self.discard(tree))
+        self.attempts()?.iter().skip(MOST_ATTEMPTS).try_for_each(|(_, tree)| self.discard(tree, stop))
+    }
+
+    /// Moves the unfinished tree, which is flushed, to the interrupted ones.
+    fn interrupt(&self) -> io::Result<()> {
+        make_dir(&self.interrupted())?;
+        let next = self.attempts()?.first().map_or(1, |(number, _)| number.saturating_add(1));
+        move_tree(&self.incomplete(), &self.interrupted().join(next.to_string()))
     }
 
     /// The interrupted attempts, newest first.
@@ -94,12 +125,23 @@ impl Place {
         Ok(attempts)
     }
 
-    /// What a crash left between the two steps of a commit, or of a removal.
-    fn drop_facts_without_tree(&self) -> io::Result<()> {
+    /// What a crash left between the steps of a commit, or of a removal: trees
+    /// whose facts do not count yet, and facts without a tree.
+    fn drop_unfinished(&self, stop: &AtomicBool) -> io::Result<()> {
         for entry in fs::read_dir(self.snapshots())? {
             let file = entry?.path();
             let name = file.file_name().and_then(|name| name.to_str()?.strip_suffix(".json"));
-            let Some(name) = name.filter(|name| name.parse::<SnapshotName>().is_ok()) else { continue };
+            let Some(name) = name else { continue };
+            if let Some(name) = name.strip_prefix('.').filter(|name| name.parse::<SnapshotName>().is_ok()) {
+                if !exists(&self.facts(name)) {
+                    self.discard(&self.tree(name), stop)?;
+                }
+                fs::remove_file(&file).or_else(unless_missing)?;
+                continue;
+            }
+            if name.parse::<SnapshotName>().is_err() {
+                continue;
+            }
             let is_empty = || file.symlink_metadata().is_ok_and(|meta| meta.is_file() && meta.len() == 0);
             let is_ours = || list::facts(&file).is_ok_and(|facts| facts.is_some()) || is_empty();
             if !exists(&self.tree(name)) && is_ours() {

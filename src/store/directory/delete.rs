@@ -2,11 +2,15 @@
 //!
 //! Never follows a symlink, needs one file descriptor a level and a bounded
 //! number of levels however deep a host nested its directories, and gets
-//! through directories that their owner may not write.
+//! through directories that their owner may not write. One file that cannot be
+//! deleted keeps no other.
 
+use crate::text::printable_bytes;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags};
 use rustix::io::Errno;
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::ffi::CString;
 use std::io;
 use std::path::Path;
@@ -15,17 +19,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// How deep a walk goes. What lies deeper is moved up and deleted from there,
 /// so that neither descriptors nor the stack run out.
 const DEEPEST: usize = 30;
+/// How deep it goes where there is no room to move anything up.
+const DEEPEST_OF_ALL: usize = 400;
 /// How many names of a directory are held in memory at once.
 const BATCH: usize = 1024;
 
-/// Deletes everything in a directory, until it is empty or `stop` is set.
+/// Deletes everything in a directory that can be deleted, until `stop` is set.
+/// Fails with the first reason if something is left.
 pub(super) fn empty(trash: &Path, stop: &AtomicBool) -> io::Result<()> {
     let top = match rustix::fs::openat(CWD, trash, DIRECTORY, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(()),
         opened => opened?,
     };
-    Walk { top: top.as_fd(), stop }.empty(top.as_fd(), 0)?;
-    Ok(())
+    let walk = Walk { top: top.as_fd(), stop, stuck: RefCell::default() };
+    walk.empty(top.as_fd(), 0)?;
+    let Stuck { first: Some((name, error)), count } = walk.stuck.into_inner() else { return Ok(()) };
+    let reason = io::Error::from(error);
+    let more = if count > 1 { format!(", and {} more", count - 1) } else { String::new() };
+    let name = printable_bytes(name.as_bytes());
+    Err(io::Error::new(reason.kind(), format!("{reason}: `{name}`{more}")))
 }
 
 const DIRECTORY: OFlags =
@@ -35,27 +47,49 @@ struct Walk<'a> {
     /// Where what lies too deep is moved.
     top: BorrowedFd<'a>,
     stop: &'a AtomicBool,
+    stuck: RefCell<Stuck>,
+}
+
+/// What could not be deleted.
+#[derive(Default)]
+struct Stuck {
+    first: Option<(CString, Errno)>,
+    count: usize,
 }
 
 impl Walk<'_> {
-    fn empty(&self, dir: BorrowedFd<'_>, depth: usize) -> rustix::io::Result<()> {
+    /// Whether nothing is left in the directory.
+    fn empty(&self, dir: BorrowedFd<'_>, depth: usize) -> rustix::io::Result<bool> {
+        let mut left = HashSet::new();
         loop {
-            let names = some_names(dir)?;
+            let names = some_names(dir, &left)?;
             if names.is_empty() {
-                return Ok(());
+                return Ok(left.is_empty());
             }
             for name in names {
-                self.remove(dir, &name, depth)?;
+                let removed = self.remove(dir, &name, depth).or_else(|error| match error {
+                    Errno::CANCELED | Errno::ROFS => Err(error),
+                    error => {
+                        let mut stuck = self.stuck.borrow_mut();
+                        stuck.count += 1;
+                        stuck.first.get_or_insert_with(|| (name.clone(), error));
+                        Ok(false)
+                    }
+                })?;
+                if !removed {
+                    left.insert(name);
+                }
             }
         }
     }
 
-    fn remove(&self, parent: BorrowedFd<'_>, name: &CString, depth: usize) -> rustix::io::Result<()> {
+    /// Whether it is gone; if not, what is in it is stuck.
+    fn remove(&self, parent: BorrowedFd<'_>, name: &CString, depth: usize) -> rustix::io::Result<bool> {
         if self.stop.load(Ordering::Relaxed) {
             return Err(Errno::CANCELED);
         }
         let refusal = match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => return Ok(()),
+            Ok(()) | Err(Errno::NOENT) => return Ok(true),
             // Linux says EISDIR of a directory, POSIX allows EPERM.
             Err(refusal @ (Errno::ISDIR | Errno::PERM)) => refusal,
             Err(error) => return Err(error),
@@ -66,10 +100,15 @@ impl Walk<'_> {
         };
         if depth >= DEEPEST {
             let up = format!("deep-{}", rustix::fs::fstat(&dir)?.st_ino);
-            return rustix::fs::renameat(parent, name, self.top, up);
+            match rustix::fs::renameat(parent, name, self.top, up) {
+                Err(Errno::NOSPC | Errno::DQUOT) if depth < DEEPEST_OF_ALL => {}
+                moved => return moved.map(|()| true),
+            }
         }
-        self.empty(dir.as_fd(), depth + 1)?;
-        rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
+        if !self.empty(dir.as_fd(), depth + 1)? {
+            return Ok(false);
+        }
+        rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR).map(|()| true)
     }
 }
 
@@ -89,12 +128,13 @@ fn open_writable(parent: BorrowedFd<'_>, name: &CString) -> rustix::io::Result<O
     Ok(dir)
 }
 
-fn some_names(dir: BorrowedFd<'_>) -> rustix::io::Result<Vec<CString>> {
+/// Some names of a directory, without those that are known to stay.
+fn some_names(dir: BorrowedFd<'_>, left: &HashSet<CString>) -> rustix::io::Result<Vec<CString>> {
     let mut names = Vec::new();
     for entry in Dir::read_from(dir)? {
         let entry = entry?;
         let name = entry.file_name();
-        if !matches!(name.to_bytes(), b"." | b"..") {
+        if !matches!(name.to_bytes(), b"." | b"..") && !left.contains(name) {
             names.push(name.to_owned());
             if names.len() == BATCH {
                 break;
@@ -166,6 +206,26 @@ mod tests {
         }
         empty(dir.path(), &GO_ON).unwrap();
         assert!(is_empty(dir.path()));
+    }
+
+    #[test]
+    fn what_cannot_be_deleted_keeps_nothing_else() {
+        use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join("trash").join(name);
+        fs::create_dir_all(at("tree/sub")).unwrap();
+        for name in ["tree/sub/stuck", "tree/sub/file", "tree/file", "other"] {
+            fs::write(at(name), "").unwrap();
+        }
+        let stuck = fs::File::open(at("tree/sub/stuck")).unwrap();
+        let flags = ioctl_getflags(&stuck).unwrap();
+        ioctl_setflags(&stuck, flags | IFlags::IMMUTABLE).unwrap();
+        let told = empty(&dir.path().join("trash"), &GO_ON).map_err(|error| error.to_string());
+        ioctl_setflags(&stuck, flags).unwrap();
+        assert_eq!(told, Err("Operation not permitted (os error 1): `stuck`".to_owned()));
+        assert!(!at("other").exists() && !at("tree/file").exists() && !at("tree/sub/file").exists());
+        empty(&dir.path().join("trash"), &GO_ON).unwrap();
+        assert!(is_empty(&dir.path().join("trash")));
     }
 
     #[test]

@@ -8,7 +8,7 @@
 
 use super::super::{StoreError, no_such_snapshot, not_held, shown};
 use super::failed;
-use super::place::{Place, exists, is_name, sync_dir, unless_missing};
+use super::place::{Place, exists, is_name, private, sync_dir, unless_missing};
 use crate::snapshot::HoldName;
 use rustix::fs::{FlockOperation, flock};
 use std::collections::BTreeMap;
@@ -109,7 +109,7 @@ impl Place {
     fn write_holds(&self, file: &Path, names: &[String]) -> io::Result<()> {
         let unfinished = self.snapshots().join(".hold");
         let text: String = names.iter().map(|name| format!("{name}\n")).collect();
-        let written = File::create(&unfinished).and_then(|mut new| {
+        let written = private().truncate(true).open(&unfinished).and_then(|mut new| {
             new.write_all(text.as_bytes())?;
             new.sync_all()
         });
@@ -160,6 +160,7 @@ fn names_in(file: &Path) -> io::Result<Option<Vec<String>>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::Kept;
     use super::*;
     use crate::host::HostName;
     use crate::snapshot::{Facts, SnapshotName, Verdict};
@@ -192,7 +193,7 @@ mod tests {
         };
         fs::create_dir(place.incomplete()).unwrap();
         place.write_facts(name, &facts).unwrap();
-        place.publish(name).unwrap();
+        place.publish(name, &File::open(place.incomplete()).unwrap()).unwrap();
         name.to_string()
     }
 
@@ -255,7 +256,7 @@ mod tests {
         let snapshot = take(&place, 0);
         // As if it had come after the first look.
         fs::write(place.hold_file(&snapshot), "").unwrap();
-        assert_eq!(place.take_away(&snapshot).unwrap(), Err("it is held".to_owned()));
+        assert_eq!(place.take_away(&snapshot, &AtomicBool::new(false)).unwrap(), Err(Kept::Held));
         assert!(place.tree(&snapshot).is_dir() && exists(&place.facts(&snapshot)));
     }
 

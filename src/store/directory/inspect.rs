@@ -2,7 +2,8 @@
 //! on. Whether hard links, ACLs and extended attributes work there is known by
 //! its type and its mount options: nothing is written to find out.
 
-use super::super::inspection::{Inspection, Room, refused};
+use super::super::closed::open_to_others;
+use super::super::inspection::{Inspection, Room, closing, refused};
 use super::super::{blocking, shown};
 use super::{Directory, canonical, list, room};
 use crate::finding::Finding;
@@ -90,6 +91,14 @@ pub fn others_may_write(path: &Path) -> Option<String> {
 
 /// What is wrong with a host's folder.
 fn place(store: &Path, folder: &Path) -> Vec<Finding> {
+    let mut findings = wrong_place(store, folder);
+    if folder.join("snapshots").is_dir() {
+        findings.extend(open_to_others(folder).map(|why| closing(folder, why)));
+    }
+    findings
+}
+
+fn wrong_place(store: &Path, folder: &Path) -> Vec<Finding> {
     let subject = shown(folder);
     let device = |path: &Path| path.metadata().map(|meta| meta.dev());
     let snapshots = folder.join("snapshots");
@@ -255,6 +264,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o777)).unwrap();
         std::fs::create_dir_all(dir.path().join("vpn/snapshots")).unwrap();
+        std::fs::create_dir_all(dir.path().join("web/snapshots")).unwrap();
+        std::fs::set_permissions(dir.path().join("vpn"), PermissionsExt::from_mode(0o700)).unwrap();
+        std::fs::set_permissions(dir.path().join("web"), PermissionsExt::from_mode(0o755)).unwrap();
         let inspection = Directory::new(dir.path(), 0).unwrap().inspect().await;
         assert!(
             inspection.places.contains_key("vpn") && inspection.places["vpn"].is_empty(),
@@ -262,6 +274,8 @@ mod tests {
         );
         let open = inspection.findings.iter().find(|finding| finding.text.contains("mode 777")).unwrap();
         assert_eq!(open.level, Level::Warning);
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert_eq!(inspection.places["web"][0].level, Level::Warning);
+        assert!(inspection.places["web"][0].text.contains("mode 755"), "{inspection:?}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 }

@@ -53,13 +53,13 @@ pub(super) fn overview(path: &Path) -> Result<BTreeMap<String, Result<Overview, 
 /// One host's snapshots at a glance.
 fn glance(place: &Place) -> io::Result<Overview> {
     let (mut trees, mut facts_of, mut held_of) = (Vec::new(), HashSet::new(), HashSet::new());
+    let mut unfinished = HashSet::new();
     for entry in fs::read_dir(place.snapshots())? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with('.') {
-            continue;
-        }
-        if entry.file_type()?.is_dir() {
+        if let Some(name) = name.strip_prefix('.') {
+            unfinished.extend(name.strip_suffix(".json").map(str::to_owned));
+        } else if entry.file_type()?.is_dir() {
             trees.push(name);
         } else if let Some(name) = name.strip_suffix(".json") {
             facts_of.insert(name.to_owned());
@@ -67,6 +67,7 @@ fn glance(place: &Place) -> io::Result<Overview> {
             held_of.insert(name.to_owned());
         }
     }
+    trees.retain(|name| facts_of.contains(name) || !unfinished.contains(name));
     let all = trees.len();
     let held = trees.iter().filter(|name| held_of.contains(*name)).count();
     let mut ours: Vec<(DateTime<Utc>, String)> = trees
@@ -145,8 +146,8 @@ fn snapshot(place: &Place, name: String) -> Option<Snapshot> {
     let (origin, dated_by) = match facts(&facts_file) {
         // A copied tree carries the time of its source.
         Ok(Some(facts)) => (Origin::Run(facts), facts_file),
-        // A tree goes before its facts do.
-        Ok(None) if !exists(&tree) => return None,
+        // A tree goes before its facts do, and comes before they count.
+        Ok(None) if !exists(&tree) || exists(&place.facts_to_be(&name)) => return None,
         Ok(None) => (Origin::Foreign, tree),
         Err(why) => {
             tracing::warn!(

@@ -1,15 +1,16 @@
 //! One host's folder: where its parts are, and how a tree enters and leaves
 //! the snapshots.
 
-use super::super::{Removal, StoreError, shown};
+use super::super::closed::close;
+use super::super::{Kept, Lockable, Removal, StoreError, shown};
 use super::{delete, failed, list};
 use crate::host::HostName;
 use crate::snapshot::{Facts, SnapshotName};
 use rustix::fs::Mode;
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -48,6 +49,15 @@ impl Place {
         self.root.join(".interrupted")
     }
 
+    /// The facts of a tree that does not count yet.
+    pub(super) fn facts_to_be(&self, name: &str) -> PathBuf {
+        self.snapshots().join(format!(".{name}.json"))
+    }
+
+    pub(super) fn boot(&self) -> PathBuf {
+        self.root.join(".boot")
+    }
+
     fn removing(&self) -> PathBuf {
         self.root.join(".removing")
     }
@@ -56,8 +66,8 @@ impl Place {
         self.root.join("latest")
     }
 
-    /// Makes the folder and its `snapshots` where they are missing, and
-    /// refuses what only looks like them.
+    /// Makes the folder and its `snapshots` where they are missing, refuses what
+    /// only looks like them, and closes the folder to other users.
     pub(super) fn make(&self) -> Result<(), StoreError> {
         let mut devices = Vec::new();
         for dir in [self.root.clone(), self.snapshots()] {
@@ -69,6 +79,15 @@ impl Place {
                     shown(&dir)
                 ))
                 .hint("move it away"));
+            }
+            if dir == self.root
+                && let Some(mode) = close(&dir)?
+            {
+                tracing::warn!(
+                    "`{}` was open to other users of this server (mode {mode:o}) and is closed now: the copies in \
+                     it hold what only root may read",
+                    shown(&dir)
+                );
             }
             devices.push(meta.dev());
         }
@@ -83,58 +102,88 @@ impl Place {
         Ok(())
     }
 
-    /// Keeps the tree in `.incomplete/` under a name, with its facts.
+    /// What keeps all other runs from this host, made if it is missing: a file,
+    /// since a network's filesystem locks no directories for other machines.
+    pub(super) fn lockable(&self) -> Result<Lockable, StoreError> {
+        let path = self.boot();
+        let file = private().read(true).open(&path).map_err(failed("open the lock", &path))?;
+        Ok(Lockable { file, path })
+    }
+
+    /// Keeps the tree in `.incomplete/` under a name, with its facts. `attempt`
+    /// is that tree, open since before its first byte.
     pub(super) fn commit(
         &self,
         name: SnapshotName,
         facts: &Facts,
+        attempt: &File,
         stop: &AtomicBool,
     ) -> Result<(), StoreError> {
         let (tree, incomplete) = (self.tree(&name.to_string()), self.incomplete());
         if exists(&tree) {
             return Err(StoreError::new(format!("there is a snapshot `{}` already", shown(&tree))));
         }
-        if !incomplete.symlink_metadata().map_err(failed("keep", &incomplete))?.is_dir() {
-            return Err(StoreError::new(format!("`{}` is not a directory", shown(&incomplete))));
+        is_at(attempt, &incomplete).map_err(failed("keep", &incomplete))?;
+        let published = self
+            .write_facts(name, facts)
+            .and_then(|()| flush(attempt))
+            .map_err(failed("flush to disk", &incomplete))
+            .and_then(|()| go_on(stop))
+            .and_then(|()| self.publish(name, attempt).map_err(failed("keep", &tree)));
+        if published.is_err() && go_on(stop).is_ok() {
+            // Nobody knows whether it is whole: the next run does not go on with it.
+            let _ = fs::remove_file(self.facts_to_be(&name.to_string()));
+            if let Err(error) = self.discard_attempts(stop).and_then(|()| self.empty_trash(stop)) {
+                tracing::warn!("cannot delete what was copied to `{}`: {error}", shown(&incomplete));
+            }
         }
-        self.write_facts(name, facts).map_err(failed("write the facts of", &tree))?;
-        self.flush().map_err(failed("flush to disk", &incomplete))?;
-        go_on(stop)?;
-        self.publish(name).map_err(failed("keep", &tree))?;
+        published?;
         // The snapshot is safe from here on; what remains is convenience.
         if facts.verdict == crate::snapshot::Verdict::Good
             && let Err(error) = self.point_latest_to(name)
         {
             tracing::warn!("cannot point `{}` to `{name}`: {error}", shown(&self.latest()));
         }
-        if let Err(error) = self.discard_attempts().and_then(|()| self.empty_trash(stop)) {
+        if let Err(error) = self.discard_attempts(stop).and_then(|()| self.empty_trash(stop)) {
             tracing::warn!("cannot delete earlier attempts in `{}`: {error}", shown(&self.root));
         }
         Ok(())
     }
 
-    /// Second step of a commit: flushes the whole filesystem, facts and all, so
-    /// that a power cut cannot leave files empty in a snapshot that counts as
-    /// good.
-    pub(super) fn flush(&self) -> io::Result<()> {
-        Ok(rustix::fs::syncfs(File::open(&self.root)?)?)
-    }
-
-    /// First step of a commit: facts without a tree are no snapshot yet. Until
-    /// they are flushed, a power cut may leave them empty.
+    /// First step of a commit: facts that do not count yet.
     pub(super) fn write_facts(&self, name: SnapshotName, facts: &Facts) -> io::Result<()> {
-        let unfinished = self.snapshots().join(".facts");
-        let mut file = File::create(&unfinished)?;
+        let mut file = private().truncate(true).open(self.facts_to_be(&name.to_string()))?;
         file.write_all(&serde_json::to_vec(facts)?)?;
-        file.write_all(b"\n")?;
-        fs::rename(unfinished, self.facts(&name.to_string()))
+        file.write_all(b"\n")
     }
 
-    /// Third step of a commit: the snapshot is there from here on.
-    pub(super) fn publish(&self, name: SnapshotName) -> io::Result<()> {
-        move_tree(&self.incomplete(), &self.tree(&name.to_string()))?;
-        sync_dir(&self.snapshots())?;
-        sync_dir(&self.root)
+    /// Third step of a commit, after [`flush`]: the tree is in its place, and
+    /// then its facts, from where on the snapshot is there. Undone if anything
+    /// goes wrong before the disk has both.
+    pub(super) fn publish(&self, name: SnapshotName, attempt: &File) -> io::Result<()> {
+        let name = name.to_string();
+        let tree = self.tree(&name);
+        move_tree(&self.incomplete(), &tree)?;
+        let kept = is_at(attempt, &tree)
+            .and_then(|()| sync_dir(&self.snapshots()))
+            .and_then(|()| sync_dir(&self.root))
+            .and_then(|()| fs::rename(self.facts_to_be(&name), self.facts(&name)))
+            .and_then(|()| sync_dir(&self.snapshots()));
+        if kept.is_err()
+            && let Err(error) = self.withdraw(&name)
+        {
+            tracing::warn!("`{}` is no snapshot, and cannot be moved away: {error}", shown(&tree));
+        }
+        kept
+    }
+
+    /// Takes back what has been published of a snapshot, its facts first.
+    pub(super) fn withdraw(&self, name: &str) -> io::Result<()> {
+        fs::rename(self.facts(name), self.facts_to_be(name)).or_else(unless_missing)?;
+        if exists(&self.tree(name)) {
+            self.move_out(&self.tree(name))?;
+        }
+        fs::remove_file(self.facts_to_be(name)).or_else(unless_missing)
     }
 
     /// Last step of a commit. A newer one that is there stays the latest.
@@ -157,68 +206,100 @@ impl Place {
     pub(super) fn remove(&self, names: &[String], stop: &AtomicBool) -> Result<Removal, StoreError> {
         let mut removal = Removal::default();
         for name in names {
-            match self.retire(name) {
+            match self.retire(name, stop) {
                 Ok(()) => removal.removed.push(name.clone()),
                 Err(why) => removal.kept.push((name.clone(), why)),
             }
         }
         // A power cut must not bring back a tree that is half deleted.
         sync_dir(&self.snapshots()).or_else(unless_missing).map_err(failed("flush", &self.snapshots()))?;
-        if let Err(error) = self.empty_trash(stop) {
-            tracing::warn!("cannot delete all of `{}`: {error}", shown(&self.removing()));
-        }
+        removal.remains = self.empty_trash(stop).err().map(|error| self.stuck(&error));
         Ok(removal)
     }
 
+    /// What there is to say of trash that cannot be deleted.
+    pub(super) fn stuck(&self, error: &io::Error) -> String {
+        let trash = shown(&self.removing());
+        format!(
+            "what was removed still takes space: `{trash}` cannot be deleted: {error} (`lsattr -R {trash}` shows \
+             what is immutable, `chattr -R -i` lets go of it)"
+        )
+    }
+
     /// Takes one snapshot out of sight, or says why not.
-    fn retire(&self, name: &str) -> Result<(), String> {
+    fn retire(&self, name: &str, stop: &AtomicBool) -> Result<(), Kept> {
+        let refused = |why: String| Kept::Refused(why);
         if !is_name(name) {
-            return Err("it is not the name of a snapshot".to_owned());
+            return Err(refused("it is not the name of a snapshot".to_owned()));
         }
         let (tree, facts) = (self.tree(name), self.facts(name));
         if !exists(&tree) {
             return Ok(());
         }
-        let _nobody_else = self.alone().map_err(|error| format!("its holds cannot be looked at: {error}"))?;
+        let _nobody_else =
+            self.alone().map_err(|error| refused(format!("its holds cannot be looked at: {error}")))?;
         if self.is_held(name) {
-            return Err("it is held".to_owned());
+            return Err(Kept::Held);
         }
-        if list::facts(&facts)?.is_none() {
-            return Err("it is not ours".to_owned());
+        if list::facts(&facts).map_err(refused)?.is_none() {
+            return Err(Kept::Foreign);
         }
-        self.take_away(name).unwrap_or_else(|error| Err(error.to_string()))
+        self.take_away(name, stop).unwrap_or_else(|error| Err(refused(error.to_string())))
     }
 
     /// Last step of a removal. Who holds a snapshot by hand takes no lock, so
     /// it is looked at again when nobody can see the tree any more.
-    pub(super) fn take_away(&self, name: &str) -> io::Result<Result<(), String>> {
+    pub(super) fn take_away(&self, name: &str, stop: &AtomicBool) -> io::Result<Result<(), Kept>> {
         let tree = self.tree(name);
-        let at = self.move_out(&tree)?;
+        let at = match self.move_out(&tree) {
+            // A quota may forbid even that. Facts go first: a half of a tree must
+            // not count.
+            Err(error) if is_full(&error) => {
+                fs::remove_file(self.facts(name)).or_else(unless_missing)?;
+                delete::empty(&tree, stop)?;
+                return fs::remove_dir(&tree).map(Ok);
+            }
+            moved => moved?,
+        };
         if self.is_held(name) {
             move_tree(&at, &tree)?;
-            return Ok(Err("it is held".to_owned()));
+            return Ok(Err(Kept::Held));
         }
         fs::remove_file(self.facts(name)).or_else(unless_missing).map(Ok)
     }
 
-    /// Moves a tree, if it is there, to what is being deleted.
-    pub(super) fn discard(&self, tree: &Path) -> io::Result<()> {
-        if exists(tree) { self.move_out(tree).map(drop) } else { Ok(()) }
+    /// Gives up a tree that is no snapshot, if it is there. On a full disk, where
+    /// nothing may be moved, it is deleted where it is.
+    pub(super) fn discard(&self, tree: &Path, stop: &AtomicBool) -> io::Result<()> {
+        if !exists(tree) {
+            return Ok(());
+        }
+        match self.move_out(tree) {
+            Err(error) if is_full(&error) => {
+                delete::empty(tree, stop)?;
+                fs::remove_dir(tree)
+            }
+            moved => moved.map(drop),
+        }
     }
 
-    /// Moves a tree to what is being deleted, and says where it is now.
+    /// Moves a tree to what is being deleted, and says where it is now. Where no
+    /// directory can be made for such trees, this one becomes it.
     fn move_out(&self, tree: &Path) -> io::Result<PathBuf> {
-        make_dir(&self.removing())?;
         // No other tree of this filesystem has the same number.
-        let at = self.removing().join(tree.symlink_metadata()?.ino().to_string());
+        let number = tree.symlink_metadata()?.ino().to_string();
+        let at = match make_dir(&self.removing()) {
+            Err(error) if is_full(&error) => self.removing(),
+            made => made.map(|()| self.removing().join(number))?,
+        };
         move_tree(tree, &at)?;
         Ok(at)
     }
 
     /// Gives up everything that unfinished attempts left.
-    pub(super) fn discard_attempts(&self) -> io::Result<()> {
-        self.discard(&self.incomplete())?;
-        self.discard(&self.interrupted())
+    pub(super) fn discard_attempts(&self, stop: &AtomicBool) -> io::Result<()> {
+        self.discard(&self.incomplete(), stop)?;
+        self.discard(&self.interrupted(), stop)
     }
 
     /// Deletes what is being deleted.
@@ -226,6 +307,43 @@ impl Place {
         delete::empty(&self.removing(), stop)?;
         fs::remove_dir(self.removing()).or_else(unless_missing)
     }
+}
+
+/// Second step of a commit: flushes the whole filesystem, facts and all, so
+/// that a power cut cannot leave files empty in a snapshot that counts as good.
+/// The kernel tells each open file of an error once: one that is open since
+/// before the first byte hears of all that were lost since.
+pub(super) fn flush(attempt: &File) -> io::Result<()> {
+    rustix::fs::syncfs(attempt).map_err(|error| {
+        let error = io::Error::from(error);
+        io::Error::new(
+            error.kind(),
+            format!("the disk lost some of what was written to it, see `dmesg`: {error}"),
+        )
+    })
+}
+
+/// Refuses a path that does not lead to this tree, which is open.
+pub(super) fn is_at(tree: &File, path: &Path) -> io::Result<()> {
+    let (own, found) = (tree.metadata()?, path.symlink_metadata()?);
+    if (own.dev(), own.ino()) == (found.dev(), found.ino()) {
+        return Ok(());
+    }
+    Err(io::Error::other("it is not what this run has filled; is another run at work on this host?"))
+}
+
+/// How files of the store are opened to be written: nobody else may read them,
+/// and no symlink is followed.
+pub(super) fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    let no_follow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
+    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(no_follow);
+    options
+}
+
+/// Whether there was no room left, for bytes or for inodes.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Refuses to go on with a host whose run has been told to stop: its lock may
@@ -296,49 +414,98 @@ mod tests {
     /// A crash after each step of a commit, and the run after it.
     #[tokio::test]
     async fn after_a_crash_a_snapshot_is_there_whole_or_not_at_all() {
-        type Step = fn(&Place) -> io::Result<()>;
-        let steps: [(Step, &str); 4] = [
-            (|place| place.write_facts(day(2), &facts(Verdict::Good)), "facts written"),
-            (|place| place.flush(), "flushed"),
-            (|place| place.publish(day(2)), "tree renamed"),
-            (|place| place.point_latest_to(day(2)), "latest swapped"),
+        type Step = fn(&Place, &File) -> io::Result<()>;
+        let steps: [(Step, &str); 5] = [
+            (|place, _| place.write_facts(day(2), &facts(Verdict::Good)), "facts written"),
+            (|_, attempt| flush(attempt), "flushed"),
+            (|place, _| move_tree(&place.incomplete(), &place.tree(&day(2).to_string())), "tree renamed"),
+            (
+                |place, _| {
+                    let name = day(2).to_string();
+                    fs::rename(place.facts_to_be(&name), place.facts(&name))
+                },
+                "facts renamed",
+            ),
+            (|place, _| place.point_latest_to(day(2)), "latest swapped"),
         ];
         for done in 0..=steps.len() {
             let dir = tempfile::tempdir().unwrap();
             let host: HostName = "vpn".parse().unwrap();
-            let (store, place) = (Directory::new(dir.path(), 0).unwrap(), Place::new(dir.path(), &host));
+            let place = Place::new(dir.path(), &host);
             let name = steps[..done].last().map_or("nothing done", |(_, name)| name);
+            // Each as a new process.
             let copy = async |text: &str| {
+                let store = Directory::new(dir.path(), 0).unwrap();
                 let survey = store.survey().await.unwrap();
                 let workspace = store.prepare(&host, &survey).await.unwrap();
                 fs::write(workspace.destination.join("file"), text).unwrap();
-                workspace
+                (store, workspace)
             };
-            copy("old").await;
+            let (store, _) = copy("old").await;
             store.commit(&host, day(1), &facts(Verdict::Good)).await.unwrap();
             copy("new").await;
+            let attempt = File::open(place.incomplete()).unwrap();
             for (step, _) in &steps[..done] {
-                step(&place).unwrap();
+                step(&place, &attempt).unwrap();
             }
 
             let survey = store.survey().await.unwrap();
-            let taken = usize::from(done >= 3);
+            let taken = usize::from(done >= 4);
             assert_eq!(survey.of(&host).len(), 1 + taken, "{name}");
             assert!(survey.of(&host).iter().all(|s| s.origin == Origin::Run(facts(Verdict::Good))), "{name}");
+            let overview = store.overview().await.unwrap().remove("vpn").unwrap().unwrap();
+            assert_eq!((overview.ours, overview.foreign), (1 + taken, 0), "{name}");
             let file = |number| fs::read_to_string(place.tree(&day(number).to_string()).join("file"));
             assert_eq!(file(1).unwrap(), "old", "{name}");
-            assert_eq!(file(2).ok(), (taken == 1).then(|| "new".to_owned()), "{name}");
             let latest = fs::read_to_string(place.latest().join("file")).unwrap();
-            assert_eq!(latest, if done == 4 { "new" } else { "old" }, "{name}");
+            assert_eq!(latest, if done == 5 { "new" } else { "old" }, "{name}");
 
-            let workspace = copy("newer").await;
+            let (store, workspace) = copy("newer").await;
+            assert_eq!(file(2).ok(), (taken == 1).then(|| "new".to_owned()), "{name}");
             let interrupted = workspace.link_dest.iter().any(|tree| tree.starts_with(place.interrupted()));
-            assert_eq!(interrupted, taken == 0, "{name}: what was copied is not sent again");
+            assert!(!interrupted, "{name}: what was not seen to reach the disk is not linked with");
             assert_eq!(exists(&place.facts(&day(2).to_string())), taken == 1, "{name}: no orphan is left");
+            assert!(!exists(&place.facts_to_be(&day(2).to_string())), "{name}");
             store.commit(&host, day(3), &facts(Verdict::Good)).await.unwrap();
             assert_eq!(store.survey().await.unwrap().of(&host).len(), 2 + taken, "{name}");
             assert!(!exists(&place.interrupted()), "{name}");
         }
+    }
+
+    #[test]
+    fn what_fails_after_the_tree_was_renamed_leaves_nothing_that_counts() {
+        for facts_renamed in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let place = Place::new(dir.path(), &"vpn".parse().unwrap());
+            place.make().unwrap();
+            fs::create_dir(place.incomplete()).unwrap();
+            place.write_facts(day(1), &facts(Verdict::Good)).unwrap();
+            let name = day(1).to_string();
+            move_tree(&place.incomplete(), &place.tree(&name)).unwrap();
+            if facts_renamed {
+                fs::rename(place.facts_to_be(&name), place.facts(&name)).unwrap();
+            }
+            place.withdraw(&name).unwrap();
+            assert_eq!(fs::read_dir(place.snapshots()).unwrap().count(), 0);
+        }
+    }
+
+    #[test]
+    fn a_tree_that_was_exchanged_is_not_published() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place::new(dir.path(), &"vpn".parse().unwrap());
+        place.make().unwrap();
+        fs::create_dir(place.incomplete()).unwrap();
+        let own = File::open(place.incomplete()).unwrap();
+        fs::rename(place.incomplete(), dir.path().join("elsewhere")).unwrap();
+        fs::create_dir(place.incomplete()).unwrap();
+        let go_on = AtomicBool::new(false);
+        let refusal = place.commit(day(1), &facts(Verdict::Good), &own, &go_on).unwrap_err().to_string();
+        assert!(refusal.contains("not what this run has filled"), "{refusal}");
+        // Nor in the moment of its renaming.
+        place.write_facts(day(1), &facts(Verdict::Good)).unwrap();
+        place.publish(day(1), &own).unwrap_err();
+        assert_eq!(fs::read_dir(place.snapshots()).unwrap().count(), 0);
     }
 
     /// A crash after each step of a removal, and the run after it.
@@ -354,7 +521,7 @@ mod tests {
                 store.commit(&host, day(number), &facts(Verdict::Good)).await.unwrap();
             }
             let first = day(1).to_string();
-            place.discard(&place.tree(&first)).unwrap();
+            place.discard(&place.tree(&first), &AtomicBool::new(false)).unwrap();
             if facts_too {
                 fs::remove_file(place.facts(&first)).unwrap();
             }
@@ -374,8 +541,9 @@ mod tests {
         let (store, place) = (Directory::new(dir.path(), 0).unwrap(), Place::new(dir.path(), &host));
         store.prepare(&host, &store.survey().await.unwrap()).await.unwrap();
         let stop = AtomicBool::new(true);
-        place.commit(day(1), &facts(Verdict::Good), &stop).unwrap_err();
-        place.prepare(&|_| Ok(()), 0, &[], &stop).unwrap_err();
+        let attempt = File::open(place.incomplete()).unwrap();
+        place.commit(day(1), &facts(Verdict::Good), &attempt, &stop).unwrap_err();
+        place.prepare(&|_| Ok(()), 0, &[], None, &stop).map(drop).unwrap_err();
         assert!(store.survey().await.unwrap().of(&host).is_empty());
         assert!(!exists(&place.incomplete()));
     }

@@ -1,8 +1,10 @@
 //! What there is to say of a pool, and of the datasets in it: their state, and
 //! properties that would hurt.
 
-use super::super::inspection::{Inspection, Room, refused};
+use super::super::closed::open_to_others;
+use super::super::inspection::{Inspection, Room, closing, refused};
 use super::super::{enough_room, shown};
+use super::mount::is_closed_above;
 use super::{Zfs, pool_of};
 use crate::finding::{Finding, named};
 use crate::text::{human_bytes, printable};
@@ -253,7 +255,13 @@ impl Zfs {
         let mut hosts = BTreeMap::new();
         for (name, properties) in datasets {
             if let Some(host) = super::parse::host_of(name, &self.dataset) {
-                inspection.places.insert(host.to_owned(), place(name, properties));
+                let mut findings = place(name, properties);
+                let (top, at) = (value(parent, "mountpoint"), Path::new(value(properties, "mountpoint")));
+                // Closed with all the others, where it is one of them.
+                if at.parent() != Some(Path::new(top)) && at.is_absolute() {
+                    findings.extend(is_closed_above(at).err().map(|error| refused(name, error)));
+                }
+                inspection.places.insert(host.to_owned(), findings);
                 hosts.insert(name.as_str(), properties);
             }
         }
@@ -279,6 +287,9 @@ impl Zfs {
         if findings.is_empty() {
             findings.push(Finding::ok(&self.dataset, format!("is at `{}`", printable(mountpoint))));
             findings.extend(owned(Path::new(mountpoint)));
+            let top = Path::new(mountpoint);
+            let open = open_to_others(top).filter(|_| is_closed_above(top).is_err());
+            findings.extend(open.map(|why| closing(top, why)));
         }
         findings.extend(quota(&self.dataset, properties));
         findings

@@ -1,13 +1,15 @@
 //! Whether a dataset is mounted where ZFS says, asked of the kernel without
 //! starting a program.
 
+use super::super::closed::{close, open_to_others};
 use super::super::{StoreError, shown};
 use super::System;
-use crate::text::{printable_bytes, unescaped};
+use crate::text::{printable, printable_bytes, unescaped};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// One line of `/proc/self/mountinfo`; proc(5) describes it.
@@ -125,6 +127,59 @@ fn mount(line: &[u8]) -> Option<Mount> {
     })
 }
 
+/// Closes the way to a host's copies to other users: the directory of all
+/// hosts, `top`, where the mount point is in it. The mount point itself gets
+/// the mode of the host's root directory. Where `top` holds more than the
+/// places of hosts, others may need the way, and it is refused.
+pub(super) fn close_above(top: &Path, mountpoint: &Path, hosts: &BTreeSet<String>) -> Result<(), StoreError> {
+    if is_closed_above(mountpoint).is_ok() {
+        return Ok(());
+    }
+    if mountpoint.parent() != Some(top) || top.parent().is_none() {
+        return is_closed_above(mountpoint);
+    }
+    let at = shown(top);
+    if !top.exists() {
+        // Nothing is mounted there, and what `zfs` makes would be open.
+        return DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(top)
+            .map_err(|error| StoreError::new(format!("cannot create `{at}`: {error}")));
+    }
+    let names = fs::read_dir(top).map_err(|error| StoreError::new(format!("cannot read `{at}`: {error}")))?;
+    let names = names.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    if let Some(other) = names.into_iter().find(|name| !name.starts_with('.') && !hosts.contains(name)) {
+        return Err(StoreError::new(format!(
+            "`{at}` is open to other users of this server, who could read the copies in it, and it is not closed \
+             because it holds more than copies (`{}`)",
+            printable(&other)
+        ))
+        .hint(format!("`chmod 700 {at}` if nobody else needs it, or give the copies a dataset of their own")));
+    }
+    if let Some(mode) = close(&resolved(top))? {
+        tracing::warn!(
+            "`{at}` was open to other users of this server (mode {mode:o}) and is closed now: the copies in it hold \
+             what only root may read"
+        );
+    }
+    Ok(())
+}
+
+/// Refuses a mount point that every user can reach.
+pub(super) fn is_closed_above(mountpoint: &Path) -> Result<(), StoreError> {
+    let at = resolved(mountpoint);
+    let mut above = at.ancestors().skip(1);
+    if above.any(|directory| directory.is_dir() && open_to_others(directory).is_none()) {
+        return Ok(());
+    }
+    Err(StoreError::new(format!(
+        "every user of this server could read the copies at `{}`: no directory above it is closed",
+        shown(mountpoint)
+    ))
+    .hint("mount it in a directory that only root may enter (`zfs set mountpoint=…`, `chmod 700 …`)"))
+}
+
 /// Bytes that an ordinary write can still fill at a mount point, quotas heeded.
 pub(super) fn available(mountpoint: &Path) -> Result<u64, StoreError> {
     rustix::fs::statvfs(mountpoint).map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize)).map_err(|error| {
@@ -203,6 +258,34 @@ mod tests {
             let refusal = World::new(lines).verify().unwrap_err();
             assert!(refusal.contains(why), "{lines:?}: {refusal}");
         }
+    }
+
+    #[test]
+    fn the_way_to_copies_is_closed_and_nobody_elses_is() {
+        use std::os::unix::fs::PermissionsExt;
+        // A place without a closed directory above it.
+        let dir = tempfile::Builder::new()
+            .permissions(fs::Permissions::from_mode(0o755))
+            .tempdir_in("/tmp")
+            .unwrap();
+        let (top, hosts) = (dir.path().join("data"), BTreeSet::from(["vpn".to_owned()]));
+        fs::create_dir_all(top.join("vpn")).unwrap();
+        let open = || fs::set_permissions(&top, fs::Permissions::from_mode(0o755)).unwrap();
+        let mode = || top.metadata().unwrap().permissions().mode() & 0o777;
+        open();
+        close_above(&top, &top.join("vpn"), &hosts).unwrap();
+        assert_eq!(mode(), 0o700);
+        open();
+        fs::create_dir(top.join("home")).unwrap();
+        let refusal = close_above(&top, &top.join("vpn"), &hosts).unwrap_err().to_string();
+        assert!(refusal.contains("more than copies (`home`)") && refusal.contains("chmod 700"), "{refusal}");
+        assert_eq!(mode(), 0o755);
+        let refusal =
+            close_above(&dir.path().join("other"), &top.join("vpn"), &hosts).unwrap_err().to_string();
+        assert!(refusal.contains("no directory above it is closed"), "{refusal}");
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        close_above(&top, &top.join("vpn"), &hosts).unwrap();
+        assert_eq!(mode(), 0o755, "it is closed further up");
     }
 
     #[test]
