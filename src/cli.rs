@@ -119,7 +119,7 @@ fn execute(command: Command, clock: Clock) -> u8 {
         Command::Prune(arguments) => prune::execute(&arguments, clock),
         Command::Verify(arguments) => verify::execute(&arguments, clock),
         Command::Check(arguments) => check::execute(&arguments, clock),
-        Command::Completions(arguments) => completions::execute(&arguments),
+        Command::Completions(arguments) => completions::execute(&arguments, clock),
         Command::Complete(typed) => completions::complete(&typed),
     }
 }

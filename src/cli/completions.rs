@@ -10,15 +10,21 @@ mod engine;
 mod manual;
 
 use super::CANNOT_START;
+use crate::clock::Clock;
 use crate::config;
 use crate::inventory;
 use crate::text::printable;
+use chrono::{DateTime, NaiveDate};
 use clap::{CommandFactory, ValueEnum};
 use engine::Wanted;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+/// When the sources are from, in seconds since 1970: see
+/// <https://reproducible-builds.org/specs/source-date-epoch/>.
+const BUILD_TIME: &str = "SOURCE_DATE_EPOCH";
 
 /// What may be said on its command line.
 #[derive(Debug, clap::Args)]
@@ -58,9 +64,11 @@ enum Kind {
     Man,
 }
 
-pub(super) fn execute(arguments: &Arguments) -> u8 {
+pub(super) fn execute(arguments: &Arguments, clock: Clock) -> u8 {
     let done = match (arguments.kind, &arguments.directory) {
-        (Kind::Man, Some(directory)) => write_pages(directory),
+        (Kind::Man, Some(directory)) => {
+            date_of_build(std::env::var_os(BUILD_TIME), clock).and_then(|date| write_pages(directory, date))
+        }
         (kind, None) => print(&script(kind)),
         (_, Some(_)) => Err("only the manual pages go into a folder; a script is printed".to_owned()),
     };
@@ -132,8 +140,20 @@ fn print(bytes: &[u8]) -> Result<(), String> {
     }
 }
 
-fn write_pages(directory: &Path) -> Result<(), String> {
-    for (name, page) in manual::pages(super::Cli::command()) {
+/// The date of what is built: today, or the one that the builder of a package
+/// gives so that the same sources make the same files.
+fn date_of_build(given: Option<OsString>, clock: Clock) -> Result<NaiveDate, String> {
+    let Some(given) = given else { return Ok(clock.start().date_naive()) };
+    let time = given.to_str().and_then(|given| given.parse().ok());
+    let date = time.and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+    date.map(|time| time.date_naive()).ok_or_else(|| {
+        let given = printable(&given.to_string_lossy());
+        format!("{BUILD_TIME} is `{given}`, which is not a number of seconds since 1970")
+    })
+}
+
+fn write_pages(directory: &Path, date: NaiveDate) -> Result<(), String> {
+    for (name, page) in manual::pages(super::Cli::command(), date) {
         let path = directory.join(name);
         std::fs::write(&path, page).map_err(|error| {
             format!("cannot write the manual page `{}`: {error}", printable(&path.to_string_lossy()))
@@ -145,7 +165,7 @@ fn write_pages(directory: &Path) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::super::Cli;
-    use clap::CommandFactory;
+    use super::*;
 
     /// Everything that is said on the command line is a manual page too.
     #[test]
@@ -160,6 +180,18 @@ mod tests {
                 assert!(help.len() > 4, "`{}` of {name} does not say what it does", argument.get_id());
             }
         }
+    }
+
+    #[test]
+    fn the_date_of_the_pages_is_that_of_the_build() {
+        let clock = Clock::starting_at("2026-11-20T02:00:05Z".parse().unwrap());
+        let date = |given: Option<&str>| date_of_build(given.map(OsString::from), clock);
+        assert_eq!(date(None).unwrap().to_string(), "2026-11-20");
+        assert_eq!(date(Some("0")).unwrap().to_string(), "1970-01-01");
+        assert_eq!(
+            date(Some("today")).unwrap_err(),
+            "SOURCE_DATE_EPOCH is `today`, which is not a number of seconds since 1970"
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! own: a line such as `Exit status: 0 if …` begins one, indented lines are
 //! shown as they are.
 
+use chrono::NaiveDate;
 use clap::Command;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
@@ -36,12 +37,13 @@ const SEE_ALSO: [(&str, &str); 5] =
     [("rsync", "1"), ("ssh", "1"), ("crontab", "5"), ("zfs", "8"), ("zpool", "8")];
 
 /// Every page: its file's name and its text.
-pub(super) fn pages(root: Command) -> Vec<(String, Vec<u8>)> {
+/// `date` is that of the pages.
+pub(super) fn pages(root: Command, date: NaiveDate) -> Vec<(String, Vec<u8>)> {
     let mut root = root;
     root.build();
     let shown: Vec<&Command> = root.get_subcommands().filter(|command| !command.is_hide_set()).collect();
-    let mut pages = vec![page(&root, &root, &shown)];
-    pages.extend(shown.iter().map(|command| page(command, &root, &shown)));
+    let mut pages = vec![page(&root, &root, &shown, date)];
+    pages.extend(shown.iter().map(|command| page(command, &root, &shown, date)));
     pages
 }
 
@@ -49,7 +51,7 @@ fn name_of(command: &Command) -> String {
     command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned()
 }
 
-fn page(command: &Command, root: &Command, shown: &[&Command]) -> (String, Vec<u8>) {
+fn page(command: &Command, root: &Command, shown: &[&Command], date: NaiveDate) -> (String, Vec<u8>) {
     let is_root = command.get_name() == root.get_name();
     let name = name_of(command);
     let man = Man::new(command.clone()).section(SECTION);
@@ -87,16 +89,15 @@ fn page(command: &Command, root: &Command, shown: &[&Command]) -> (String, Vec<u
     };
     see_also(&mut end, &see);
     let _ = end.to_writer(&mut text);
-    (format!("{name}.{SECTION}"), titled(&name, root, &String::from_utf8_lossy(&text)))
+    (format!("{name}.{SECTION}"), titled(&name, root, date, &String::from_utf8_lossy(&text)))
 }
 
-/// The page with its title and its one preamble. The title has no date: the
-/// same sources make the same page, whenever they are built. (The crate leaves
-/// an empty date out, every piece that it renders has a preamble, and before
-/// possible values it breaks a line twice, of which `mandoc` warns.)
-fn titled(name: &str, root: &Command, text: &str) -> Vec<u8> {
+/// The page with its title and its one preamble. (Every piece that the crate
+/// renders has a preamble, and before possible values it breaks a line twice, of
+/// which `mandoc` warns.)
+fn titled(name: &str, root: &Command, date: NaiveDate, text: &str) -> Vec<u8> {
     let title = format!(
-        ".TH {} {SECTION} \"\" \"{} {}\" \"System Administration\"\n",
+        ".TH {} {SECTION} {date} \"{} {}\" \"System Administration\"\n",
         name.to_uppercase().replace('-', "\\-"),
         root.get_name(),
         root.get_version().unwrap_or_default()
@@ -119,45 +120,70 @@ fn usage(command: &Command) -> Vec<Vec<clap_mangen::roff::Inline>> {
         .collect()
 }
 
+/// What a help text is made of.
+#[derive(Debug, PartialEq, Eq)]
+enum Block<'a> {
+    /// Lines that are one paragraph, to be filled.
+    Paragraph(Vec<&'a str>),
+    /// Indented lines, to be shown as they are.
+    Literal(Vec<&'a str>),
+}
+
+/// The blocks of a text: an empty line ends one, and so does a change between
+/// indented lines and others.
+fn blocks(text: &str) -> Vec<Block<'_>> {
+    let mut blocks = Vec::new();
+    let mut broken = true;
+    for line in text.lines() {
+        let literal = line.strip_prefix("  ");
+        match (blocks.last_mut(), literal) {
+            _ if line.trim().is_empty() => {
+                broken = true;
+                continue;
+            }
+            (Some(Block::Paragraph(lines)), None) if !broken => lines.push(line),
+            (Some(Block::Literal(lines)), Some(line)) => {
+                // An empty line between two indented ones is one of them.
+                if broken {
+                    lines.push("");
+                }
+                lines.push(line);
+            }
+            (_, None) => blocks.push(Block::Paragraph(vec![line])),
+            (_, Some(line)) => blocks.push(Block::Literal(vec![line])),
+        }
+        broken = false;
+    }
+    blocks
+}
+
 /// The sections that a text has; what stands before the first is notes.
 fn sections(roff: &mut Roff, text: &str) {
     let mut begun = false;
-    let mut verbatim = false;
-    for line in text.lines() {
-        let literal = line.starts_with("  ");
-        if verbatim && !literal && !line.is_empty() {
-            roff.control("fi", []).control("RE", []);
-            verbatim = false;
-        }
-        if literal {
-            if !verbatim {
+    for block in blocks(text) {
+        let mut lines = match block {
+            Block::Paragraph(lines) => lines,
+            Block::Literal(lines) => {
                 roff.control("RS", ["4"]).control("nf", []);
-                verbatim = true;
+                lines.into_iter().for_each(|line| _ = roff.text([roman(line)]));
+                roff.control("fi", []).control("RE", []);
+                continue;
             }
-            roff.text([roman(&line[2..])]);
-            continue;
-        }
-        let rest = match heading(line) {
-            Some((title, rest)) => {
-                roff.control("SH", [title.to_uppercase().as_str()]);
-                begun = true;
-                rest
-            }
-            None => line,
         };
-        if rest.is_empty() {
-            continue;
-        }
-        if !begun {
-            roff.control("SH", ["NOTES"]);
-            begun = true;
-        } else if rest == line {
+        let title = lines.first().copied().and_then(heading);
+        if let Some((title, rest)) = title {
+            roff.control("SH", [title.to_uppercase().as_str()]);
+            lines[0] = rest;
+        } else if begun {
             roff.control("PP", []);
+        } else {
+            roff.control("SH", ["NOTES"]);
         }
-        roff.text([roman(capitalized(rest))]);
-    }
-    if verbatim {
-        roff.control("fi", []).control("RE", []);
+        begun = true;
+        let text = lines.iter().copied().filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n");
+        if !text.is_empty() {
+            roff.text([roman(if title.is_some() { capitalized(&text) } else { text })]);
+        }
     }
 }
 
@@ -203,7 +229,7 @@ mod tests {
 
     #[test]
     fn every_command_has_a_page_and_points_to_the_others() {
-        let pages = pages(Cli::command());
+        let pages = pages(Cli::command(), NaiveDate::default());
         let names: Vec<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();
         for name in ["backup.8", "backup-run.8", "backup-verify.8", "backup-completions.8"] {
             assert!(names.contains(&name), "{names:?}");
@@ -223,13 +249,15 @@ mod tests {
     #[test]
     fn help_below_the_options_becomes_sections() {
         let mut roff = Roff::new();
-        let text = "Some words first.\n\nExamples:\n  backup x   the .first\n  .y\n\nExit status: 0 if good.\nMore: or less.\n\
-                    A sentence with: a colon that is long before it.";
+        let text = "Some words first,\nand more.\n\nExamples:\n  backup x   the .first\n  .y\n\n  backup z\n\n\
+                    Exit status: 0 if good,\n1 if not.\nJSON: a list of {name,\nhost}.\n\n\
+                    A sentence with: a colon that is long before it.\nA host is\n  good  if it is";
         sections(&mut roff, text);
         assert_eq!(
             roff.to_roff(),
-            ".SH NOTES\nSome words first.\n.SH EXAMPLES\n.RS 4\n.nf\nbackup x   the .first\n\\&.y\n.fi\n.RE\n\
-             .SH \"EXIT STATUS\"\n0 if good.\n.SH MORE\nOr less.\n.PP\nA sentence with: a colon that is long before it.\n"
+            ".SH NOTES\nSome words first,\nand more.\n.SH EXAMPLES\n.RS 4\n.nf\nbackup x   the .first\n\\&.y\n\n\
+             backup z\n.fi\n.RE\n.SH \"EXIT STATUS\"\n0 if good,\n1 if not.\nJSON: a list of {name,\nhost}.\n.PP\n\
+             A sentence with: a colon that is long before it.\nA host is\n.RS 4\n.nf\ngood  if it is\n.fi\n.RE\n"
         );
     }
 }
