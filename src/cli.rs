@@ -22,6 +22,7 @@ mod verify;
 
 use crate::clock::Clock;
 use crate::remote::client;
+use crate::text;
 use clap::{CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -53,7 +54,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Back up hosts; the word may be left out.
+    /// Back up hosts; the word `run` may be left out.
+    #[command(after_help = run::HELP)]
     Run(run::Arguments),
     /// Show what a run would do, and do nothing.
     Plan(plan::Arguments),
@@ -84,9 +86,78 @@ enum Command {
     Check(check::Arguments),
     /// Print the completions of a shell, or the manual pages.
     Completions(completions::Arguments),
+    /// Print the help of a command.
+    Help(Help),
     /// Say what may stand at the cursor; for the scripts of shells.
     #[command(name = "__complete", hide = true)]
     Complete(completions::Typed),
+}
+
+/// What may be said on its command line.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exit status: 0 if the help was printed, 2 if there is no such command.")]
+struct Help {
+    /// The command; without one, all of them are listed.
+    command: Option<String>,
+}
+
+/// Words that other programs have for what a command does here.
+const ALSO_KNOWN_AS: [(&str, &[&str]); 14] = [
+    ("list", &["status", "snapshots"]),
+    ("ls", &["status", "snapshots"]),
+    ("show", &["status", "snapshots"]),
+    ("history", &["status", "snapshots"]),
+    ("log", &["status"]),
+    ("search", &["find"]),
+    ("locate", &["find"]),
+    ("recover", &["restore"]),
+    ("get", &["restore"]),
+    ("keep", &["hold"]),
+    ("forget", &["prune"]),
+    ("rotate", &["prune"]),
+    ("doctor", &["check"]),
+    ("test", &["check", "verify"]),
+];
+
+/// The commands that a word may mean which is none.
+fn commands_like(word: &str) -> Vec<String> {
+    let lower = word.to_lowercase();
+    if let Some((_, commands)) = ALSO_KNOWN_AS.iter().find(|(known, _)| *known == lower) {
+        return commands.iter().map(|command| (*command).to_owned()).collect();
+    }
+    let names: Vec<String> = Cli::command()
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set())
+        .map(|command| command.get_name().to_owned())
+        .collect();
+    session::nearest(&lower, names.iter().map(String::as_str)).into_iter().map(str::to_owned).collect()
+}
+
+/// Prints the help of a command, or of all.
+fn help(asked: Option<&str>) -> u8 {
+    let mut root = Cli::command();
+    root.build();
+    let command = match asked {
+        None => Some(&mut root),
+        Some(word) => root.find_subcommand_mut(word),
+    };
+    let Some(command) = command else {
+        let word = asked.unwrap_or_default();
+        let like: Vec<String> = commands_like(word).iter().map(|name| format!("`{name}`")).collect();
+        let advice = match like.as_slice() {
+            [] => "`backup help` lists them all".to_owned(),
+            like => format!("is {} meant?", like.join(" or ")),
+        };
+        eprintln!("error: there is no command `{}`; {advice}", text::printable(word));
+        return CANNOT_START;
+    };
+    match command.print_long_help() {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            eprintln!("error: cannot write to stdout: {error}");
+            CANNOT_START
+        }
+        _ => 0,
+    }
 }
 
 /// Does what the command line says. `clock` shows the time of the command.
@@ -120,6 +191,7 @@ fn execute(command: Command, clock: Clock) -> u8 {
         Command::Verify(arguments) => verify::execute(&arguments, clock),
         Command::Check(arguments) => check::execute(&arguments, clock),
         Command::Completions(arguments) => completions::execute(&arguments, clock),
+        Command::Help(Help { command }) => help(command.as_deref()),
         Command::Complete(typed) => completions::complete(&typed),
     }
 }
@@ -158,14 +230,6 @@ fn meant(cli: Cli) -> Result<Command, String> {
     if arguments.hosts.len() > 1 && arguments.hosts[0] == "run" {
         arguments.hosts.remove(0);
         return Ok(Command::Run(arguments));
-    }
-    if arguments.hosts[0] == "help" {
-        let asked = arguments.hosts.get(1).filter(|word| is_command(word));
-        let command = asked.map_or_else(String::new, |word| format!("{word} "));
-        return Err(format!(
-            "there is help with `backup {command}--help`, and in `man backup`\n\
-             \n  to back up a host of that name: backup run help"
-        ));
     }
     match arguments.hosts.iter().find(|word| is_command(word)) {
         Some(word) => Err(format!(
@@ -227,10 +291,19 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_for_help_is_told_where_it_is() {
-        let why = |words: &[&str]| meant(Cli::try_parse_from(words).unwrap()).unwrap_err();
-        assert!(why(&["backup", "help"]).contains("`backup --help`"));
-        assert!(why(&["backup", "help", "find"]).contains("`backup find --help`"));
+    fn a_word_that_is_no_command_is_offered_those_that_may_be_meant() {
+        for (word, expected, why) in [
+            ("snapshot", &["snapshots"][..], "a letter is missing"),
+            ("Stauts", &["status"], "two letters changed places"),
+            ("ls", &["status", "snapshots"], "another program's word"),
+            ("vpn", &[], "a host, most likely"),
+            ("__complete", &[], "not for people"),
+        ] {
+            assert_eq!(commands_like(word), expected, "{why}");
+        }
+        let commands: Vec<&str> = ALSO_KNOWN_AS.iter().flat_map(|(_, commands)| *commands).copied().collect();
+        assert!(commands.iter().all(|command| is_command(command)), "{commands:?}");
+        assert!(!ALSO_KNOWN_AS.iter().any(|(word, _)| is_command(word)), "a command means itself");
     }
 
     #[test]

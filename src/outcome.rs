@@ -176,6 +176,12 @@ impl HostReport {
         self.notes.iter().map(|note| note.severity).fold(outcome, Severity::max)
     }
 
+    /// The order in which reports are shown: those that need a look last, where
+    /// one sees them.
+    pub fn rank(&self) -> (Severity, String) {
+        (self.severity(), self.host.to_lowercase())
+    }
+
     /// How long the host's run took.
     pub fn duration(&self) -> Duration {
         (self.finished - self.started).to_std().unwrap_or_default()

@@ -35,6 +35,8 @@ fn help_and_version_are_what_was_asked_for_and_need_no_configuration() {
         ),
         (&["-h"], &["Usage: backup ", "--force"]),
         (&["run", "--help"], &["Usage: backup run ", "--quiet"]),
+        (&["help"], &["Usage: backup ", "Exit status: 0 if"]),
+        (&["help", "find"], &["Usage: backup find ", "Exit status: 0 if something was found"]),
         (&["--version"], &[concat!("backup ", env!("CARGO_PKG_VERSION"))]),
     ] {
         let mut command = rig.command(arguments);
@@ -72,6 +74,62 @@ fn a_command_line_that_makes_no_sense_starts_nothing() {
         assert!(ran.stderr.starts_with("error: "), "{reason}: {}", ran.stderr);
         assert!(rig.snapshots("good").is_empty(), "{reason}");
     }
+}
+
+#[test]
+fn a_misspelt_command_is_answered_with_commands_and_not_with_force() {
+    let mut rig = local();
+    for (words, said) in [
+        (&["snapshot", "good"][..], "there is no command `snapshot`; is `backup snapshots` meant?"),
+        (&["ls"], "is `backup status` or `backup snapshots` meant?"),
+        (&["list", "good"], "is `backup status` or `backup snapshots` meant?"),
+        (&["help", "stauts"], "there is no command `stauts`; is `status` meant?"),
+        (&["help", "xyz"], "there is no command `xyz`; `backup help` lists them all"),
+    ] {
+        backup(&rig, words).exits(2).says(said).does_not_say("--force");
+    }
+    backup(&rig, &["unheard-of"]).exits(2).says("`--force` backs a host up without the inventory");
+    rig.host("snapshot");
+    backup(&rig, &["snapshot"]).exits(0).says("snapshot: OK: ");
+}
+
+#[test]
+fn a_run_that_is_only_to_be_shown_is_a_plan() {
+    let rig = local();
+    for (run, plan) in [
+        (&["all", "--dry-run"][..], &["plan"][..]),
+        (&["run", "-n", "good"], &["plan", "good"]),
+    ] {
+        let (run, plan) = (rig.backup(run).exits(0), rig.backup(plan).exits(0));
+        assert_eq!(run.stdout, plan.stdout);
+        assert!(run.stdout.contains("this machine"), "{}", run.stdout);
+    }
+    assert!(rig.backup(&["good", "-n", "--json"]).exits(0).stdout.starts_with("{\n  \"hosts\": ["));
+    assert!(rig.snapshots("good").is_empty(), "something was copied");
+    for option in [&["--force"][..], &["--keep", "x"], &["--accept-deletions"]] {
+        backup(&rig, &[&["good", "-n"], option].concat()).exits(2).says("cannot be used with");
+    }
+}
+
+#[test]
+fn a_run_answers_as_json() {
+    let mut rig = local();
+    rig.host("Bad");
+    fs::remove_dir_all(rig.source("Bad")).unwrap();
+    let ran = rig.backup(&["--quiet", "all", "--json"]).exits(1);
+    let answer: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    let names: Vec<&str> =
+        answer["hosts"].as_array().unwrap().iter().map(|host| host["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["Good", "Bad"], "those that need a look come last: {answer}");
+    let (good, bad) = (&answer["hosts"][0], &answer["hosts"][1]);
+    assert_eq!((&good["result"], &good["severity"]), (&"good".into(), &"OK".into()), "{good}");
+    assert_eq!(good["snapshot"], rig.snapshots("good")[0].as_str(), "{good}");
+    assert!(good["files"].as_u64().unwrap() > 0 && good["duration_seconds"].is_number(), "{good}");
+    assert_eq!((&bad["result"], &bad["severity"]), (&"failed".into(), &"CRITICAL".into()), "{bad}");
+    assert_eq!((&bad["snapshot"], &bad["files"]), (&serde_json::Value::Null, &serde_json::Value::Null));
+    assert!(bad["summary"].as_str().unwrap().contains("probe"), "{bad}");
+    assert_eq!(answer["exit"], 1);
+    assert!(answer["run"].as_str().unwrap().contains('/'), "{answer}");
 }
 
 #[test]

@@ -102,7 +102,9 @@ fn every_version_is_told_once_with_its_span(mut rig: Rig) {
     let hint = format!("backup restore Web /etc/bind/named.conf --snapshot {} --to DIR", names[3]);
     ran.says("2 versions in 4 snapshots").says(&hint.replace("Web", "web"));
 
+    let by_time = rig.backup(&["find", "web", "named.conf", "--snapshot", "3 days ago", "--json"]).exits(0);
     let one = rig.backup(&["find", "web", "named.conf", "--snapshot", &names[1], "--json"]).exits(0);
+    assert_eq!(by_time.stdout, one.stdout);
     assert_eq!(json(&one)[0]["versions"].as_array().unwrap().len(), 1);
 }
 

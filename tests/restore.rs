@@ -319,6 +319,8 @@ fn the_snapshot_of_a_time_is_found(rig: Rig) {
     let old = date_back(&rig, "vpn", "3 days ago");
     fs::write(rig.source("vpn").join("etc/fstab"), "new\n").unwrap();
     rig.backup(&["vpn"]).exits(0);
+    let shown = restore(&rig, &["/etc/fstab", "--snapshot", "yesterday", "--dry-run", "--json"]).exits(0);
+    assert_eq!(json_of(&shown)["snapshot"], json!(old));
     let ran = restore(&rig, &["/etc/fstab", "--at", "yesterday", "--json"]).exits(0);
     assert_eq!(json_of(&ran)["snapshot"], json!(old));
     assert_eq!(read(rig.join("to/etc/fstab")), "old\n");
@@ -357,6 +359,7 @@ fn what_cannot_be_begun_writes_nothing(rig: Rig) {
     ] {
         rig.backup(words).exits(2);
     }
+    rig.backup(&["restore", "vpn", "/srv"]).exits(2).says("<--to <DIR>|--to-host [<HOST>]>");
     assert_eq!(names(&rig.join("to")), [""; 0]);
     assert_eq!(names(&small), [""; 0]);
 }

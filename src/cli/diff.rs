@@ -1,16 +1,14 @@
 //! `backup diff`: what is different between two snapshots.
 
 use super::output::{Array, Closed, Format, Output};
-use super::session::{self, Common, Place, Session};
+use super::session::{self, Common, Session};
 use super::trees::{self, Seen, lossy, shown};
 use crate::clock::Clock;
 use crate::difference::{Amount, Aspect, Change, Difference, Totals};
 use crate::entry::{Entry, Kind, Moment};
 use crate::host::HostName;
-use crate::snapshot::Snapshot;
 use crate::text::{human_bytes, printable};
 use crate::tree::{Compared, Gone, Told, compare};
-use crate::when::{self, WhenError};
 use anyhow::{Context, anyhow, bail};
 use chrono_tz::Tz;
 use serde::Serialize;
@@ -102,9 +100,9 @@ async fn diff(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     let session = Session::open(&arguments.common, clock)?;
     let place = session.place(&arguments.host).await?;
     let newest = trees::some(&place)?.last();
-    let old = meant(&place, &words.old, &session)?;
+    let old = place.meant(&words.old, &session)?;
     let new = match &words.new {
-        Some(word) => meant(&place, word, &session)?,
+        Some(word) => place.meant(word, &session)?,
         None => newest.context("there is no newest snapshot")?,
     };
     let seen = |snapshot| Seen::new(&session.store, &place.host, snapshot);
@@ -126,21 +124,6 @@ async fn diff(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
         }
     };
     tokio::task::spawn_blocking(work).await.context("the comparison broke off")?
-}
-
-/// The snapshot that a word means: by its name, or by a time.
-fn meant<'a>(place: &'a Place, word: &str, session: &Session) -> anyhow::Result<&'a Snapshot> {
-    let named = place.snapshot(word);
-    if named.is_ok() || word == "latest" {
-        return named;
-    }
-    let zone = session.settings.timezone;
-    match when::parse(word, session.clock.start(), zone) {
-        Ok(time) => place.at(time, zone),
-        // More likely a name with a slip than a time.
-        Err(WhenError::Unknown(_)) => named,
-        Err(refusal) => Err(refusal.into()),
-    }
 }
 
 /// What is compared.

@@ -59,8 +59,9 @@ pub(super) struct Arguments {
     /// Read the files: contents (SHA-256) tell versions apart, not sizes and times.
     #[arg(long)]
     hash: bool,
-    /// Look into this snapshot alone; may be said more than once.
-    #[arg(long = "snapshot", value_name = "NAME")]
+    /// Search this snapshot alone: its name, `latest`, or a time such as
+    /// 'yesterday'. May be given more than once.
+    #[arg(long = "snapshot", value_name = "SNAPSHOT")]
     snapshots: Vec<String>,
 }
 
@@ -72,7 +73,7 @@ async fn find(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     let pattern = Pattern::new(arguments.pattern.as_bytes(), arguments.ignore_case)?;
     let session = Session::open(&arguments.common, clock)?;
     let place = session.place(&arguments.host).await?;
-    let wanted = arguments.snapshots.iter().map(|word| place.snapshot(word));
+    let wanted = arguments.snapshots.iter().map(|word| place.meant(word, &session));
     let wanted: Vec<_> = wanted.collect::<anyhow::Result<_>>()?;
     let snapshots =
         trees::some(&place)?.iter().filter(|snapshot| wanted.is_empty() || wanted.contains(snapshot));

@@ -7,10 +7,9 @@ use super::session::{self, Common, Place, Session};
 use crate::clock::Clock;
 use crate::retention::{Decision, Fate, Reason};
 use crate::rotation::{self, Rotation};
-use crate::snapshot::{HoldName, Snapshot};
+use crate::snapshot::HoldName;
 use crate::store::Store;
 use crate::text::printable;
-use crate::when::{self, WhenError};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use tracing::{error, info};
@@ -123,7 +122,7 @@ struct Held<'a> {
 async fn place_hold(arguments: &Hold, clock: Clock) -> anyhow::Result<u8> {
     let session = Session::open(&arguments.common, clock)?;
     let place = session.place(&arguments.target.host).await?;
-    let snapshot = arguments.target.meant(&place, &session)?;
+    let snapshot = place.meant(&arguments.target.snapshot, &session)?;
     let (host, name, shown) = (&place.host, &arguments.name, printable(&snapshot.name));
     let new = match session.store.hold(host, &snapshot.name, name).await {
         Ok(new) => new,
@@ -165,7 +164,7 @@ struct Released<'a> {
 async fn lift_hold(arguments: &Release, clock: Clock) -> anyhow::Result<u8> {
     let session = Session::open(&arguments.common, clock)?;
     let mut place = session.place(&arguments.target.host).await?;
-    let snapshot = arguments.target.meant(&place, &session)?.name.clone();
+    let snapshot = place.meant(&arguments.target.snapshot, &session)?.name.clone();
     let mut others = session.store.holds(&place.host).await?;
     let mut holds = others.remove(&snapshot).unwrap_or_default();
     let shown = printable(&snapshot);
@@ -203,22 +202,6 @@ async fn lift_hold(arguments: &Release, clock: Clock) -> anyhow::Result<u8> {
         return Ok(code_of(0, print(&answer)));
     }
     Ok(0)
-}
-
-impl Target {
-    fn meant<'a>(&self, place: &'a Place, session: &Session) -> anyhow::Result<&'a Snapshot> {
-        let refusal = match place.snapshot(&self.snapshot) {
-            Ok(snapshot) => return Ok(snapshot),
-            Err(refusal) => refusal,
-        };
-        let zone = session.settings.timezone;
-        match when::parse(&self.snapshot, session.clock.now(), zone) {
-            Ok(time) => place.at(time, zone),
-            // No time either: what is like it is a name.
-            Err(WhenError::Unknown(_)) => Err(refusal),
-            Err(error) => Err(error.into()),
-        }
-    }
 }
 
 /// Which of a snapshot's holds is meant, or why none is.

@@ -54,11 +54,11 @@ pub(super) struct Arguments {
     /// Hosts of the inventory: a name in any case, a glob such as 'web*', or
     /// `all`.
     #[arg(value_name = "HOST", default_value = "all")]
-    hosts: Vec<String>,
+    pub(super) hosts: Vec<String>,
     #[command(flatten)]
-    format: Format,
+    pub(super) format: Format,
     #[command(flatten)]
-    common: Common,
+    pub(super) common: Common,
 }
 
 pub(super) fn execute(arguments: &Arguments, clock: Clock) -> u8 {

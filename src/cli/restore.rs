@@ -65,7 +65,7 @@ nothing was begun.";
 
 /// What may be said on its command line.
 #[derive(Debug, clap::Args)]
-#[command(after_help = HELP)]
+#[command(after_help = HELP, group = clap::ArgGroup::new("destination").required(true))]
 pub(super) struct Arguments {
     /// A host that the store holds something of, in any case; also one that has
     /// left the inventory.
@@ -78,14 +78,15 @@ pub(super) struct Arguments {
     /// '2 days ago' or '2026-11-20 14:30'.
     #[arg(long, value_name = "TIME", conflicts_with = "snapshot")]
     at: Option<String>,
-    /// Take this snapshot; the default is `latest`, the newest good one.
-    #[arg(long, value_name = "NAME")]
+    /// Take this snapshot: its name, `latest` (the newest good one, and the
+    /// default), or a time such as 'yesterday'.
+    #[arg(long, value_name = "SNAPSHOT")]
     snapshot: Option<String>,
     /// Write below this directory of this server, which must exist.
-    #[arg(long, value_name = "DIR", required_unless_present = "to_host", conflicts_with = "to_host")]
+    #[arg(long, value_name = "DIR", group = "destination")]
     to: Option<PathBuf>,
     /// Write to the host itself, or to another one.
-    #[arg(long, value_name = "HOST", num_args = 0..=1)]
+    #[arg(long, value_name = "HOST", num_args = 0..=1, group = "destination")]
     to_host: Option<Option<String>>,
     /// Replace what is there already.
     #[arg(long)]
@@ -200,7 +201,7 @@ fn chosen<'a>(arguments: &Arguments, place: &'a Place, session: &Session) -> any
             let zone = session.settings.timezone;
             place.at(when::parse(time, session.clock.now(), zone)?, zone)
         }
-        None => place.snapshot(arguments.snapshot.as_deref().unwrap_or("latest")),
+        None => place.meant(arguments.snapshot.as_deref().unwrap_or("latest"), session),
     }
 }
 

@@ -1,17 +1,19 @@
 //! `backup [run] HOST...|all`: from the configuration to the exit code.
 
+mod answer;
 mod stopwatch;
 mod trace;
 
 use super::ledger::{self, Ledger};
-use super::output::{self, Output, code_of};
+use super::output::{self, Format, Output, code_of};
+use super::plan;
 use super::session::{self, Common};
 use super::{progress::Bars, signals::Signals};
 use crate::backup::{self, Run};
 use crate::clock::Clock;
 use crate::filter::{self, Rule};
 use crate::host::{Host, HostName};
-use crate::inventory::{self, Fault};
+use crate::inventory::{self, Fault, SelectError, Unknown};
 use crate::lock::Runtime;
 use crate::outcome::{self, HostReport, Outcome, Severity, Stage};
 use crate::report::{Reporter, icinga::Icinga, metrics, summary};
@@ -22,6 +24,7 @@ use crate::text::printable;
 use crate::timing::{self, Phase, Span, Sums};
 use crate::turn::{Pace, Turn};
 use crate::{fleet, logging};
+use answer::Answer;
 use anyhow::{Context, anyhow, bail};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -40,6 +43,26 @@ const LAST_REPORTS_STOPPED: Duration = Duration::from_secs(2);
 /// How long the store may take to say what it holds.
 const LONGEST_SURVEY: Duration = Duration::from_secs(15 * 60);
 
+pub(super) const HELP: &str = "\
+Examples:
+  backup vpn
+      One host, at once.
+  backup 'web*' db1 --keep before-upgrade
+      Some hosts, and keep their new snapshots until they are released.
+  backup all --dry-run
+      Show what a run would do: the same as `backup plan`.
+  backup --quiet all --json | jq -r '.hosts[] | select(.severity != \"OK\") | .name'
+      The names of the hosts that need a look.
+
+JSON, once the run has ended: {run, started, duration_seconds, hosts, problems, exit}; each
+of `hosts` is {name, result, severity, summary, notes, snapshot, verdict, started,
+duration_seconds, files, bytes, received_bytes, changed, deleted, snapshots, last_good},
+where `result` is good, partial, suspect, failed, skipped or interrupted; `problems` is what
+is wrong beside the hosts.
+
+Exit status: 0 if every host is good and everyone was told, 1 if not, 2 if nothing could
+start.";
+
 /// What may be said on the command line of a run.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -49,6 +72,15 @@ pub(super) struct Arguments {
     pub(super) hosts: Vec<String>,
     #[command(flatten)]
     pub(super) common: Common,
+    #[command(flatten)]
+    format: Format,
+    /// Show what would be done, and do nothing: `backup plan`.
+    #[arg(
+        short = 'n',
+        long,
+        conflicts_with_all = ["force", "accept_deletions", "keep", "timings", "trace", "jobs"]
+    )]
+    dry_run: bool,
     /// Hosts at once, instead of the configured number.
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     jobs: Option<NonZeroUsize>,
@@ -92,6 +124,10 @@ fn at_least_one(text: &str) -> Result<NonZeroUsize, &'static str> {
 
 /// Runs, and says how it went as an exit code.
 pub(super) fn execute(arguments: Arguments, clock: Clock) -> u8 {
+    if arguments.dry_run {
+        let Arguments { hosts, format, common, .. } = arguments;
+        return plan::execute(&plan::Arguments { hosts, format, common }, clock);
+    }
     let bars = Bars::new(!arguments.common.quiet);
     session::run(&arguments.common, &bars, async || start(&arguments, clock, bars.clone()).await)
 }
@@ -131,8 +167,10 @@ async fn start(arguments: &Arguments, clock: Clock, bars: Bars) -> anyhow::Resul
         warn!("{problem}");
         trouble.push(problem);
     }
-    let code = close(&run, arguments, &reports, trouble);
+    let code = close(&run, arguments, &reports, &mut trouble);
     let told = if arguments.timings { print_timings(&reports, &phases) } else { Ok(()) };
+    let code = code_of(code, told);
+    let told = if arguments.format.json { print_json(&run, &reports, &trouble, code) } else { Ok(()) };
     Ok(code_of(code, told))
 }
 
@@ -265,10 +303,30 @@ async fn choose(
     inventory.warnings.iter().for_each(|warning| warn!("{warning}"));
     trouble.extend(inventory.warnings.iter().cloned());
     inventory.notes.iter().for_each(|note| warn!("{note}"));
-    let selection = inventory::select(&inventory, &arguments.hosts)
-        .map_err(|error| anyhow!("{error} (`--force` backs a host up without the inventory)"))?;
+    let selection =
+        inventory::select(&inventory, &arguments.hosts).map_err(|error| unknown(error, &arguments.hosts))?;
     let hosts = selection.hosts.into_iter().cloned().collect();
     Ok((hosts, selection.faults.into_iter().cloned().collect()))
+}
+
+/// Why a word selects nothing. The first one may be a command with a slip, for
+/// which a run without the inventory is no remedy.
+fn unknown(error: SelectError, words: &[String]) -> anyhow::Error {
+    let first =
+        |unknown: &&Unknown| matches!(unknown, Unknown::Name { name, .. } if words.first() == Some(name));
+    let commands = error.0.iter().find(first).zip(words.first()).map(|(_, word)| super::commands_like(word));
+    match (commands.unwrap_or_default().as_slice(), words.first()) {
+        ([], _) | (_, None) => anyhow!("{error} (`--force` backs a host up without the inventory)"),
+        (commands, Some(word)) => {
+            let commands: Vec<String> =
+                commands.iter().map(|command| format!("`backup {command}`")).collect();
+            anyhow!(
+                "there is no command `{0}`; is {1} meant? ({error})",
+                printable(word),
+                commands.join(" or ")
+            )
+        }
+    }
 }
 
 /// The rules of the operator's own pattern files.
@@ -369,8 +427,13 @@ fn say(report: &HostReport) {
 }
 
 /// What is said and written at the end, and the exit code.
-fn close(run: &Run<AnyStore>, arguments: &Arguments, reports: &[HostReport], mut trouble: Vec<String>) -> u8 {
-    let took = (run.clock.now() - run.clock.start()).to_std().unwrap_or_default();
+fn close(
+    run: &Run<AnyStore>,
+    arguments: &Arguments,
+    reports: &[HostReport],
+    trouble: &mut Vec<String>,
+) -> u8 {
+    let took = took(run);
     if let Some(path) = &run.settings.metrics_textfile {
         let code = outcome::exit_code(reports, !trouble.is_empty());
         let figures = metrics::RunFigures { finished: run.clock.now(), duration: took, success: code == 0 };
@@ -382,9 +445,25 @@ fn close(run: &Run<AnyStore>, arguments: &Arguments, reports: &[HostReport], mut
     }
     if !arguments.common.quiet {
         let held = arguments.keep.as_ref().map(|name| held(name, reports)).unwrap_or_default();
-        logging::print(&format!("\n{}{held}", summary::table(reports, &trouble, took)));
+        logging::print(&format!("\n{}{held}", summary::table(reports, trouble, took)));
     }
     outcome::exit_code(reports, !trouble.is_empty())
+}
+
+/// How long the run took until now.
+fn took(run: &Run<AnyStore>) -> Duration {
+    (run.clock.now() - run.clock.start()).to_std().unwrap_or_default()
+}
+
+fn print_json(
+    run: &Run<AnyStore>,
+    reports: &[HostReport],
+    trouble: &[String],
+    code: u8,
+) -> anyhow::Result<()> {
+    let mut out = Output::new();
+    out.json(&Answer::new(&run.id, (run.clock.start(), took(run)), reports, trouble, code))?;
+    out.end()
 }
 
 /// Prints where the time went, whatever else is said.

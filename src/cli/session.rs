@@ -10,6 +10,7 @@ use crate::settings::Settings;
 use crate::snapshot::{Snapshot, Verdict};
 use crate::store::{AnyStore, Store};
 use crate::text::printable;
+use crate::when::{self, WhenError};
 use crate::{config, logging, process};
 use anyhow::{anyhow, bail};
 use chrono::{DateTime, Utc};
@@ -131,8 +132,25 @@ impl Session {
 }
 
 impl Place {
+    /// The snapshot that a word means: its name, `latest` for the newest good
+    /// one, or a time.
+    pub(super) fn meant(&self, word: &str, session: &Session) -> anyhow::Result<&Snapshot> {
+        let refusal = match self.snapshot(word) {
+            Ok(snapshot) => return Ok(snapshot),
+            Err(refusal) if word == "latest" => return Err(refusal),
+            Err(refusal) => refusal,
+        };
+        let zone = session.settings.timezone;
+        match when::parse(word, session.clock.now(), zone) {
+            Ok(time) => self.at(time, zone),
+            // More likely a name with a slip than a time.
+            Err(WhenError::Unknown(_)) => Err(refusal),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// The snapshot of this name; `latest` is the newest good one.
-    pub(super) fn snapshot(&self, word: &str) -> anyhow::Result<&Snapshot> {
+    fn snapshot(&self, word: &str) -> anyhow::Result<&Snapshot> {
         if word == "latest" {
             return crate::snapshot::newest_good(&self.snapshots)
                 .ok_or_else(|| anyhow!("`{}` has no good snapshot (see `backup snapshots {0}`)", self.host));

@@ -23,7 +23,7 @@ const WORDS: usize = 2;
 /// end, cut to fit; the log has all of it.
 pub fn table(reports: &[HostReport], trouble: &[String], took: Duration) -> String {
     let mut sorted: Vec<&HostReport> = reports.iter().collect();
-    sorted.sort_by_cached_key(|report| (report.severity(), report.host.to_lowercase()));
+    sorted.sort_by_cached_key(|report| report.rank());
     let rows: Vec<[String; COLUMNS]> = sorted.iter().map(|report| row(report)).collect();
     let mut widths = HEADER.map(str::len);
     for row in &rows {
