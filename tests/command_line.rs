@@ -96,10 +96,9 @@ fn a_misspelt_command_is_answered_with_commands_and_not_with_force() {
 #[test]
 fn a_run_that_is_only_to_be_shown_is_a_plan() {
     let rig = local();
-    for (run, plan) in [
-        (&["all", "--dry-run"][..], &["plan"][..]),
-        (&["run", "-n", "good"], &["plan", "good"]),
-    ] {
+    for (run, plan) in
+        [(&["all", "--dry-run"][..], &["plan"][..]), (&["run", "-n", "good"], &["plan", "good"])]
+    {
         let (run, plan) = (rig.backup(run).exits(0), rig.backup(plan).exits(0));
         assert_eq!(run.stdout, plan.stdout);
         assert!(run.stdout.contains("this machine"), "{}", run.stdout);
