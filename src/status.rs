@@ -108,6 +108,15 @@ pub struct LastRun {
 }
 
 impl LastRun {
+    /// The word for people: a good copy beside which something went wrong is not
+    /// called good and no more.
+    pub fn shown(&self) -> String {
+        match (self.severity, Verdict::Good.to_string() == self.word) {
+            (Severity::Warning | Severity::Critical, true) => format!("{}, but", self.word),
+            _ => self.word.clone(),
+        }
+    }
+
     /// What a snapshot says of the run that took it.
     fn of(taken: &Taken) -> Self {
         let (severity, problem) = match taken.verdict {

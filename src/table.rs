@@ -74,6 +74,29 @@ impl Table {
     }
 }
 
+/// The text as lines of at most `width` columns, broken between words where that
+/// is possible, those after the first indented by `indent` more than the first.
+/// Control characters are escaped. In a pipe (no width) it is one line.
+pub fn wrapped(text: &str, indent: u16, width: Option<u16>) -> Vec<String> {
+    let begin = text.len() - text.trim_start().len();
+    let (margin, text) = (" ".repeat(begin), printable(text.trim_start()));
+    let Some(width) = width else { return vec![format!("{margin}{text}")] };
+    let indent = usize::from(indent) + begin;
+    let mut grid = Grid::new();
+    grid.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    let room = usize::from(width.min(WIDEST)).saturating_sub(indent).max(1);
+    grid.set_width(u16::try_from(room).unwrap_or(WIDEST));
+    grid.add_row([text]);
+    if let Some(column) = grid.column_mut(0) {
+        column.set_padding((0, 0));
+    }
+    let line = |(number, line): (usize, String)| {
+        let margin = if number == 0 { begin } else { indent };
+        format!("{:margin$}{}", "", line.trim_end())
+    };
+    grid.lines().enumerate().map(line).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,6 +116,22 @@ mod tests {
              vpn     1.0 KiB\n\
              web   123.0 GiB  no \\u{1b}[2J route to the host that we know of\n"
         );
+    }
+
+    #[test]
+    fn a_long_text_goes_on_below_and_keeps_all_its_words() {
+        let text = "  CRITICAL: no \u{1b}[2J route to the host; is it switched on?";
+        assert_eq!(
+            wrapped(text, 2, None),
+            ["  CRITICAL: no \\u{1b}[2J route to the host; is it switched on?"]
+        );
+        assert_eq!(
+            wrapped(text, 2, Some(30)),
+            ["  CRITICAL: no \\u{1b}[2J", "    route to the host; is it", "    switched on?"]
+        );
+        let word = wrapped(&"x".repeat(50), 4, Some(24));
+        assert_eq!(word.iter().map(|line| line.trim().len()).sum::<usize>(), 50, "{word:?}");
+        assert!(word.iter().all(|line| line.len() <= 24), "{word:?}");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use crate::table::Table;
 use serde::Serialize;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::os::fd::AsFd;
 use tracing::error;
 
 /// How the answer is to be given.
@@ -107,11 +108,15 @@ pub(super) fn code_of(code: u8, told: anyhow::Result<()>) -> u8 {
 
 /// The width of the terminal that stdout is; `None` for anything else.
 pub(super) fn width() -> Option<u16> {
-    let stdout = io::stdout();
-    if !stdout.is_terminal() {
+    width_of(&io::stdout())
+}
+
+/// The width of the terminal that a stream is; `None` for anything else.
+pub(super) fn width_of(stream: &(impl IsTerminal + AsFd)) -> Option<u16> {
+    if !stream.is_terminal() {
         return None;
     }
-    let size = rustix::termios::tcgetwinsize(&stdout).ok();
+    let size = rustix::termios::tcgetwinsize(stream).ok();
     Some(size.map(|size| size.ws_col).filter(|columns| *columns > 0).unwrap_or(80))
 }
 

@@ -445,7 +445,10 @@ fn close(
     }
     if !arguments.common.quiet {
         let held = arguments.keep.as_ref().map(|name| held(name, reports)).unwrap_or_default();
-        logging::print(&format!("\n{}{held}", summary::table(reports, trouble, took)));
+        logging::print(&format!(
+            "\n{}{held}",
+            summary::table(reports, trouble, took, output::width_of(&std::io::stderr()))
+        ));
     }
     outcome::exit_code(reports, !trouble.is_empty())
 }

@@ -1,17 +1,19 @@
 //! The table that ends a run: every host, those that need a look at the end,
 //! where one sees them, and the count of all below.
 
-use super::shown_name;
 use crate::outcome::{HostReport, Outcome, Severity};
 use crate::snapshot::Verdict;
+use crate::table::{WIDEST, wrapped};
 use crate::text::{human_bytes, human_duration, printable, shortened};
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// The widest line, in characters.
-const WIDTH: usize = 100;
-/// The longest name that is shown whole, in characters.
-const LONGEST_NAME: usize = 28;
+/// The least of a name that is shown, in characters, however narrow the terminal.
+const SHORTEST_NAME: usize = 8;
+/// The blanks between two columns.
+const GAP: usize = 2;
+/// How far lines are indented that go on with a problem.
+const INDENT: u16 = 2;
 
 const HEADER: [&str; COLUMNS] = ["HOST", "RESULT", "FILES", "SIZE", "RECEIVED", "TIME", "SNAPSHOTS"];
 const COLUMNS: usize = 7;
@@ -20,16 +22,18 @@ const WORDS: usize = 2;
 
 /// The table of a run that took so long, without a last line break. What is
 /// wrong with a host stands below it, what is wrong beside the hosts at the
-/// end, cut to fit; the log has all of it.
-pub fn table(reports: &[HostReport], trouble: &[String], took: Duration) -> String {
+/// end. `width` is the terminal's, if it is written to one: there names that are
+/// too long are cut, and problems go on in further lines. Elsewhere nothing is.
+pub fn table(reports: &[HostReport], trouble: &[String], took: Duration, width: Option<u16>) -> String {
     let mut sorted: Vec<&HostReport> = reports.iter().collect();
     sorted.sort_by_cached_key(|report| report.rank());
-    let rows: Vec<[String; COLUMNS]> = sorted.iter().map(|report| row(report)).collect();
-    let mut widths = HEADER.map(str::len);
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
+    let mut rows: Vec<[String; COLUMNS]> = sorted.iter().map(|report| row(report)).collect();
+    let mut widths = widths(&rows);
+    if let Some(width) = width {
+        let figures: usize = widths[1..].iter().map(|column| GAP + column).sum();
+        let longest = usize::from(width.min(WIDEST)).saturating_sub(figures).max(SHORTEST_NAME);
+        rows.iter_mut().for_each(|row| row[0] = shortened(&row[0], longest));
+        widths[0] = widths[0].min(longest);
     }
     let mut text = String::new();
     if !rows.is_empty() {
@@ -38,25 +42,39 @@ pub fn table(reports: &[HostReport], trouble: &[String], took: Duration) -> Stri
     for (row, report) in rows.iter().zip(sorted) {
         push_line(&mut text, row, &widths);
         if report.severity() != Severity::Ok {
-            let problem = format!("  {}: {}", report.severity(), printable(&report.summary()));
-            text.push_str(&shortened(&problem, WIDTH));
-            text.push('\n');
+            let problem = format!("  {}: {}", report.severity(), report.summary());
+            for line in wrapped(&problem, INDENT, width) {
+                text.push_str(&line);
+                text.push('\n');
+            }
         }
     }
     text.push_str(&closing(reports, took));
     for problem in trouble {
         // Else a table of good hosts would end a run that exits with 1.
-        let problem = format!("{}: {}", Severity::Warning, printable(problem));
-        text.push('\n');
-        text.push_str(&shortened(&problem, WIDTH));
+        for line in wrapped(&format!("{}: {problem}", Severity::Warning), INDENT, width) {
+            text.push('\n');
+            text.push_str(&line);
+        }
     }
     text
+}
+
+/// The widths that the header and the rows need.
+fn widths(rows: &[[String; COLUMNS]]) -> [usize; COLUMNS] {
+    let mut widths = HEADER.map(str::len);
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    widths
 }
 
 fn row(report: &HostReport) -> [String; COLUMNS] {
     let or_dash = |figure: Option<String>| figure.unwrap_or_else(|| "-".to_owned());
     [
-        shown_name(&report.host, LONGEST_NAME),
+        if report.host.is_empty() { "(no name)".to_owned() } else { printable(&report.host) },
         result(report).to_owned(),
         or_dash(report.figures.map(|figures| figures.files.to_string())),
         or_dash(report.figures.map(|figures| human_bytes(figures.bytes))),
@@ -81,8 +99,8 @@ fn push_line(text: &mut String, cells: &[String; COLUMNS], widths: &[usize; COLU
     for (index, (cell, &width)) in cells.iter().zip(widths).enumerate() {
         // Writing to a `String` does not fail.
         let _ = match index {
-            0..WORDS => write!(line, "{cell:<width$}  "),
-            _ => write!(line, "{cell:>width$}  "),
+            0..WORDS => write!(line, "{cell:<width$}{:GAP$}", ""),
+            _ => write!(line, "{cell:>width$}{:GAP$}", ""),
         };
     }
     text.push_str(line.trim_end());
@@ -177,18 +195,21 @@ mod tests {
             report("", Outcome::Failed { stage: Stage::Inventory, why: "device 7 has no name".into() }),
             copied("build", Verdict::Good, "", 9, 3),
         ];
-        insta::assert_snapshot!(table(&reports, &["NetBox at `https://netbox.example.org/`: it answered 500".to_owned()], Duration::from_secs(3720)), @r"
+        insta::assert_snapshot!(table(&reports, &["NetBox at `https://netbox.example.org/`: it answered 500".to_owned()], Duration::from_secs(3720), Some(80)), @r"
         HOST              RESULT      FILES       SIZE   RECEIVED    TIME  SNAPSHOTS
         build             good            9   43.9 KiB       63 B    3.0s         38
         VPN               good        84123  401.1 MiB  575.1 KiB     12s         38
         mail.example.org  partial        91  444.3 KiB      637 B   1h06m         38
-          WARNING: partial copy: 3 files could not be read; 91 files, 444.3 KiB, 637 B received in 1h06m; n…
+          WARNING: partial copy: 3 files could not be read; 91 files, 444.3 KiB, 637 B
+            received in 1h06m; no good copy known
         (no name)         failed          -          -          -       -          -
           CRITICAL: inventory failed: device 7 has no name; no good copy known
         db-1              good, but  412003    1.9 GiB    2.8 MiB  11m11s         38
-          CRITICAL: hook mysql failed (exit 1); 412003 files, 1.9 GiB, 2.8 MiB received in 11m11s
+          CRITICAL: hook mysql failed (exit 1); 412003 files, 1.9 GiB, 2.8 MiB
+            received in 11m11s
         web2              failed          -          -          -       -          -
-          CRITICAL: connect failed: cannot reach `web2.example.org` port 22: no route to host; is it switch…
+          CRITICAL: connect failed: cannot reach `web2.example.org` port 22: no route
+            to host; is it switched on?; no good copy known
         6 hosts: 2 good, 1 good with trouble, 1 partial, 2 failed, in 1h02m
         WARNING: NetBox at `https://netbox.example.org/`: it answered 500
         ");
@@ -204,20 +225,27 @@ mod tests {
         let mut wide = copied(&long, Verdict::Suspect, &long, 999_999_999_999, 360_000);
         wide.snapshots = Some(10_000);
         let stopped = report("vpn", Outcome::Interrupted);
-        let text = table(&[hostile, wide, stopped], &[format!("\u{1b}{long}")], Duration::from_secs(360_000));
-        for line in text.lines() {
-            assert!(line.chars().count() <= WIDTH, "{line}");
-            assert!(!line.contains(char::is_control), "{line:?}");
+        let trouble = [format!("\u{1b}{long}")];
+        let reports = [hostile, wide, stopped];
+        for width in [80, 100, 300] {
+            let text = table(&reports, &trouble, Duration::from_secs(360_000), Some(width));
+            for line in text.lines() {
+                assert!(line.chars().count() <= usize::from(width.min(WIDEST)), "{line}");
+                assert!(!line.contains(char::is_control), "{line:?}");
+            }
         }
+        let whole = table(&reports, &trouble, Duration::from_secs(360_000), None);
+        assert_eq!(whole.matches(&long).count(), 4, "in a pipe nothing is cut: {whole}");
+        assert_eq!(whole.lines().count(), 9, "{whole}");
     }
 
     #[test]
     fn one_host_and_none_are_counted_in_words() {
         let one = [copied("vpn", Verdict::Good, "", 1, 1)];
         let last = |reports: &[HostReport]| {
-            table(reports, &[], Duration::from_secs(12)).lines().last().map(str::to_owned)
+            table(reports, &[], Duration::from_secs(12), None).lines().last().map(str::to_owned)
         };
         assert_eq!(last(&one).as_deref(), Some("1 host: 1 good, in 12s"));
-        assert_eq!(table(&[], &[], Duration::from_secs(12)), "no hosts, in 12s");
+        assert_eq!(table(&[], &[], Duration::from_secs(12), None), "no hosts, in 12s");
     }
 }

@@ -373,3 +373,15 @@ fn hosts_are_counted_by_state() {
     assert_eq!(counts(&statuses[..1]), "1 host: 1 good");
     assert_eq!(counts(&[]), "no hosts");
 }
+
+#[test]
+fn a_good_copy_beside_which_something_went_wrong_is_not_called_good_and_no_more() {
+    for (word, severity, shown) in [
+        ("good", Severity::Ok, "good"),
+        ("good", Severity::Critical, "good, but"),
+        ("partial", Severity::Warning, "partial"),
+    ] {
+        let run = LastRun { time: now(), word: word.to_owned(), severity, problem: String::new() };
+        assert_eq!(run.shown(), shown, "{word} {severity}");
+    }
+}

@@ -220,7 +220,9 @@ fn cells(status: &Status, now: DateTime<Utc>, zone: Tz) -> Vec<String> {
         name.to_owned(),
         status.state.to_string(),
         or_dash(status.age.map(human_age)),
-        or_dash(status.last_run.as_ref().map(|run| format!("{} {}", short(run.time, now, zone), run.word))),
+        or_dash(
+            status.last_run.as_ref().map(|run| format!("{} {}", short(run.time, now, zone), run.shown())),
+        ),
         or_dash(status.bytes().map(human_bytes)),
         or_dash(status.growth().map(|growth| signed(growth.per_day()))),
         status.copies.ours.to_string(),
