@@ -149,7 +149,11 @@ pub(super) fn close_above(top: &Path, mountpoint: &Path, hosts: &BTreeSet<String
     }
     let names = fs::read_dir(top).map_err(|error| StoreError::new(format!("cannot read `{at}`: {error}")))?;
     let names = names.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
-    if let Some(other) = names.into_iter().find(|name| !name.starts_with('.') && !hosts.contains(name)) {
+    // An empty place is one that nobody needs.
+    let is_empty =
+        |name: &str| fs::read_dir(top.join(name)).is_ok_and(|mut entries| entries.next().is_none());
+    let is_others = |name: &String| !name.starts_with('.') && !hosts.contains(name) && !is_empty(name);
+    if let Some(other) = names.into_iter().find(is_others) {
         return Err(StoreError::new(format!(
             "`{at}` is open to other users of this server, who could read the copies in it, and it is not closed \
              because it holds more than copies (`{}`)",
@@ -277,6 +281,10 @@ mod tests {
         assert_eq!(mode(), 0o700);
         open();
         fs::create_dir(top.join("home")).unwrap();
+        close_above(&top, &top.join("vpn"), &hosts).unwrap();
+        assert_eq!(mode(), 0o700, "an empty place is nobody's");
+        open();
+        fs::create_dir(top.join("home/somebody")).unwrap();
         let refusal = close_above(&top, &top.join("vpn"), &hosts).unwrap_err().to_string();
         assert!(refusal.contains("more than copies (`home`)") && refusal.contains("chmod 700"), "{refusal}");
         assert_eq!(mode(), 0o755);
