@@ -170,8 +170,8 @@ fn small_stores() -> Vec<fn(&Rig) -> Option<Small>> {
             // A quota of btrfs binds root as well.
             let image = rig.join("image");
             File::create(&image).unwrap().set_len(200 << 20).unwrap();
-            let made = program("mkfs.btrfs").arg("-q").arg(&image).status();
-            if !made.is_ok_and(|status| status.success()) {
+            let made = program("mkfs.btrfs").arg("-q").arg(&image).output();
+            if !made.is_ok_and(|made| made.status.success()) {
                 println!("not tried: a quota of btrfs needs btrfs-progs");
                 return None;
             }
