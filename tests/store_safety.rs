@@ -111,7 +111,7 @@ fn a_copy_of_which_the_disk_lost_something_is_not_good() {
     let image = rig.join("disk/image");
     File::create(&image).unwrap().set_len(64 << 20).unwrap();
     must(
-        "mke2fs",
+        "/usr/sbin/mke2fs",
         &["-q", "-t", "ext4", "-O", "^has_journal", "-E", "lazy_itable_init=0", image.to_str().unwrap()],
     );
     let store = rig.join("store");
@@ -170,7 +170,7 @@ fn small_stores() -> Vec<fn(&Rig) -> Option<Small>> {
             // A quota of btrfs binds root as well.
             let image = rig.join("image");
             File::create(&image).unwrap().set_len(200 << 20).unwrap();
-            let made = program("mkfs.btrfs").arg("-q").arg(&image).output();
+            let made = program("/usr/sbin/mkfs.btrfs").arg("-q").arg(&image).output();
             if !made.is_ok_and(|made| made.status.success()) {
                 println!("not tried: a quota of btrfs needs btrfs-progs");
                 return None;
@@ -189,7 +189,7 @@ fn small_stores() -> Vec<fn(&Rig) -> Option<Small>> {
 fn ext4(rig: &Rig, what: &'static str, megabytes: u64, options: &[&str]) -> Option<Small> {
     let image = rig.join("image");
     File::create(&image).unwrap().set_len(megabytes << 20).unwrap();
-    must("mke2fs", &[&["-q", "-t", "ext4"], options, &[image.to_str().unwrap()]].concat());
+    must("/usr/sbin/mke2fs", &[&["-q", "-t", "ext4"], options, &[image.to_str().unwrap()]].concat());
     let store = rig.join("store");
     let mount = Mount::image(&image, &store, "noatime")?;
     fs::set_permissions(&store, PermissionsExt::from_mode(0o700)).unwrap();
