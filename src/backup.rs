@@ -132,7 +132,6 @@ pub async fn host<S: Store>(run: &Run<S>, host: &Host, turn: Turn) -> HostReport
         misdated: None,
     };
     let outcome = story.whole().await.unwrap_or_else(|stop| stop);
-    story.leave(&outcome).await;
     let report = story.report(outcome);
     (run.watch)(&host.name, Event::Done);
     report
@@ -189,12 +188,27 @@ impl<S: Store> Story<'_, S> {
         // to write there.
         let mut lock = self.lock().await?;
         self.lock_in_store(&mut lock, survey).await?;
+        let kept = self.copied(&mut remote, &probe, survey, &lock).await;
+        if kept.is_err() {
+            self.leave().await;
+        }
+        kept
+    }
+
+    /// What there is to do with a host that is locked.
+    async fn copied(
+        &mut self,
+        remote: &mut Remote,
+        probe: &Probe,
+        survey: &Survey,
+        lock: &HostLock,
+    ) -> Result<Outcome, Outcome> {
         let workspace = self.prepare(survey).await?;
-        self.consider(&probe);
-        self.hooks(&remote, &probe).await?;
-        let transfer = self.transfer(&mut remote, &probe, workspace, survey, &lock).await?;
+        self.consider(probe);
+        self.hooks(remote, probe).await?;
+        let transfer = self.transfer(remote, probe, workspace, survey, lock).await?;
         self.stop_if_told()?;
-        self.keep(&transfer, &probe, survey, &lock).await
+        self.keep(&transfer, probe, survey, lock).await
     }
 
     fn at(&self, step: Step) {
@@ -227,11 +241,9 @@ impl<S: Store> Story<'_, S> {
     }
 
     /// Lets the next run go on with what is no snapshot.
-    async fn leave(&self, outcome: &Outcome) {
-        if matches!(outcome, Outcome::Failed { .. } | Outcome::Interrupted)
-            && let Ok(Err(error)) =
-                tokio::time::timeout(LAST_FLUSH, self.run.store.leave(&self.host.name)).await
-        {
+    async fn leave(&self) {
+        let left = tokio::time::timeout(LAST_FLUSH, self.run.store.leave(&self.host.name)).await;
+        if let Ok(Err(error)) = left {
             warn!("{error}");
         }
     }

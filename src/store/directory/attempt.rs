@@ -78,7 +78,8 @@ impl Place {
         if is_at(attempt, &incomplete).is_err() || fs::remove_dir(&incomplete).is_ok() {
             return Ok(());
         }
-        flush(attempt).and_then(|()| self.interrupt()).map_err(failed("keep for the next run", &incomplete))
+        let left = flush(attempt).and_then(|()| is_at(attempt, &incomplete)).and_then(|()| self.interrupt());
+        left.map_err(failed("keep for the next run", &incomplete))
     }
 
     /// Moves an unfinished tree to the interrupted ones, and gives up those
