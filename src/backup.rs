@@ -9,6 +9,7 @@
 mod copy;
 mod inplace;
 mod keep;
+mod mend;
 mod ready;
 
 pub use keep::held_as;
@@ -32,6 +33,7 @@ use crate::transfer::Progress;
 use crate::trend::Past;
 use crate::turn::Turn;
 use chrono::{DateTime, Utc};
+use mend::Mending;
 use std::fmt;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -130,7 +132,9 @@ pub async fn host<S: Store>(run: &Run<S>, host: &Host, turn: Turn) -> HostReport
         hooks: Vec::new(),
         removed: Vec::new(),
         misdated: None,
+        mending: Mending::default(),
     };
+    story.recall().await;
     let outcome = story.whole().await.unwrap_or_else(|stop| stop);
     let report = story.report(outcome);
     (run.watch)(&host.name, Event::Done);
@@ -157,6 +161,8 @@ struct Story<'a, S> {
     removed: Vec<String>,
     /// Why the time of the copy is wrong, if it is.
     misdated: Option<String>,
+    /// What verifications found wrong, and what has become of that.
+    mending: Mending,
 }
 
 fn not_locked(error: LockError) -> Outcome {
@@ -368,6 +374,7 @@ impl<S: Store> Story<'_, S> {
                 text: format!("there is no new snapshot, so none is held as `{keep}`"),
             });
         }
+        self.tell_open();
         let later = self.refusals.into_iter().chain(self.afterwards);
         self.notes.extend(later.map(|text| Note { severity: Severity::Warning, text }));
         // Another run, or an operator, may have come and gone meanwhile; what

@@ -14,6 +14,7 @@
 //!
 //! Not known here: what a good run is, and whether a problem matters.
 
+mod findings;
 mod place;
 mod reader;
 mod rows;
@@ -25,6 +26,7 @@ pub use crate::past::{Entry, Verification};
 use crate::snapshot::Snapshot;
 use crate::timing::Sums;
 use chrono::{DateTime, TimeDelta, Utc};
+pub use findings::{Findings, FindingsError};
 use reader::View;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, params_from_iter};
 use schema::Kind;

@@ -113,6 +113,9 @@ pub enum Reason {
     NoGoodOne,
     /// The clock stands before the newest snapshot, so ages mean nothing.
     ClockBehind,
+    /// It is older than damage that was found and is not mended, and may hold
+    /// the only whole version.
+    OpenFinding,
 }
 
 impl fmt::Display for Reason {
@@ -125,6 +128,7 @@ impl fmt::Display for Reason {
             Reason::NewestDoubtful => f.pad("the newest, though not good"),
             Reason::NoGoodOne => f.pad("the host has no good one"),
             Reason::ClockBehind => f.pad("the clock stands before the newest snapshot"),
+            Reason::OpenFinding => f.pad("older than damage that is not mended"),
         }
     }
 }
@@ -210,6 +214,14 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Keeps all that was taken up to when damage was `found` that is not mended.
+    pub fn spare(&mut self, found: DateTime<Utc>) {
+        let spared = |decision: &&mut Decision| !decision.keeps() && decision.time <= found;
+        for decision in self.decisions.iter_mut().filter(spared) {
+            decision.fate = Fate::Keep(vec![Reason::OpenFinding]);
+        }
+    }
+
     /// The names of the snapshots to remove, oldest first.
     pub fn removals(&self) -> Vec<String> {
         self.decisions.iter().filter(|d| !d.keeps()).map(|d| d.name.clone()).collect()

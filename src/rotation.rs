@@ -23,6 +23,8 @@ pub struct Rotation<'a> {
     pub now: DateTime<Utc>,
     /// The clock stands before the newest snapshot of some host.
     pub clock_behind: bool,
+    /// When damage of the host's copies was found that is not mended.
+    pub damage_found: Option<DateTime<Utc>>,
 }
 
 impl Rotation<'_> {
@@ -33,6 +35,9 @@ impl Rotation<'_> {
         let now = taken.as_ref().map_or(self.now, |taken| taken.time.max(self.now));
         let snapshots: Vec<Snapshot> = before.iter().cloned().chain(taken).collect();
         let mut plan = retention::plan(self.policy, self.timezone, now, &snapshots);
+        if let Some(found) = self.damage_found {
+            plan.spare(found);
+        }
         if self.clock_behind {
             for decision in plan.decisions.iter_mut().filter(|decision| !decision.keeps()) {
                 decision.fate = Fate::Keep(vec![Reason::ClockBehind]);
@@ -73,7 +78,7 @@ mod tests {
         Retention { daily: std::num::NonZeroU32::new(1), weekly: None, monthly: None, yearly: None };
 
     fn rotation(now: &str, clock_behind: bool) -> Rotation<'static> {
-        Rotation { policy: &ONE_DAY, timezone: Tz::UTC, now: time(now), clock_behind }
+        Rotation { policy: &ONE_DAY, timezone: Tz::UTC, now: time(now), clock_behind, damage_found: None }
     }
 
     #[test]
@@ -94,6 +99,23 @@ mod tests {
         assert_eq!(
             plan.to_string(),
             "keep    backup-2026-11-18T020005Z  the clock stands before the newest snapshot\n\
+             keep    backup-2026-11-19T020005Z  daily 2026-11-19, the newest good one\n"
+        );
+    }
+
+    #[test]
+    fn nothing_that_is_older_than_damage_goes_before_it_is_mended() {
+        let before =
+            ["2026-11-16T02:00:05Z", "2026-11-17T02:00:05Z", "2026-11-18T02:00:05Z", "2026-11-19T02:00:05Z"]
+                .map(|at| expected(time(at), &[]));
+        let found = Some(time("2026-11-17T12:00:00Z"));
+        let plan =
+            Rotation { damage_found: found, ..rotation("2026-11-20T02:00:05Z", false) }.plan(&before, None);
+        assert_eq!(
+            plan.to_string(),
+            "keep    backup-2026-11-16T020005Z  older than damage that is not mended\n\
+             keep    backup-2026-11-17T020005Z  older than damage that is not mended\n\
+             remove  backup-2026-11-18T020005Z  no tier claims it\n\
              keep    backup-2026-11-19T020005Z  daily 2026-11-19, the newest good one\n"
         );
     }
@@ -138,7 +160,8 @@ mod tests {
                 yearly: count(counts.3),
             };
             let plan_at = |now| {
-                Rotation { policy: &policy, timezone: Tz::Europe__London, now, clock_behind: false }.plan(&snapshots, None)
+                let (timezone, clock_behind, damage_found) = (Tz::Europe__London, false, None);
+                Rotation { policy: &policy, timezone, now, clock_behind, damage_found }.plan(&snapshots, None)
             };
             prop_assert_eq!(plan_at(at), plan_at(at + TimeDelta::seconds(ahead)));
         }

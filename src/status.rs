@@ -13,6 +13,7 @@ pub use plugin::{Line, plugin};
 
 use crate::outcome::Severity;
 use crate::snapshot::{Growth, Overview, Taken, Verdict};
+use crate::verification::OpenFindings;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use std::fmt;
@@ -142,6 +143,9 @@ pub struct Known {
     pub last_run: Option<LastRun>,
     /// Since when a run has been working on it.
     pub running: Option<DateTime<Utc>>,
+    /// What verifications found wrong that is not mended; or why that cannot be
+    /// read.
+    pub open: Result<OpenFindings, String>,
 }
 
 /// How a host is doing.
@@ -166,6 +170,9 @@ pub struct Status {
     pub running: Option<DateTime<Utc>>,
     /// What the store has of it.
     pub copies: Overview,
+    /// How many findings of verifications are not mended; `None` if that is not
+    /// known.
+    pub open: Option<usize>,
 }
 
 impl Status {
@@ -187,7 +194,7 @@ impl Status {
 
 /// Judges a host at a moment.
 pub fn judge(known: Known, now: DateTime<Utc>, patience: Patience) -> Status {
-    let Known { name, listing, copies, last_run, running } = known;
+    let Known { name, listing, copies, last_run, running, open } = known;
     let mut problems: Vec<(Severity, String)> = Vec::new();
     if let Listing::Unfit(why) = &listing {
         problems.push((Severity::Critical, format!("cannot be backed up: {why}")));
@@ -210,6 +217,11 @@ pub fn judge(known: Known, now: DateTime<Utc>, patience: Patience) -> Status {
             newest.time.format("%Y-%m-%d %H:%M UTC")
         );
         problems.push((Severity::Warning, text));
+    }
+    match &open {
+        Ok(open) if open.is_empty() => {}
+        Ok(open) => problems.push((open.severity(), open.summary())),
+        Err(why) => problems.push((Severity::Critical, why.clone())),
     }
     // A run that is under way will say itself how it went.
     if let Some(run) = last_run.as_ref().filter(|run| running.is_none() && run.severity > Severity::Ok) {
@@ -234,7 +246,8 @@ pub fn judge(known: Known, now: DateTime<Utc>, patience: Patience) -> Status {
         _ if problems.is_empty() => None,
         _ => Some(problems.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("; ")),
     };
-    Status { name, state, severity, problem, last_run, last_good, age, running, copies }
+    let open = open.ok().map(|open| open.each().len());
+    Status { name, state, severity, problem, last_run, last_good, age, running, copies, open }
 }
 
 /// Whether no run has tried a host only because none was asked to.

@@ -5,13 +5,15 @@
 //! must show that no file in its way has a second name. The exit's number is
 //! looked at here and nowhere else.
 
+mod anew;
 mod compare;
 mod parted;
 mod restore;
 mod stats;
 
+pub use anew::{TakenOut, take_out};
 pub use compare::{Compared, Comparison, Likeness};
-pub use parted::{Parted, parted};
+pub use parted::{Parted, found, parted};
 pub use restore::{Existing, Overview, Restore};
 pub use stats::{Progress, Statistics};
 
@@ -44,8 +46,8 @@ pub struct Job {
     pub destination: PathBuf,
     /// Trees whose unchanged files the copy may share.
     pub link_dest: Vec<PathBuf>,
-    /// The filter rules, each ended by a NUL.
-    pub rules: PathBuf,
+    /// Which of it.
+    pub what: What,
     /// rsync's `--rsh`; `None` copies on this machine.
     pub rsh: Option<String>,
     /// rsync's `--rsync-path`.
@@ -63,6 +65,17 @@ pub struct Job {
     /// The host's lock, which rsync holds as its standard input, so that a
     /// host stays locked for as long as anything writes its copy.
     pub lock: File,
+}
+
+/// Which of a directory is copied.
+#[derive(Debug)]
+pub enum What {
+    /// All that the filter rules in this file let in, each ended by a NUL; what
+    /// they do not is deleted in the copy.
+    Tree(PathBuf),
+    /// The files alone that this file names, each ended by a NUL. Nothing is
+    /// deleted, and directories stay as they are.
+    Only(PathBuf),
 }
 
 /// How the files of a copy get their new contents.
@@ -234,6 +247,9 @@ pub enum TransferError {
     /// A file that is to be written in place may have a second name.
     #[error("hard links in the copy cannot be parted, and in place they must not be written to: {0}")]
     Linked(String),
+    /// Files that are known to be damaged cannot be copied anew.
+    #[error("files that are to be copied anew cannot be: {0}")]
+    NotAnew(String),
     /// What writes the copy cannot hold the host's lock.
     #[error("{0}")]
     NotLocked(String),
@@ -260,8 +276,6 @@ impl Job {
             "-aA",
             ATTRIBUTES,
             "--numeric-ids",
-            "--delete",
-            "--delete-excluded",
             // Compare times in whole: by the second, as rsync does if not told
             // otherwise, a file that changes twice in the second of its copy
             // and keeps its size would stay as it was then for ever.
@@ -287,17 +301,29 @@ impl Job {
             arg.push(value);
             args.push(arg);
         };
-        // In the root of a dataset this name is taken by its snapshots, shown
-        // (`snapdir=visible`) or not: whatever a host calls so is not to be
-        // written there, nor anything there to be removed.
         for rule in KEPT_ATTRIBUTES {
             // `r`: for our side alone. The host's rsync may be too old for such
             // rules, and `--delete-excluded` makes others rules of the sender.
             valued("--filter=", format!("{}xr {}", rule.0, rule.1).as_ref());
         }
-        valued("--filter=", "hide /.zfs".as_ref());
-        valued("--filter=", "protect /.zfs".as_ref());
-        valued("--filter=merge ", self.rules.as_os_str());
+        match &self.what {
+            What::Tree(rules) => {
+                valued("--delete", "".as_ref());
+                valued("--delete-excluded", "".as_ref());
+                // In the root of a dataset this name is taken by its snapshots, shown
+                // (`snapdir=visible`) or not: whatever a host calls so is not to be
+                // written there, nor anything there to be removed.
+                valued("--filter=", "hide /.zfs".as_ref());
+                valued("--filter=", "protect /.zfs".as_ref());
+                valued("--filter=merge ", rules.as_os_str());
+            }
+            What::Only(list) => {
+                valued("--files-from=", list.as_os_str());
+                valued("--no-implied-dirs", "".as_ref());
+                // One that has just gone has gone, no more.
+                valued("--ignore-missing-args", "".as_ref());
+            }
+        }
         for tree in &self.link_dest {
             valued("--link-dest=", tree.as_os_str());
         }
@@ -537,7 +563,7 @@ mod tests {
                 source: self.path("source").to_str().unwrap().to_owned(),
                 destination: self.path("copy"),
                 link_dest: Vec::new(),
-                rules: self.path("rules"),
+                what: What::Tree(self.path("rules")),
                 rsh: None,
                 rsync_path: None,
                 max_delete: None,

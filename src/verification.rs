@@ -4,6 +4,10 @@
 //! must not be: either side is damaged, or the copy never got a change. What
 //! differs in its time was changed since, as files are.
 
+mod open;
+
+pub use open::{Damage, MOST_OPEN, OpenFinding, OpenFindings};
+
 use crate::host::HostName;
 use crate::outcome::{HostReport, Note, Outcome, Severity};
 use crate::snapshot::{SnapshotName, Verdict};
@@ -15,6 +19,9 @@ use std::time::Duration;
 
 /// How many single files are told of a host.
 pub const MOST_FINDINGS: usize = 20;
+/// Of so many files that are looked at, one at least must be as it was copied,
+/// or the verification says nothing.
+const ENOUGH: u64 = 10;
 
 /// How many files fared how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -124,6 +131,8 @@ pub enum State {
     Different,
     /// The snapshot cannot be read in all its parts.
     Unreadable,
+    /// What an earlier one found is not mended, and could not be compared now.
+    Open,
     /// It broke off, or could not begin.
     Failed,
     /// It was told to stop.
@@ -132,7 +141,7 @@ pub enum State {
     UnreadableThere,
     /// Runs do not see a change of files.
     Overlooked,
-    /// Not one file could be compared.
+    /// Almost nothing could be compared.
     Incomparable,
     /// All is as it should be.
     Good,
@@ -144,6 +153,7 @@ impl State {
         match self {
             State::Different => "different",
             State::Unreadable => "unreadable",
+            State::Open => "open",
             State::Failed => "failed",
             State::Interrupted => "interrupted",
             State::UnreadableThere => "unreadable_there",
@@ -156,7 +166,9 @@ impl State {
     /// How bad it is.
     pub fn severity(self) -> Severity {
         match self {
-            State::Different | State::Unreadable | State::Failed | State::Interrupted => Severity::Critical,
+            State::Different | State::Unreadable | State::Open | State::Failed | State::Interrupted => {
+                Severity::Critical
+            }
             State::UnreadableThere | State::Overlooked | State::Incomparable => Severity::Warning,
             State::Good => Severity::Ok,
         }
@@ -167,15 +179,17 @@ impl State {
         match self {
             State::Different => Some(
                 "either side is damaged (see `zpool status -v`, `dmesg`, and the host's disks), or a program changed \
-                 the file before the copy and put its time back: then `touch` it there, so that the next run copies it",
+                 the file before the copy and put its time back",
             ),
             State::Unreadable => Some("the store is failing: see `zpool status -v` and `dmesg`"),
             State::UnreadableThere => {
                 Some("is its disk failing, or may the user that logs in not read it (`sudo = true`)?")
             }
-            State::Overlooked => {
-                Some("runs will not see this: `touch` such a file there, and the next run copies it")
-            }
+            State::Overlooked => Some("runs would not see this by themselves"),
+            State::Incomparable => Some(
+                "back the host up and verify at once; if files still count as changed, the store's filesystem does \
+                 not keep their times: see `backup check`",
+            ),
             _ => None,
         }
     }
@@ -191,9 +205,12 @@ pub struct Verification {
     pub snapshot: Option<(String, DateTime<Utc>)>,
     /// The figures.
     pub tally: Tally,
-    /// The first files that something is the matter with, at most
-    /// [`MOST_FINDINGS`].
+    /// The first files that something is the matter with, at most [`MOST_OPEN`].
     pub findings: Vec<Finding>,
+    /// What is open after it, of this verification and of earlier ones.
+    pub open: OpenFindings,
+    /// Why what it found is not remembered, if it is not.
+    pub unrecorded: Option<String>,
     /// Why it broke off, if it did.
     pub stop: Option<Stop>,
     /// When it began.
@@ -210,6 +227,8 @@ impl Verification {
             snapshot: None,
             tally: Tally::default(),
             findings: Vec::new(),
+            open: OpenFindings::default(),
+            unrecorded: None,
             stop: None,
             started: now,
             finished: now,
@@ -225,7 +244,7 @@ impl Verification {
             Matter::UnreadableThere => &mut tally.unreadable_there,
             Matter::Overlooked(_) => &mut tally.overlooked,
         } += 1;
-        if self.findings.len() < MOST_FINDINGS {
+        if self.findings.len() < MOST_OPEN {
             self.findings.push(Finding { path, matter, reason });
         }
     }
@@ -236,12 +255,14 @@ impl Verification {
         let states = [
             (tally.different > 0, State::Different),
             (tally.unreadable > 0, State::Unreadable),
+            (self.open.severity() == Severity::Critical, State::Open),
+            (self.unrecorded.is_some(), State::Failed),
             (matches!(self.stop, Some(Stop::Failed(_))), State::Failed),
             (self.stop == Some(Stop::Interrupted), State::Interrupted),
             (tally.unreadable_there > 0, State::UnreadableThere),
-            (tally.overlooked > 0, State::Overlooked),
+            (tally.overlooked > 0 || !self.open.is_empty(), State::Overlooked),
             // A copy without files is compared at once; the guard has judged it.
-            (tally.identical == 0 && tally.files > 0, State::Incomparable),
+            (tally.files > 0 && tally.identical * ENOUGH < tally.sampled.max(1), State::Incomparable),
         ];
         states.iter().find(|(holds, _)| *holds).map_or(State::Good, |(_, state)| *state)
     }
@@ -272,9 +293,16 @@ impl Verification {
         match &self.stop {
             Some(Stop::Failed(why)) => said.push(why.clone()),
             Some(Stop::Interrupted) => said.push("interrupted before it was done".to_owned()),
-            None if self.state() == State::Incomparable => said.push("nothing could be compared".to_owned()),
+            None if self.state() == State::Incomparable => said.push(match tally.identical {
+                0 => "nothing could be compared".to_owned(),
+                count => format!("almost nothing could be compared: {count} of {}", files(tally.sampled)),
+            }),
             None => {}
         }
+        if self.state() == State::Open {
+            said.push(self.open.summary());
+        }
+        said.extend(self.unrecorded.iter().map(|why| format!("what was found is not remembered: {why}")));
         if let Some((name, _)) = &self.snapshot
             && (self.stop.is_none() || tally.sampled > 0)
         {
@@ -294,9 +322,10 @@ impl Verification {
     /// and what to do.
     pub fn details(&self) -> Vec<String> {
         let tally = &self.tally;
-        let mut lines: Vec<String> = self.findings.iter().map(ToString::to_string).collect();
+        let mut lines: Vec<String> =
+            self.findings.iter().take(MOST_FINDINGS).map(ToString::to_string).collect();
         let all = tally.different + tally.unreadable + tally.unreadable_there + tally.overlooked;
-        let more = all.saturating_sub(self.findings.len() as u64);
+        let more = all.saturating_sub(lines.len() as u64);
         if more > 0 {
             lines.push(format!("and {more} more"));
         }
@@ -304,6 +333,9 @@ impl Verification {
             lines.push("a sample reads a limited number of bytes; `--all` reads everything".to_owned());
         }
         lines.extend(self.state().advice().map(str::to_owned));
+        if !self.open.is_empty() {
+            lines.push(self.open.remedy().to_owned());
+        }
         lines
     }
 
@@ -312,7 +344,7 @@ impl Verification {
     /// results a verification must not paint over.
     pub fn alarm(&self) -> Option<HostReport> {
         let (_, taken) = self.snapshot.as_ref()?;
-        if !matches!(self.state(), State::Different | State::Unreadable) {
+        if !matches!(self.state(), State::Different | State::Unreadable | State::Open) {
             return None;
         }
         let text = [vec![format!("verification failed: {}", self.summary())], self.details()].concat();
@@ -402,6 +434,22 @@ mod tests {
                 "the copy is what it was then",
             ),
             (verified(|v| v.tally.identical = 0), State::Incomparable, false, "nothing is known now"),
+            (
+                verified(|v| v.tally.identical = 19),
+                State::Incomparable,
+                false,
+                "less than a tenth says nothing",
+            ),
+            (verified(|v| v.tally.identical = 20), State::Good, false, "a tenth says something"),
+            (
+                verified(|v| {
+                    let found = Finding { path: b"x".to_vec(), matter: Matter::Unreadable, reason: None };
+                    v.open.open(&[found], "one", time());
+                }),
+                State::Open,
+                true,
+                "an earlier one found it, and it is not mended",
+            ),
             (verified(|v| v.tally = Tally::default()), State::Good, false, "a copy without files"),
         ] {
             assert_eq!(verification.state(), state, "{reason}");

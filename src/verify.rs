@@ -2,12 +2,14 @@
 //! with what the host has now, and read.
 //!
 //! Nothing is written, on either side, and no lock is taken: a run may go on
-//! meanwhile. A snapshot that goes away while it is read stops the
+//! meanwhile. What is found is remembered until it is mended, and looked at
+//! again each time. A snapshot that goes away while it is read stops the
 //! verification with an error; it is no sign of a sick store.
 
 mod files;
 
 use crate::clock::Clock;
+use crate::history::Findings;
 use crate::host::{Host, HostName};
 use crate::lock::Runtime;
 use crate::remote::{Look, Probe, Question, Remote, SourceState};
@@ -18,7 +20,8 @@ use crate::text::{human_duration, printable};
 use crate::transfer::{Comparison, Likeness, Limits, TransferError};
 use crate::verification::{Matter, Stop, Verification};
 use chrono::{DateTime, TimeDelta, Utc};
-use files::{Entry, Fault, Found, Pulse};
+use files::{Entry, Fault, Found, Named, Pulse};
+use std::collections::BTreeSet;
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -103,7 +106,9 @@ pub enum Step {
 
 /// Verifies one host and says what was found.
 pub async fn host<S: Store>(run: &Run<S>, host: &Host) -> Verification {
-    let mut story = Story { run, host, result: Verification::of(&host.name, run.clock.now()) };
+    let result = Verification::of(&host.name, run.clock.now());
+    let mut story = Story { run, host, result, named: BTreeSet::new(), settled: BTreeSet::new() };
+    story.recall().await;
     let limit = run.settings.transfer.deadline;
     // All files of a large host may take longer than any run; there, what
     // stalls is noticed, and nothing else has an end.
@@ -123,6 +128,7 @@ pub async fn host<S: Store>(run: &Run<S>, host: &Host) -> Verification {
         ))),
     };
     story.result.stop = end.err();
+    story.remember().await;
     story.result.finished = run.clock.now();
     (run.watch)(&host.name, Event::Done);
     story.result
@@ -132,6 +138,10 @@ struct Story<'a, S> {
     run: &'a Run<S>,
     host: &'a Host,
     result: Verification,
+    /// The paths of open findings.
+    named: BTreeSet<Vec<u8>>,
+    /// Those of them that nothing is the matter with any more.
+    settled: BTreeSet<Vec<u8>>,
 }
 
 /// Both sides of a comparison.
@@ -218,9 +228,69 @@ impl<S: Store> Story<'_, S> {
         Ok(probe)
     }
 
+    /// What earlier verifications found that is not mended.
+    async fn recall(&mut self) {
+        let host = self.host.name.key().to_owned();
+        let asked = Findings::ask(&self.run.settings.state_dir, move |findings| findings.of(&host));
+        match asked.await {
+            Ok(open) => self.result.open = open,
+            Err(error) => self.result.unrecorded = Some(error.to_string()),
+        }
+    }
+
+    /// Remembers what was found, and forgets what is well by now.
+    async fn remember(&mut self) {
+        let tally = &self.result.tally;
+        let bad = tally.different + tally.unreadable + tally.overlooked + tally.unreadable_there;
+        let all = self.run.scope == Scope::All && self.result.stop.is_none() && bad == 0;
+        let told = u64::try_from(self.result.findings.len()).unwrap_or(u64::MAX);
+        if self.result.unrecorded.is_some() || (bad == 0 && self.result.open.is_empty()) {
+            return;
+        }
+        let (host, now, settled) =
+            (self.host.name.key().to_owned(), self.run.clock.now(), self.settled.clone());
+        let snapshot = self.result.snapshot.as_ref().map(|(name, _)| name.clone()).unwrap_or_default();
+        let findings = self.result.findings.clone();
+        let changing = Findings::ask(&self.run.settings.state_dir, move |register| {
+            register.change(&host, |open| {
+                open.close(&settled, None);
+                open.open(&findings, &snapshot, now);
+                if bad > told {
+                    open.open_more(now);
+                } else if all {
+                    open.close_more();
+                }
+            })
+        });
+        match changing.await {
+            Ok(open) => self.result.open = open,
+            Err(error) => self.result.unrecorded = Some(error.to_string()),
+        }
+    }
+
+    /// Compares what is open, whatever is drawn beside it.
+    async fn compare_open(&mut self, sides: &Sides) -> Result<(), Stop> {
+        self.named = self.result.open.paths().map(<[u8]>::to_vec).collect();
+        if self.named.is_empty() {
+            return Ok(());
+        }
+        let (task, pulse) = files::named(sides.root.clone(), self.named.iter().cloned().collect());
+        let named = self.in_time(task, &pulse).await?;
+        let Named { batches, other, faults } = named.map_err(failed)?;
+        self.settled.extend(other);
+        for fault in faults {
+            self.fault(sides, fault)?;
+        }
+        for batch in batches {
+            self.compare(sides, batch).await?;
+        }
+        Ok(())
+    }
+
     /// Compares batch after batch, as the walk of the snapshot gives them.
     async fn compare_all(&mut self, sides: &Sides) -> Result<(), Stop> {
-        let (mut walk, pulse) = files::choose(sides.root.clone(), self.run.scope);
+        self.compare_open(sides).await?;
+        let (mut walk, pulse) = files::choose(sides.root.clone(), self.run.scope, self.named.clone());
         loop {
             match self.in_time(walk.recv(), &pulse).await? {
                 Some(Found::Batch(entries)) => self.compare(sides, entries).await?,
@@ -420,6 +490,9 @@ impl<S: Store> Story<'_, S> {
             Some(Likeness::Alike) => {
                 tally.identical += 1;
                 tally.bytes += entry.size;
+                if self.named.contains(&entry.path) {
+                    self.settled.insert(entry.path.clone());
+                }
             }
             Some(Likeness::Changed | Likeness::Different | Likeness::Resized) => tally.changed += 1,
             // The walk has seen it there.

@@ -102,6 +102,7 @@ fn every_expected_host_is_there_with_how_it_is_doing() {
             ("held", json!(0)),
             ("foreign", json!(0)),
             ("running_since", Value::Null),
+            ("open_findings", json!(0)),
         ] {
             assert_eq!(vpn[field], value, "{field}");
         }

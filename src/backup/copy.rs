@@ -12,7 +12,7 @@ use crate::snapshot::{Snapshot, newest_good};
 use crate::store::{Store, Survey, Workspace};
 use crate::text::printable;
 use crate::transfer::{
-    Ending, Job, Limits, Parted, Progress, Statistics, Transfer, TransferError, Writing, parted,
+    Ending, Job, Limits, Parted, Progress, Statistics, Transfer, TransferError, What, Writing, parted,
 };
 use std::convert::Infallible;
 use std::fs::File;
@@ -35,16 +35,16 @@ struct Tree {
 }
 
 /// What one try to copy has at hand.
-struct Try<'a> {
-    remote: &'a Remote,
-    workspace: &'a Workspace,
+pub(super) struct Try<'a> {
+    pub(super) remote: &'a Remote,
+    pub(super) workspace: &'a Workspace,
     max_delete: Option<u64>,
     /// The host's lock, which all that writes its copy holds too.
     lock: &'a HostLock,
 }
 
 impl Try<'_> {
-    fn share_lock(&self) -> Result<File, TransferError> {
+    pub(super) fn share_lock(&self) -> Result<File, TransferError> {
         self.lock.share().map_err(|error| TransferError::NotLocked(error.to_string()))
     }
 }
@@ -134,7 +134,11 @@ impl<S: Store> Story<'_, S> {
             self.at(Step::Transfer);
             let max_delete = self.max_delete(&workspace, survey).await;
             let try_ = Try { remote: &*remote, workspace: &workspace, max_delete, lock };
-            let error = match self.both(&try_, &tree, &mut first).await {
+            let copied = match self.both(&try_, &tree, &mut first).await {
+                Ok(copied) => self.copy_anew(&try_, copied).await,
+                Err(error) => Err(error),
+            };
+            let error = match copied {
                 Ok(transfer) => {
                     self.transfers.push(transfer.ending.to_string());
                     return Ok(transfer);
@@ -199,23 +203,11 @@ impl<S: Store> Story<'_, S> {
         tree: &Tree,
         first: &mut Option<Transfer>,
     ) -> Result<Transfer, TransferError> {
-        let Try { remote, workspace, max_delete, .. } = *try_;
+        let Try { workspace, max_delete, .. } = *try_;
         let settings = &self.run.settings.transfer;
         let pass = async |rules: &Path, writing, before: Statistics| {
-            let job = Job {
-                source: self.host.settings.source.clone(),
-                destination: workspace.destination.clone(),
-                link_dest: workspace.link_dest.clone(),
-                rules: rules.to_owned(),
-                rsh: remote.rsh(),
-                rsync_path: remote.rsync_path(),
-                max_delete: max_delete.map(|limit| limit.saturating_sub(before.deleted)),
-                writing,
-                one_file_system: self.host.settings.filesystems == Filesystems::Root,
-                compress: settings.compress,
-                bandwidth_limit: settings.bandwidth_limit.clone(),
-                lock: try_.share_lock()?,
-            };
+            let max_delete = max_delete.map(|limit| limit.saturating_sub(before.deleted));
+            let job = Job { max_delete, ..self.job(try_, What::Tree(rules.to_owned()), writing)? };
             let limits = Limits {
                 stall_timeout: settings.stall_timeout,
                 deadline: self.deadline,
@@ -262,6 +254,25 @@ impl<S: Store> Story<'_, S> {
         Ok(others.and(these, shared(&tree.apart, &workspace.destination)))
     }
 
+    /// One rsync of a try.
+    pub(super) fn job(&self, try_: &Try<'_>, what: What, writing: Writing) -> Result<Job, TransferError> {
+        let settings = &self.run.settings.transfer;
+        Ok(Job {
+            source: self.host.settings.source.clone(),
+            destination: try_.workspace.destination.clone(),
+            link_dest: try_.workspace.link_dest.clone(),
+            what,
+            rsh: try_.remote.rsh(),
+            rsync_path: try_.remote.rsync_path(),
+            max_delete: None,
+            writing,
+            one_file_system: self.host.settings.filesystems == Filesystems::Root,
+            compress: settings.compress,
+            bandwidth_limit: settings.bandwidth_limit.clone(),
+            lock: try_.share_lock()?,
+        })
+    }
+
     /// Parts the names in the copy of what is to be written in place.
     async fn parted(&self, try_: &Try<'_>, tree: &Tree) -> Result<Parted, TransferError> {
         let paths = tree.apart.paths().map(<[u8]>::to_vec).collect();
@@ -280,7 +291,7 @@ impl<S: Store> Story<'_, S> {
 
     /// Keeps the connection in use while the host has nothing to do. One that
     /// is lost meanwhile is no fault yet: the next to use it will tell.
-    async fn stay_connected(&self, remote: &Remote) -> Infallible {
+    pub(super) async fn stay_connected(&self, remote: &Remote) -> Infallible {
         loop {
             tokio::time::sleep(self.run.fresh).await;
             (self.run.watch)(&self.host.name, Event::AskedAgain);

@@ -60,6 +60,10 @@ impl<S: Store> Story<'_, S> {
         // Before anything is removed, whatever the copy is worth.
         let held = self.hold(name).await;
         let taken = Snapshot { name: name.to_string(), time: name.time(), held, origin: Origin::Run(facts) };
+        if verdict == Verdict::Good {
+            self.close_findings(name).await;
+        }
+        self.tell_open();
         let jumps = if verdict == Verdict::Good { self.jumps(&taken) } else { Vec::new() };
         let (falls, rises): (Vec<Jump>, Vec<Jump>) = jumps.into_iter().partition(Jump::is_fall);
         self.note_jumps(&falls, name, survey);
@@ -193,6 +197,8 @@ impl<S: Store> Story<'_, S> {
             timezone: settings.timezone,
             now: self.run.clock.now(),
             clock_behind: false,
+            // With anything open the run is not good, and does not come here.
+            damage_found: None,
         };
         let plan = rotation.plan(survey.of(&self.host.name), Some(taken));
         for decision in &plan.decisions {

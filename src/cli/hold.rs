@@ -244,8 +244,13 @@ fn told(others: &BTreeMap<String, Vec<String>>) -> String {
 /// What becomes of a snapshot when a good run of the host rotates.
 fn next_rotation(session: &Session, place: &Place, snapshot: &str) -> Option<Decision> {
     let (settings, now) = (&session.settings, session.clock.now());
-    let rotation =
-        Rotation { policy: &settings.retention, timezone: settings.timezone, now, clock_behind: false };
+    let rotation = Rotation {
+        policy: &settings.retention,
+        timezone: settings.timezone,
+        now,
+        clock_behind: false,
+        damage_found: session.damage_found(&place.host),
+    };
     let plan = rotation.plan(&place.snapshots, Some(rotation::expected(now, &place.snapshots)));
     plan.decisions.into_iter().find(|decision| decision.name == snapshot)
 }

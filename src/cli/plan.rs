@@ -13,6 +13,7 @@ use crate::backup;
 use crate::clock::Clock;
 use crate::filter::{self, Rule};
 use crate::guard::Guard;
+use crate::history::Findings;
 use crate::host::{Host, Transport};
 use crate::inventory;
 use crate::rotation::{self, Rotation};
@@ -135,6 +136,7 @@ async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
         problems.push(problem(None, why));
     }
 
+    let findings = Findings::at(&settings.state_dir);
     let hosts = run::in_order(selection.hosts.into_iter().cloned().collect(), survey.as_ref());
     let mut fates = Fates::default();
     let mut planned = Vec::with_capacity(hosts.len());
@@ -143,12 +145,18 @@ async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
         let (filters, unfit) = rules(host, &for_all, &session.store);
         problems.extend(unfit.into_iter().map(|why| problem(Some(host.name.spelled()), why)));
         planned.push(plan(host, filters, before, settings));
+        let damage_found = findings.of(host.name.key()).map(|open| open.since());
+        let damage_found = damage_found.unwrap_or_else(|error| {
+            problems.push(problem(Some(host.name.spelled()), error.to_string()));
+            Some(clock.now())
+        });
         if survey.is_some() {
             let rotation = Rotation {
                 policy: &settings.retention,
                 timezone: settings.timezone,
                 now: clock.now(),
                 clock_behind: behind.is_some(),
+                damage_found,
             };
             let taken = rotation::expected(rotation.now, before);
             let new = taken.name.clone();

@@ -12,7 +12,7 @@ use super::session::{self, Common, Session, nearest};
 use super::signals::Signals;
 use crate::backup;
 use crate::clock::Clock;
-use crate::history::{Entry, History, HistoryError};
+use crate::history::{Entry, Findings, History, HistoryError};
 use crate::host::HostName;
 use crate::inventory::{self, Inventory};
 use crate::lock::{HostLock, Runtime};
@@ -220,11 +220,16 @@ impl<'a> Pruning<'a> {
             Err(error) => return self.problem(Some(host), format!("nothing was removed: {error}")),
         };
         let settings = &self.session.settings;
+        let damage_found = match Findings::at(&settings.state_dir).of(host.key()) {
+            Ok(open) => open.since(),
+            Err(error) => return self.problem(Some(host), format!("nothing was removed: {error}")),
+        };
         let rotation = Rotation {
             policy: &settings.retention,
             timezone: settings.timezone,
             now: self.session.clock.now(),
             clock_behind: self.clock_behind,
+            damage_found,
         };
         let plan = rotation.plan(&snapshots, None);
         plan.decisions.iter().for_each(|decision| debug!("{host}: {decision}"));

@@ -12,6 +12,7 @@ use super::{progress::Bars, signals::Signals};
 use crate::backup::{self, Run};
 use crate::clock::Clock;
 use crate::filter::{self, Rule};
+use crate::history::Findings;
 use crate::host::{Host, HostName};
 use crate::inventory::{self, Fault, SelectError, Unknown};
 use crate::lock::Runtime;
@@ -26,6 +27,7 @@ use crate::turn::{Pace, Turn};
 use crate::{fleet, logging};
 use answer::Answer;
 use anyhow::{Context, anyhow, bail};
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -438,6 +440,9 @@ fn close(
         let code = outcome::exit_code(reports, !trouble.is_empty());
         let figures = metrics::RunFigures { finished: run.clock.now(), duration: took, success: code == 0 };
         let written = metrics::write(path, &run.settings.server, reports, &figures, arguments.means_all());
+        let written = written.and_then(|()| {
+            metrics::write_open_findings(path, &run.settings.server, &open_findings(&run.settings))
+        });
         if let Err(error) = written {
             warn!("{error}");
             trouble.push(error.to_string());
@@ -467,6 +472,13 @@ fn print_json(
     let mut out = Output::new();
     out.json(&Answer::new(&run.id, (run.clock.start(), took(run)), reports, trouble, code))?;
     out.end()
+}
+
+/// How many findings of verifications are open, of each host that has any. Those
+/// that cannot be read are one at least.
+fn open_findings(settings: &Settings) -> BTreeMap<String, usize> {
+    let all = Findings::at(&settings.state_dir).all().unwrap_or_default();
+    all.into_iter().map(|(host, open)| (host, open.map_or(1, |open| open.each().len().max(1)))).collect()
 }
 
 /// Prints where the time went, whatever else is said.

@@ -5,6 +5,7 @@ use super::CANNOT_START;
 use super::output::Closed;
 use super::progress::Bars;
 use crate::clock::Clock;
+use crate::history::Findings;
 use crate::host::HostName;
 use crate::settings::Settings;
 use crate::snapshot::{Snapshot, Verdict};
@@ -114,6 +115,18 @@ impl Session {
         let settings = settings(common)?;
         let store = AnyStore::open(&settings.store)?;
         Ok(Session { settings, store, clock })
+    }
+
+    /// Since when a host's copies have damage that is not mended. Where nobody
+    /// knows, it is said, and counts as found now.
+    pub(super) fn damage_found(&self, host: &HostName) -> Option<DateTime<Utc>> {
+        match Findings::at(&self.settings.state_dir).of(host.key()) {
+            Ok(open) => open.since(),
+            Err(error) => {
+                warn!("{host}: {error}");
+                Some(self.clock.now())
+            }
+        }
     }
 
     /// The host of this name that the store has a place for, and its

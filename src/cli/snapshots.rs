@@ -131,7 +131,11 @@ fn rows(
     holds: &BTreeMap<String, Vec<String>>,
 ) -> Vec<Row> {
     let settings = &session.settings;
-    let plan = retention::plan(&settings.retention, settings.timezone, session.clock.now(), &place.snapshots);
+    let mut plan =
+        retention::plan(&settings.retention, settings.timezone, session.clock.now(), &place.snapshots);
+    if let Some(found) = session.damage_found(&place.host) {
+        plan.spare(found);
+    }
     // The plan is sorted as the store's list is.
     place
         .snapshots

@@ -7,7 +7,7 @@ mod show;
 use super::output::{self, Format, Output, code_of};
 use super::session::{self, Common, Session};
 use crate::clock::Clock;
-use crate::history::{History, HistoryError};
+use crate::history::{Findings, History, HistoryError};
 use crate::host::HostName;
 use crate::outcome::Severity;
 use crate::past::Entry;
@@ -38,7 +38,8 @@ A host is
   good     if its last good copy is fresh and its last run had nothing to say;
   warning  if that copy is older than `icinga.ttl` (36 hours without Icinga), or
            the last run has a warning;
-  failed   if the copy is twice as old or there is none, or the last run failed;
+  failed   if the copy is twice as old or there is none, if the last run failed,
+           or if damage that `backup verify` found is not mended;
   never    if no run has tried it yet;
   running  if a run works on it at this moment; it is judged by its last good
            copy alone;
@@ -52,7 +53,7 @@ the store holds, and the exit status is 1.
 
 JSON: {hosts: [{name, state, last_run, last_good, age_seconds, snapshots, bytes,
 problem}], warnings}; each host has further {last_result, growth_bytes_per_day,
-files, held, foreign, running_since, timings}, where timings has how long each
+files, held, foreign, running_since, open_findings, timings}, where timings has how long each
 step of the last run took, in seconds, as in {transfer: 12.3}. Of one host that is
 asked for by itself there are, beside hosts, its newest 30 runs: [{run, started,
 finished, result, files, bytes, received, timings}]. Times are RFC 3339 in UTC;
@@ -114,6 +115,7 @@ async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
         doubts.push(format!("cannot tell which hosts are being backed up: {error}"));
         BTreeMap::new()
     });
+    let findings = Findings::at(&session.settings.state_dir);
     let patience = Patience::of(session.settings.icinga.as_ref().map(|icinga| icinga.ttl));
     let now = clock.now();
     let judged = found.hosts.into_iter().map(|host| {
@@ -123,6 +125,7 @@ async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
             copies: host.copies,
             last_run: past.last_runs.get(&key).map(last_run),
             running: running.get(&key).copied(),
+            open: findings.of(&key).map_err(|error| error.to_string()),
             name: host.name,
         };
         status::judge(known, now, patience)

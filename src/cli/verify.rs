@@ -15,7 +15,7 @@ use crate::report::{Reporter, icinga::Icinga, metrics};
 use crate::store::AnyStore;
 use crate::table::{Column, Table};
 use crate::text::{human_bytes, human_duration, printable};
-use crate::verification::{Finding, State, Stop, Verification};
+use crate::verification::{Finding, MOST_FINDINGS, State, Stop, Verification};
 use crate::verify::{self, Event, Run, Scope, Step};
 use anyhow::{Context, bail};
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -195,6 +195,8 @@ fn unfit(fault: &Fault, now: DateTime<Utc>) -> Verification {
         snapshot: None,
         tally: Default::default(),
         findings: Vec::new(),
+        open: Default::default(),
+        unrecorded: None,
         stop: Some(Stop::Failed(fault.why.clone())),
         started: now,
         finished: now,
@@ -332,8 +334,8 @@ struct Json<'a> {
 struct HostJson<'a> {
     /// As the inventory spells it.
     name: &'a str,
-    /// `good`, `different`, `unreadable`, `unreadable_there`, `overlooked`,
-    /// `incomparable`, `failed` or `interrupted`: the worst that holds.
+    /// `good`, `different`, `unreadable`, `open`, `unreadable_there`,
+    /// `overlooked`, `incomparable`, `failed` or `interrupted`: the worst that holds.
     state: &'static str,
     /// The snapshot that was compared, or null.
     snapshot: Option<&'a str>,
@@ -367,6 +369,9 @@ struct HostJson<'a> {
     bytes_read: u64,
     /// What to say of it, or null for a good one.
     problem: Option<String>,
+    /// The first files that are not mended, of this and of earlier
+    /// verifications.
+    open: Vec<String>,
     /// The first files that something is the matter with.
     findings: Vec<FindingJson>,
 }
@@ -404,19 +409,20 @@ impl<'a> From<&'a Verification> for HostJson<'a> {
             too_large: tally.too_large,
             bytes_read: tally.bytes,
             problem: (state != State::Good).then(|| result.summary()),
-            findings: result.findings.iter().map(FindingJson::from).collect(),
+            open: result.open.paths().take(MOST_FINDINGS).map(lossy).collect(),
+            findings: result.findings.iter().take(MOST_FINDINGS).map(FindingJson::from).collect(),
         }
     }
 }
 
 impl From<&Finding> for FindingJson {
     fn from(finding: &Finding) -> Self {
-        FindingJson {
-            path: String::from_utf8_lossy(&finding.path).into_owned(),
-            matter: finding.matter.word(),
-            text: finding.to_string(),
-        }
+        FindingJson { path: lossy(&finding.path), matter: finding.matter.word(), text: finding.to_string() }
     }
+}
+
+fn lossy(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).into_owned()
 }
 
 fn rfc3339(time: DateTime<Utc>) -> String {

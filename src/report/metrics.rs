@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const STATE: &str = "backup_host_state";
+const OPEN: &str = "backup_verify_open_findings";
 const LAST_GOOD: &str = "backup_host_last_good_timestamp_seconds";
 
 /// What is said of each host; all are gauges.
@@ -36,7 +37,7 @@ const OF_HOSTS: [(&str, &str); 8] = [
 ];
 
 /// What is said of verifications of hosts; all are gauges.
-const OF_VERIFICATIONS: [(&str, &str); 4] = [
+const OF_VERIFICATIONS: [(&str, &str); 5] = [
     (
         "backup_verify_state",
         "How the host's last verification went: 0 good, 1 someone should look, 2 critical.",
@@ -44,6 +45,7 @@ const OF_VERIFICATIONS: [(&str, &str); 4] = [
     ("backup_verify_last_timestamp_seconds", "When the host's last verification ended."),
     ("backup_verify_files", "Files of the host that were compared with its copy."),
     ("backup_verify_bad_files", "How many of them differ with the same time, or cannot be read."),
+    (OPEN, "Files that verifications of the host found wrong and that are not mended."),
 ];
 
 /// What is said of runs; all are gauges.
@@ -95,6 +97,16 @@ pub fn write(
 /// and keeps all else that is in it.
 pub fn write_verifications(path: &Path, server: &str, results: &[Verification]) -> Result<(), MetricsError> {
     rewrite(path, server, |old| old.verified(results))
+}
+
+/// Writes how many findings of each host are open into the textfile, by the
+/// host's name in lower case, and keeps all else that is in it.
+pub fn write_open_findings(
+    path: &Path,
+    server: &str,
+    open: &BTreeMap<String, usize>,
+) -> Result<(), MetricsError> {
+    rewrite(path, server, |old| old.with_open(open))
 }
 
 fn rewrite(path: &Path, server: &str, change: impl FnOnce(&Samples) -> Samples) -> Result<(), MetricsError> {
@@ -176,6 +188,19 @@ impl Samples {
         new
     }
 
+    fn with_open(&self, open: &BTreeMap<String, usize>) -> Samples {
+        let mut new = self.clone();
+        for (_, values) in new.verifications.values_mut() {
+            values.insert(OPEN, 0.0);
+        }
+        for (host, count) in open {
+            let spelled = self.hosts.get(host).map_or(host, |(spelled, _)| spelled);
+            let entry = new.verifications.entry(host.clone());
+            entry.or_insert_with(|| (spelled.clone(), Values::new())).1.insert(OPEN, *count as f64);
+        }
+        new
+    }
+
     fn render(&self, server: &str) -> String {
         let mut text = String::new();
         for (metric, help) in OF_HOSTS {
@@ -243,6 +268,7 @@ fn verification_values(result: &Verification) -> Values {
         seconds(result.finished),
         tally.sampled as f64,
         (tally.different + tally.unreadable) as f64,
+        result.open.each().len() as f64,
     ];
     OF_VERIFICATIONS.iter().zip(values).map(|((metric, _), value)| (*metric, value)).collect()
 }

@@ -54,7 +54,10 @@ pub async fn parted(destination: PathBuf, paths: Vec<Vec<u8>>, lock: File) -> Re
 }
 
 /// The path in the copy, if it is there and real directories lead to it.
-fn found(destination: &Path, path: &[u8]) -> Result<Option<PathBuf>, TransferError> {
+///
+/// # Errors
+/// A directory on the way, or what is there, cannot be looked at.
+pub fn found(destination: &Path, path: &[u8]) -> Result<Option<PathBuf>, TransferError> {
     let mut at = destination.to_owned();
     for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
         match at.symlink_metadata() {

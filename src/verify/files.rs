@@ -6,7 +6,9 @@
 //! other threads, which tell by their [`Pulse`] that they get on.
 
 use super::Scope;
+use crate::transfer::found;
 use rand::seq::SliceRandom;
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions, ReadDir};
 use std::io::{self, Read};
@@ -97,14 +99,76 @@ pub(super) fn open(root: PathBuf) -> (tokio::task::JoinHandle<io::Result<PathBuf
     (tokio::task::spawn_blocking(work), Pulse::default())
 }
 
+/// Files that are looked at by name, whatever is drawn.
+#[derive(Debug, Default)]
+pub(super) struct Named {
+    /// Those that are regular files, as many together as are compared at once.
+    pub(super) batches: Vec<Vec<Entry>>,
+    /// Those where no file is any more, or a directory that can be listed.
+    pub(super) other: Vec<Vec<u8>>,
+    /// Those that cannot be looked at.
+    pub(super) faults: Vec<Fault>,
+}
+
+/// Looks at files of the snapshot by name, on a thread of its own.
+pub(super) fn named(root: PathBuf, paths: Vec<Vec<u8>>) -> (tokio::task::JoinHandle<Named>, Pulse) {
+    let pulse = Pulse::default();
+    let beat = pulse.0.clone();
+    let work = move || {
+        let (mut named, mut batch) = (Named::default(), Batch::default());
+        for path in paths {
+            if !beat.on(1) {
+                break;
+            }
+            match look(&root, &path) {
+                Ok(Seen::File(size)) => named.batches.extend(batch.take(Entry { path, size })),
+                Ok(Seen::Other) => named.other.push(path),
+                // The walk comes across it as well.
+                Ok(Seen::Unlisted) => {}
+                Err(error) => named.faults.push(Fault { path, error }),
+            }
+        }
+        named.batches.extend((!batch.entries.is_empty()).then_some(batch.entries));
+        named
+    };
+    (tokio::task::spawn_blocking(work), pulse)
+}
+
+/// What is at a path of the snapshot.
+enum Seen {
+    /// A regular file of this size.
+    File(u64),
+    /// A directory that cannot be listed.
+    Unlisted,
+    /// Something else, or nothing.
+    Other,
+}
+
+fn look(root: &Path, path: &[u8]) -> io::Result<Seen> {
+    let Some(at) = found(root, path).map_err(|error| io::Error::other(error.to_string()))? else {
+        return Ok(Seen::Other);
+    };
+    let meta = at.symlink_metadata()?;
+    let listed = || at.read_dir()?.try_for_each(|entry| entry.map(drop));
+    Ok(match meta.is_file() {
+        true => Seen::File(meta.size()),
+        false if meta.is_dir() && listed().is_err() => Seen::Unlisted,
+        false => Seen::Other,
+    })
+}
+
 /// Walks the tree on a thread of its own, which ends when nobody receives any
-/// more.
-pub(super) fn choose(root: PathBuf, scope: Scope) -> (mpsc::Receiver<Found>, Pulse) {
+/// more. The files in `named` are counted and not chosen.
+pub(super) fn choose(
+    root: PathBuf,
+    scope: Scope,
+    named: BTreeSet<Vec<u8>>,
+) -> (mpsc::Receiver<Found>, Pulse) {
     let (sender, receiver) = mpsc::channel(2);
     let pulse = Pulse::default();
     let beat = pulse.0.clone();
     tokio::task::spawn_blocking(move || {
-        let walk = Walk { root: &root, beat: &beat, sender: &sender };
+        let walk = Walk { root: &root, beat: &beat, sender: &sender, named: &named };
         // Nobody hears that nobody listens any more.
         let _ = match scope {
             Scope::Sample(count) => walk.sample(count.get()),
@@ -121,6 +185,7 @@ struct Walk<'a> {
     root: &'a Path,
     beat: &'a Beat,
     sender: &'a mpsc::Sender<Found>,
+    named: &'a BTreeSet<Vec<u8>>,
 }
 
 impl Walk<'_> {
@@ -175,6 +240,10 @@ impl Walk<'_> {
         Ok(())
     }
 
+    fn is_named(&self, path: &Path) -> bool {
+        self.named.contains(path.as_os_str().as_bytes())
+    }
+
     /// A file with its size; `None` if that cannot be told, which is.
     fn entry(&self, path: PathBuf) -> Result<Option<Entry>, Unheard> {
         match self.root.join(&path).symlink_metadata() {
@@ -188,6 +257,9 @@ impl Walk<'_> {
         let mut batch = Batch::default();
         self.each(|path| {
             files += 1;
+            if self.is_named(&path) {
+                return Ok(());
+            }
             match self.entry(path)? {
                 Some(entry) => batch.take(entry).map_or(Ok(()), |full| self.send(Found::Batch(full))),
                 None => Ok(()),
@@ -199,11 +271,16 @@ impl Walk<'_> {
 
     fn sample(&self, count: usize) -> Result<(), Unheard> {
         let mut reservoir = Reservoir::new(count);
+        let mut named = 0;
         self.each(|path| {
+            if self.is_named(&path) {
+                named += 1;
+                return Ok(());
+            }
             reservoir.offer(path, |files| rand::random_range(0..files));
             Ok(())
         })?;
-        let files = reservoir.offered;
+        let files = reservoir.offered + named;
         // Whatever is left out is left out by chance, not by its place.
         let mut chosen = reservoir.kept;
         chosen.shuffle(&mut rand::rng());
@@ -347,7 +424,6 @@ fn read_one(root: &Path, entry: &Entry, buffer: &mut [u8], beat: &Beat) -> io::R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
     use std::num::NonZeroUsize;
 
     fn entry(number: usize, size: u64) -> Entry {
@@ -393,7 +469,7 @@ mod tests {
     }
 
     async fn chosen(root: &Path, scope: Scope) -> (BTreeSet<Vec<u8>>, Vec<Fault>, u64) {
-        let (mut receiver, _pulse) = choose(root.to_owned(), scope);
+        let (mut receiver, _pulse) = choose(root.to_owned(), scope, BTreeSet::new());
         let (mut paths, mut faults, mut count) = (BTreeSet::new(), Vec::new(), 0);
         while let Some(found) = receiver.recv().await {
             match found {

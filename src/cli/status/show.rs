@@ -62,6 +62,8 @@ struct Row<'a> {
     foreign: usize,
     /// Since when a run has been working on it.
     running_since: Option<String>,
+    /// How many findings of `backup verify` are not mended.
+    open_findings: Option<usize>,
     /// How long each step of its last run took, in seconds.
     timings: Option<Seconds>,
 }
@@ -142,6 +144,7 @@ fn row(status: &Status) -> Row<'_> {
         held: status.copies.held,
         foreign: status.copies.foreign,
         running_since: status.running.map(time),
+        open_findings: status.open,
         timings: None,
     }
 }
