@@ -170,7 +170,9 @@ fn not_locked(error: LockError) -> Outcome {
         LockError::Held { .. } | LockError::Orphaned { .. } | LockError::HeldInStore { .. } => {
             Outcome::Skipped { why: error.to_string() }
         }
-        LockError::Replaced { .. } | LockError::Unusable { .. } => failed(Stage::Lock, error),
+        LockError::Replaced { .. } | LockError::Keeper(_) | LockError::Unusable { .. } => {
+            failed(Stage::Lock, error)
+        }
     }
 }
 

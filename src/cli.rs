@@ -21,6 +21,7 @@ mod trees;
 mod verify;
 
 use crate::clock::Clock;
+use crate::process;
 use crate::remote::client;
 use crate::text;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -163,7 +164,7 @@ fn help(asked: Option<&str>) -> u8 {
 /// Does what the command line says. `clock` shows the time of the command.
 pub fn main(clock: Clock) -> ExitCode {
     // Before anything else, for it is started once a host.
-    if let Some(code) = client::play(std::env::args_os()) {
+    if let Some(code) = client::play(std::env::args_os()).or_else(|| process::keep(std::env::args_os())) {
         return ExitCode::from(code);
     }
     let code = match meant(Cli::parse_from(in_order(std::env::args_os().collect()))) {

@@ -7,8 +7,8 @@
 //!
 //! Both locks are `flock`s, which the kernel gives back when the last process
 //! that has the file open is gone; the files' contents are for people. A run
-//! that finds another's directory unlocked knows that run to be dead, ends the
-//! ssh masters that it left and removes the directory.
+//! that finds another's directory unlocked knows that run to be dead, ends what
+//! is left of it and removes the directory.
 //!
 //! Runs that do not share a runtime directory (two servers or two containers on
 //! one store, or a directory that was cleaned in mid-run) are kept apart by a
@@ -20,12 +20,13 @@ mod look;
 pub use look::running;
 
 use crate::host::HostName;
-use crate::process;
+use crate::process::{self, Keeper};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -57,6 +58,9 @@ pub enum LockError {
         /// The lock.
         path: PathBuf,
     },
+    /// Nobody would clear up after the run.
+    #[error(transparent)]
+    Keeper(#[from] process::Failure),
     /// A run with another runtime directory has locked the host in the store.
     #[error(
         "locked in the store (`{path}`) by another run{}",
@@ -102,6 +106,7 @@ pub struct Runtime {
     dir: PathBuf,
     own: TempDir,
     connections: AtomicU32,
+    keeper: OnceLock<Keeper>,
     _alive: File,
 }
 
@@ -128,13 +133,24 @@ impl Runtime {
         let alive = open_lock(&alive_path)?;
         flock(&alive, FlockOperation::NonBlockingLockExclusive)
             .map_err(|e| unusable("lock", &alive_path)(e.into()))?;
-        let runtime = Runtime { dir: dir.to_owned(), own, connections: AtomicU32::new(0), _alive: alive };
+        let runtime = Runtime {
+            dir: dir.to_owned(),
+            own,
+            connections: AtomicU32::new(0),
+            keeper: OnceLock::new(),
+            _alive: alive,
+        };
         Ok((runtime, swept))
     }
 
     /// A new directory for one ssh connection; its path is short, because a
-    /// control socket's path must be.
+    /// control socket's path must be. From the first one on somebody sees to it
+    /// that no connection outlives this process.
     pub fn connection_dir(&self) -> Result<PathBuf, LockError> {
+        if self.keeper.get().is_none() {
+            let keeper = Keeper::start(self.own.path())?;
+            let _ = self.keeper.set(keeper);
+        }
         let path = self.own.path().join(short(self.connections.fetch_add(1, Ordering::Relaxed)));
         DirBuilder::new().mode(0o700).create(&path).map_err(unusable("create", &path))?;
         Ok(path)
@@ -149,12 +165,6 @@ impl Runtime {
     /// A file of this run's for a host.
     pub fn file_for(&self, host: &HostName, what: &str) -> PathBuf {
         self.own.path().join(format!("{}.{what}", host.key()))
-    }
-
-    /// Ends every ssh that this run started. For the moment before an
-    /// immediate exit; orderly ends close their connections themselves.
-    pub fn abandon(&self) {
-        process::end_ssh_below(self.own.path());
     }
 
     /// Whether a process that is there has locked a host, seen without touching its
@@ -295,7 +305,7 @@ fn sweep(dir: &Path) -> usize {
         .map(|entry| entry.path());
     runs.filter(dead)
         .filter(|path| {
-            process::end_ssh_below(path);
+            process::end_marked(path);
             std::fs::remove_dir_all(path).is_ok()
         })
         .count()
@@ -412,8 +422,8 @@ mod tests {
         assert!(free.is_ok(), "another run would wait for as long as a host takes");
     }
 
-    #[test]
-    fn what_dead_runs_left_is_cleared_away_and_what_living_ones_need_stays() {
+    #[tokio::test]
+    async fn what_dead_runs_left_is_cleared_away_and_what_living_ones_need_stays() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("rDEAD00/0")).unwrap();
         std::fs::write(dir.path().join("rDEAD00/lock"), "").unwrap();

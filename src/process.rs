@@ -3,16 +3,18 @@
 //! Every program gets an absolute path (cron's `PATH` lacks `/usr/sbin`), a
 //! clean environment in the C locale, a process group of its own and a
 //! deadline, and the kernel kills it should this process die (`setpriv
-//! --pdeathsig`). Of what it says on stderr the tail is kept. A program whose
+//! --pdeathsig`); what it has started then ends by [`Keeper`]. Of what it says on stderr the tail is kept. A program whose
 //! [`Running`] is dropped is killed with its group.
 //!
 //! Not known here: what any program's exit status means.
 
+mod keeper;
 mod running;
 mod system;
 
+pub use keeper::{Keeper, call_this_program, keep, this_program};
 pub use running::{Running, Tail};
-pub use system::{adopt_orphans, end_own_ssh_below, end_ssh_below, locate, raise_file_limit};
+pub use system::{end_marked, locate, raise_file_limit};
 
 use crate::text::{human_duration, last_lines, printable_bytes};
 use std::ffi::{OsStr, OsString};
@@ -23,7 +25,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
-use system::{SYSTEM_PATH, find, guardian, search_path};
+use system::{SYSTEM_PATH, find, guardian, mark, search_path};
 use tokio::io::AsyncWriteExt;
 
 /// How much stdout [`Program::output`] takes unless told, in bytes.
@@ -36,6 +38,8 @@ const ENVIRONMENT: [&str; 6] = ["HOME", "USER", "LOGNAME", "SSH_AUTH_SOCK", "TMP
 pub struct Program {
     name: OsString,
     args: Vec<OsString>,
+    environment: Vec<(&'static str, OsString)>,
+    outlives_us: bool,
     deadline: Duration,
     input: Input,
     label: Option<String>,
@@ -165,6 +169,8 @@ impl Program {
         Program {
             name: name.as_ref().to_owned(),
             args: Vec::new(),
+            environment: Vec::new(),
+            outlives_us: false,
             deadline: Duration::from_secs(60),
             input: Input::Null,
             label: None,
@@ -183,6 +189,28 @@ impl Program {
     #[must_use]
     pub fn args<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(mut self, args: I) -> Self {
         self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// One more variable of its environment.
+    #[must_use]
+    pub fn environment(mut self, key: &'static str, value: impl AsRef<OsStr>) -> Self {
+        self.environment.push((key, value.as_ref().to_owned()));
+        self
+    }
+
+    /// Marks the program, and all that it will start, as belonging to the run that
+    /// has this directory: a [`Keeper`] ends them with the run.
+    #[must_use]
+    pub fn of_run(mut self, run: &Path) -> Self {
+        self.environment.push(mark(run));
+        self
+    }
+
+    /// The kernel does not kill it when this process dies.
+    #[must_use]
+    fn outliving_us(mut self) -> Self {
+        self.outlives_us = true;
         self
     }
 
@@ -261,7 +289,7 @@ impl Program {
         let path = search_path();
         let program = find(&self.name, &path)
             .ok_or_else(|| Failure::NotInstalled(printable_bytes(self.name.as_bytes())))?;
-        let mut start = match guardian(&path) {
+        let mut start = match guardian(&path).filter(|_| !self.outlives_us) {
             Some(setpriv) => {
                 let mut start = new_command(setpriv);
                 start.args(["--pdeathsig", "KILL", "--"]).arg(&program);
@@ -282,6 +310,7 @@ impl Program {
             .env("LC_ALL", "C")
             .env("PATH", &path)
             .envs(ENVIRONMENT.iter().filter_map(|key| Some((key, std::env::var_os(key)?))))
+            .envs(self.environment)
             .current_dir("/")
             .process_group(0)
             .kill_on_drop(true)

@@ -28,8 +28,6 @@ use std::time::Duration;
 
 /// How long rsync may take to say its version.
 const VERSION_DEADLINE: Duration = Duration::from_secs(30);
-/// How long what was not asked anything gets to end.
-const LAST_WORD: Duration = Duration::from_secs(10);
 /// More than rsync says of itself, in bytes.
 const LONGEST_VERSION: usize = 64 * 1024;
 
@@ -89,28 +87,12 @@ impl Remote {
     /// removed with it.
     pub async fn connect(host: &Host, settings: &settings::Ssh, dir: PathBuf) -> Result<Self, RemoteError> {
         let connection = match host.settings.transport {
-            // Nobody connects who does not ask the probe's question, and mostly
-            // first of all.
-            Transport::Ssh => {
-                let probe = shell_line(probe::SCRIPT, host.settings.sudo);
-                Some(ssh::Connection::open(host, settings, dir, &probe).await?)
-            }
+            Transport::Ssh => Some(ssh::Connection::open(host, settings, dir).await?),
             Transport::Local => None,
         };
         // This machine's rsync runs as whoever runs us; so does the rest.
         let sudo = host.settings.sudo && connection.is_some();
         Ok(Remote { connection, sudo })
-    }
-
-    /// For a connection over which the probe's question will not be asked: ends
-    /// what waits for it there, since a server may allow one session at a time
-    /// (`MaxSessions`).
-    pub async fn without_probe(self) -> Self {
-        if let Some(mut unasked) = self.connection.as_ref().and_then(ssh::Connection::first) {
-            unasked.close_input();
-            let _ = unasked.output(LAST_WORD, LONGEST_VERSION).await;
-        }
-        self
     }
 
     /// What comes back when the host's rsync is asked for its version as a copy
@@ -122,8 +104,8 @@ impl Remote {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Uses the connection, which ends if nobody does for two minutes. Whether
-    /// the host has answered is not told.
+    /// Uses the connection: a server may end one that nobody uses
+    /// (`UnusedConnectionTimeout`). Whether the host has answered is not told.
     pub async fn touch(&self) {
         if let Some(connection) = &self.connection {
             let asked = connection.command("exec true").called("a sign of life").output().await;

@@ -18,7 +18,7 @@ use backup::config::{self, Environment};
 use backup::inventory;
 use backup::lock::Runtime;
 use backup::outcome::{HostReport, Outcome, Severity};
-use backup::remote::client;
+use backup::process;
 use backup::snapshot::Verdict;
 use backup::store::Store;
 use backup::trend::Past;
@@ -125,7 +125,7 @@ impl World {
     }
 
     async fn whole_run(&self, cancel: CancellationToken, watch: Watch) -> HostReport {
-        client::played_by(env!("CARGO_BIN_EXE_backup"));
+        process::call_this_program(env!("CARGO_BIN_EXE_backup"));
         let config = self.rig.borrow().configure();
         let settings = config::load(&config, &Environment::of_this_machine()).unwrap().settings;
         self.runs.set(self.runs.get() + 1);

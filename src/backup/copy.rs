@@ -303,7 +303,7 @@ impl<S: Store> Story<'_, S> {
     /// that does not get as far as a connection is one of those that the operator
     /// wants, not the last.
     async fn reconnect(&mut self, why: String, lost: &mut u32) -> Result<Remote, Outcome> {
-        let connect = async |story: &mut Self| Ok(story.connect().await?.without_probe().await);
+        let connect = async |story: &mut Self| story.connect().await;
         match self.try_again("the connection was lost", why, lost, connect).await {
             Err(Outcome::Failed { stage, why }) => {
                 let why = format!("the connection was lost and could not be made again: {why}");

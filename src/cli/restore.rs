@@ -234,7 +234,7 @@ async fn destination(
     }
     let dir = runtime.connection_dir()?;
     let remote = tokio::select! {
-        remote = Remote::connect(&host, &settings.ssh, dir) => remote?.without_probe().await,
+        remote = Remote::connect(&host, &settings.ssh, dir) => remote?,
         () = stop.token.cancelled() => bail!("told to stop; nothing was written"),
     };
     Ok(Destination::There { host: Box::new(host), remote, lock: (runtime, lock) })

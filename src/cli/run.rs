@@ -147,16 +147,11 @@ async fn start(arguments: &Arguments, clock: Clock, bars: Bars) -> anyhow::Resul
         () = signals.next() => bail!("told to stop before the first host was begun"),
     };
     let run = Rc::new(ready.run);
-    let (weak, lines) = (Rc::downgrade(&run), bars.clone());
+    let lines = bars.clone();
     signals.stop(
         run.cancel.clone(),
         "no further host is begun, those under way end without a snapshot",
-        move || {
-            lines.clear();
-            if let Some(run) = weak.upgrade() {
-                run.runtime.abandon();
-            }
-        },
+        move || lines.clear(),
     );
     let told = Told { reporter: Reporter::start(ready.icinga), ledger: ready.ledger };
     let reports = back_up(&run, ready.hosts, ready.faults, told, &stopwatch, &mut trouble).await;

@@ -63,7 +63,6 @@ fn begin(common: &Common, bars: &Bars, syslog: bool, work: impl AsyncFnOnce() ->
         printer: Box::new(move |text| printer.suspended(|| logging::print(text))),
     });
     process::raise_file_limit();
-    process::adopt_orphans();
     // One thread: the kernel ends our children with the thread that started
     // them, and a command does nothing but wait for others.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

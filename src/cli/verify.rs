@@ -83,16 +83,11 @@ async fn start(arguments: &Arguments, clock: Clock, bars: &Bars) -> anyhow::Resu
     };
     let run = Rc::new(ready.run);
     bars.expect(ready.hosts.len());
-    let (weak, lines) = (Rc::downgrade(&run), bars.clone());
+    let lines = bars.clone();
     signals.stop(
         run.cancel.clone(),
         "no further host is begun, those under way end as they are",
-        move || {
-            lines.clear();
-            if let Some(run) = weak.upgrade() {
-                run.runtime.abandon();
-            }
-        },
+        move || lines.clear(),
     );
     let reporter = Reporter::start(ready.icinga);
     let mut results: Vec<Verification> = ready.faults.iter().map(|fault| unfit(fault, clock.now())).collect();

@@ -10,6 +10,7 @@
 //! and numbers of 32 bits, most significant byte first, and texts with their
 //! length before them.
 
+use crate::process::this_program;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use std::ffi::{OsStr, OsString};
@@ -19,7 +20,6 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::OnceLock;
 
 /// The first argument of this program as a client; no host is named so.
 const OPTION: &str = "--ssh-client";
@@ -39,9 +39,6 @@ const SESSION_OPENED: u32 = 0x8000_0006;
 const NO: u32 = 0;
 /// No character ends the session.
 const NO_ESCAPE: u32 = u32::MAX;
-
-/// What plays the client.
-static PROGRAM: OnceLock<String> = OnceLock::new();
 
 /// Does a client's work if these arguments of the program ask for it, and says
 /// with which code to exit.
@@ -64,18 +61,10 @@ pub fn play(arguments: impl IntoIterator<Item = OsString>) -> Option<u8> {
     }))
 }
 
-/// Names the program that plays the client, by a path without white space, once:
-/// for processes that do not call [`play`], such as tests. rsync would start those
-/// themselves.
-pub fn played_by(program: &str) {
-    let _ = PROGRAM.set(program.to_owned());
-}
-
 /// rsync's `--rsh` for a master: this process's program, by a path that has no
 /// white space and is right also when another version was installed meanwhile.
 pub(super) fn rsh(socket: &Path) -> String {
-    let program = PROGRAM.get_or_init(|| format!("/proc/{}/exe", std::process::id()));
-    format!("{program} {OPTION} {}", socket.display())
+    format!("{} {OPTION} {}", this_program(), socket.display())
 }
 
 /// Runs a command line of the far side's shell with our stdin, stdout and

@@ -1,7 +1,7 @@
 //! The one question that a run asks before it touches anything: who are you,
 //! what is mounted, what do you exclude, which hooks have you got?
 
-use super::{Remote, RemoteError, random_mark, ssh};
+use super::{Remote, RemoteError, random_mark};
 use crate::host::Host;
 use crate::process::Failure;
 use crate::settings::Settings;
@@ -105,13 +105,8 @@ impl Remote {
             question.hook_directory,
             question.witness.display()
         );
-        let mut asked = match self.connection.as_ref().and_then(ssh::Connection::first) {
-            Some(began) => began.called("the probe"),
-            None => self.script(SCRIPT, "the probe".to_owned()).input_pipe().start()?,
-        };
-        asked.write(data.as_bytes()).await;
-        asked.close_input();
-        let output = asked.output(DEADLINE, LONGEST_ANSWER).await?;
+        let asked = self.script(SCRIPT, "the probe".to_owned()).input(data).deadline(DEADLINE);
+        let output = asked.most_output(LONGEST_ANSWER).output().await?;
         if !output.exit.is_success() {
             let said = last_lines(&output.stderr, 1).join("");
             if self.sudo && said.contains("sudo") {

@@ -10,8 +10,6 @@
 # This text travels as one shell word: it holds no single quote.
 LC_ALL=C
 export LC_ALL
-# That it is there: it may be started long before it is asked.
-echo
 IFS= read -r source && IFS= read -r excludes && IFS= read -r hooks &&
     IFS= read -r witness && IFS= read -r mark || exit 125
 section() { printf "\n%s %s\n" "$mark" "$1"; }

@@ -33,6 +33,8 @@ pub struct Rig {
     sshd: Option<Sshd>,
     /// Where copies live, if not in the rig's folder.
     pub dataset: Option<Dataset>,
+    /// Where programs are looked for before all other places.
+    pub path_first: Option<PathBuf>,
     /// More lines for the configuration's top, before any section.
     pub top: String,
     /// More sections for the configuration, or more lines for `[transfer]`
@@ -108,7 +110,14 @@ impl Rig {
             "these tests keep owners and start sshd: run them as root"
         );
         let dir = tempfile::Builder::new().prefix("rig").tempdir().unwrap();
-        let rig = Rig { dir, sshd: None, dataset: None, top: String::new(), sections: Vec::new() };
+        let rig = Rig {
+            dir,
+            sshd: None,
+            dataset: None,
+            path_first: None,
+            top: String::new(),
+            sections: Vec::new(),
+        };
         for folder in ["hosts", "store", "hooks"] {
             fs::create_dir(rig.path().join(folder)).unwrap();
         }
@@ -278,11 +287,12 @@ impl Rig {
     pub fn command(&self, arguments: &[&str]) -> Command {
         use std::os::unix::process::CommandExt;
         let mut command = program(env!("CARGO_BIN_EXE_backup"));
+        let first = self.path_first.iter().map(|path| format!("{}:", path.display()));
         command
             .args(arguments)
             .env("BACKUP_CONFIG", self.configure())
             .env("HOME", self.path())
-            .env("PATH", "/usr/bin:/bin")
+            .env("PATH", format!("{}/usr/bin:/bin", first.collect::<String>()))
             .env_remove("BACKUP_NETBOX_TOKEN")
             .env_remove("BACKUP_ICINGA_PASSWORD")
             .process_group(0)
@@ -545,6 +555,11 @@ fn keys() -> &'static Keys {
         }
         Keys { client: kept.join("client"), server: kept.join("server"), other_server: kept.join("other") }
     })
+}
+
+/// The private key of the tests, which every sshd of theirs lets in.
+pub fn client_key() -> &'static Path {
+    &keys().client
 }
 
 /// A real sshd on a free loopback port.
