@@ -6,9 +6,11 @@
 //! token or a password cannot go elsewhere. Every answer has an end, in time
 //! and in bytes. This module does not know what is asked, nor of whom.
 
+mod trust;
+
 use crate::text::{human_bytes, human_duration, printable, shortened};
 use reqwest::header::{CONTENT_TYPE, LOCATION};
-use reqwest::{Certificate, Client, RequestBuilder, StatusCode, redirect};
+use reqwest::{Client, RequestBuilder, StatusCode, redirect};
 use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -44,8 +46,8 @@ pub enum ClientError {
 /// connecting to the last byte of the answer.
 ///
 /// With a `ca_file` (PEM) it trusts the certificates in there and nothing
-/// else: whoever names the CA of an internal server does not mean that every
-/// public CA may vouch for it as well. Without one it trusts what the system
+/// else, the server's own among them: whoever names the CA of an internal server
+/// does not mean that every public CA may vouch for it as well. Without one it trusts what the system
 /// trusts; that is looked up only for `https`, so that plain `http` works
 /// where no certificates are installed.
 pub fn client(url: &Url, ca_file: Option<&Path>, timeout: Duration) -> Result<Client, ClientError> {
@@ -62,11 +64,8 @@ pub fn client(url: &Url, ca_file: Option<&Path>, timeout: Duration) -> Result<Cl
         Some(path) => {
             let unusable = |why: String| ClientError::CaFile { path: path.to_owned(), why: printable(&why) };
             let pem = std::fs::read(path).map_err(|e| unusable(e.to_string()))?;
-            let certificates = Certificate::from_pem_bundle(&pem).map_err(|e| unusable(root_cause(&e)))?;
-            if certificates.is_empty() {
-                return Err(unusable("no certificate is in it".to_owned()));
-            }
-            builder.tls_certs_only(certificates).build().map_err(|e| unusable(root_cause(&e)))
+            let trust = trust::only(&pem).map_err(unusable)?;
+            builder.tls_backend_preconfigured(trust).build().map_err(|e| unusable(root_cause(&e)))
         }
         None if url.scheme() == "https" => {
             builder.build().map_err(|e| ClientError::System { why: printable(&root_cause(&e)) })
@@ -192,6 +191,9 @@ fn tls_hint(error: &rustls::Error) -> Option<&'static str> {
         Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
             Some("renew the server's certificate, or set this machine's clock right")
         }
+        error if trust::is_authority(error) => Some(
+            "the server shows a certificate that calls itself an authority: name that very certificate with `ca_file`",
+        ),
         Error::InvalidMessage(_) => Some("does that port speak TLS? `http:` in `url` is without"),
         _ => None,
     }

@@ -186,6 +186,16 @@ fn an_icinga_that_is_not_the_one_is_told_nothing() {
 }
 
 #[test]
+fn an_icinga_whose_certificate_is_its_own_authority_is_told_if_that_is_named() {
+    let mut rig = Rig::new();
+    rig.host("VPN");
+    let icinga = Icinga::self_signed(&["VPN!BACKUP-b32-1"]);
+    tell(&mut rig, &icinga);
+    backup(&rig, &["vpn"]).exits(0);
+    assert_eq!(icinga.results().len(), 1);
+}
+
+#[test]
 fn a_wrong_password_is_told_and_none_is_shown() {
     let (mut rig, icinga) = vpn();
     let wrong = rig.write("wrong", "not-the-password\n");

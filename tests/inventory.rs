@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use support::netbox::{Fault, Kind, Machine, StandIn, TOKEN, TOKEN_V2, recording};
+use support::netbox::{Fault, Kind, Machine, Seen, StandIn, TOKEN, TOKEN_V2, recording};
 use support::tls::{Authority, TlsListener};
 use tempfile::TempDir;
 
@@ -183,9 +183,9 @@ async fn every_request_is_small_bears_the_token_and_says_who_asks() {
             for (key, value) in [
                 ("tag", "backup"),
                 ("status", "active"),
-                ("fields", "id,name,status,primary_ip,primary_ip4,primary_ip6,tags"),
+                ("fields", "id,name,status,tags"),
                 ("exclude", "config_context"),
-                ("limit", "500"),
+                ("limit", "1000"),
             ] {
                 assert!(
                     request.parameters().contains(&(key.to_owned(), value.to_owned())),
@@ -296,7 +296,68 @@ async fn ten_thousand_hosts_come_in_pages() {
     assert_eq!(inventory.hosts.len(), 10_000);
     assert!(inventory.warnings.is_empty());
     let pages = scene.netbox.seen().iter().filter(|r| r.path.ends_with("/virtual-machines/")).count();
-    assert_eq!(pages, 20);
+    assert_eq!(pages, 10);
+}
+
+#[tokio::test]
+async fn what_is_not_needed_is_not_asked_for() {
+    for (address, asked, why) in [
+        (AddressFrom::Name, false, "the name is the address"),
+        (AddressFrom::PrimaryIp, true, "the address is asked for"),
+    ] {
+        let mut scene = Scene::of(many(1));
+        scene.wants().address = address;
+        let _ = scene.load().await;
+        let hosts = |request: &&Seen| !request.path.ends_with("/tags/");
+        let seen = scene.netbox.seen();
+        assert!(seen.iter().any(|request| hosts(&request)), "{why}");
+        assert!(
+            seen.iter().filter(hosts).all(|request| request.query.contains("primary_ip") == asked),
+            "{why}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn pages_are_as_large_as_netbox_lets_them_be() {
+    let mut scene = Scene::of(many(95));
+    scene.misbehaves(Fault::LargestPage(10));
+    let inventory = scene.load().await.unwrap();
+    assert_eq!(inventory.hosts.len(), 95);
+    assert!(inventory.warnings.is_empty(), "{inventory:?}");
+    let pages = scene.netbox.seen().iter().filter(|r| r.path.ends_with("/virtual-machines/")).count();
+    assert_eq!(pages, 10);
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_trusted_and_the_servers_own_is_believed() {
+    for (names, until, why, refusal) in [
+        (&["127.0.0.1"][..], 2999, "as NetBox's installation guide makes it", None),
+        (&["localhost"], 2999, "of another name", Some("a name in `url`")),
+        (&["127.0.0.1"], 2020, "it has expired", Some("renew the server's certificate")),
+    ] {
+        let (pem, acceptor) = Authority::of_a_server(names, until);
+        let netbox = StandIn::start_on("https", many(2), move |tcp| TlsListener { tcp, acceptor });
+        let mut scene = Scene::with(netbox);
+        let file = scene.folder.path().join("ca.pem");
+        scene.wants().ca_file = Some(file.clone());
+        std::fs::write(&file, &pem).unwrap();
+        match refusal {
+            None => assert_eq!(scene.load().await.unwrap().hosts.len(), 2, "{why}"),
+            Some(refusal) => {
+                let error = scene.error().await;
+                assert!(error.contains("TLS failed") && error.contains(refusal), "{why}: {error}");
+            }
+        }
+    }
+    // Another server's is not believed, whatever it calls itself.
+    let (_, acceptor) = Authority::of_a_server(&["127.0.0.1"], 2999);
+    let netbox = StandIn::start_on("https", many(2), move |tcp| TlsListener { tcp, acceptor });
+    let mut scene = Scene::with(netbox);
+    let file = scene.folder.path().join("ca.pem");
+    scene.wants().ca_file = Some(file.clone());
+    std::fs::write(&file, Authority::of_a_server(&["127.0.0.1"], 2999).0).unwrap();
+    assert!(scene.error().await.contains("name that very certificate with `ca_file`"));
 }
 
 #[tokio::test]

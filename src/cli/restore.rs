@@ -31,11 +31,7 @@ use serde::Serialize;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
-use std::time::Duration;
 use tracing::{error, info, warn};
-
-/// How long the inventory may take to say where a host is.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 const HELP: &str = "\
 Each PATH keeps its place below DIR: /etc/fstab comes to DIR/etc/fstab. Directories are restored
@@ -242,7 +238,7 @@ async fn destination(
 
 /// The host to write to: of the inventory, or as the configuration has it.
 async fn find_host(settings: &Settings, name: HostName, own: &HostName) -> anyhow::Result<Host> {
-    let known = match inventory::look(settings, Some(PATIENCE)).await {
+    let known = match inventory::look(settings, settings.netbox.as_ref().map(|netbox| netbox.timeout)).await {
         Ok(inventory) => {
             inventory.warnings.iter().for_each(|warning| warn!("{warning}"));
             if let Some(host) = inventory.hosts.iter().find(|host| host.name == name) {

@@ -47,7 +47,7 @@ A host is
 
 AGE is that of the last good copy, SIZE what its files hold together, and
 GROWTH/DAY how much that became more, by the good copies of 30 days. NetBox
-gets 3 seconds to answer; after that its last good list is used, with a
+gets `inventory.netbox.timeout` to answer; after that its last good list is used, with a
 warning, which does not change the exit status. Without a list there is what
 the store holds, and the exit status is 1.
 

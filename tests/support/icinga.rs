@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::thread::JoinHandle;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tokio_rustls::TlsAcceptor;
 
 /// The API user that every stand-in knows.
 pub const USER: &str = "backup";
@@ -86,11 +87,20 @@ struct Inner {
 impl Icinga {
     /// A stand-in that knows these services, each as `host!service`.
     pub fn start(services: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
         let authority = Authority::new("Icinga CA");
-        std::fs::write(folder.path().join("ca.pem"), authority.pem()).unwrap();
+        Self::showing(services, authority.pem(), authority.acceptor(&["127.0.0.1", "localhost"]))
+    }
+
+    /// [`Icinga::start`] with a certificate that is its own authority.
+    pub fn self_signed(services: &[&str]) -> Self {
+        let (pem, acceptor) = Authority::of_a_server(&["127.0.0.1"], 2999);
+        Self::showing(services, &pem, acceptor)
+    }
+
+    fn showing(services: &[&str], ca: &str, acceptor: TlsAcceptor) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("ca.pem"), ca).unwrap();
         std::fs::write(folder.path().join("stranger.pem"), Authority::new("Icinga CA").pem()).unwrap();
-        let acceptor = authority.acceptor(&["127.0.0.1", "localhost"]);
 
         let shared = Arc::<Shared>::default();
         shared.lock().services = services.iter().map(|service| (*service).to_owned()).collect();

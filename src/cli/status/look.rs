@@ -12,8 +12,6 @@ use anyhow::anyhow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How long NetBox gets; then its last good list has to do.
-const PATIENCE: Duration = Duration::from_secs(3);
 /// How long the store may take to say what it holds.
 const LONGEST_LOOK: Duration = Duration::from_secs(5 * 60);
 
@@ -46,7 +44,7 @@ pub(super) struct FoundHost {
 /// Asks the inventory and the store. Without words all hosts are meant.
 pub(super) async fn at(session: &Session, words: &[String]) -> anyhow::Result<Found> {
     let (asked, held) = tokio::join!(
-        inventory::look(&session.settings, Some(PATIENCE)),
+        inventory::look(&session.settings, session.settings.netbox.as_ref().map(|netbox| netbox.timeout)),
         tokio::time::timeout(LONGEST_LOOK, held(&session.store, words))
     );
     let held = held.map_err(|_| {
