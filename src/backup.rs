@@ -294,12 +294,11 @@ impl<S: Store> Story<'_, S> {
             let file = printable(&settings.excludes.remote_file);
             self.note(Severity::Warning, format!("the host's `{file}` is not used: {fault}"));
         }
-        if self.host.settings.hooks {
-            for name in &probe.hooks.odd {
-                warn!(
-                    "hook {name} is not run: only letters, digits, `-` and `_` may be in its name (rename it)"
-                );
-            }
+        if self.host.settings.hooks && !probe.hooks.odd.is_empty() {
+            warn!(
+                "not run as hooks: {} (only letters, digits, `-` and `_` may be in a hook's name: rename them)",
+                probe.hooks.odd
+            );
         }
     }
 
@@ -390,8 +389,8 @@ impl<S: Store> Story<'_, S> {
         let taken = usize::from(matches!(outcome, Outcome::Copied { .. }));
         HostReport {
             host: self.host.name.spelled().to_owned(),
-            outcome,
-            notes: self.notes,
+            outcome: outcome.cut(),
+            notes: self.notes.into_iter().map(Note::cut).collect(),
             started: self.started,
             finished: self.run.clock.now(),
             figures: self.figures,

@@ -30,6 +30,7 @@
 //! | [`past`] | what is remembered of runs |
 //! | [`trace`] | a run as a trace for Chrome and Perfetto |
 //! | [`trend`] | whether a run's figures are what they usually are |
+//! | [`excerpt`] | the first few of what others may repeat without end |
 //! | [`finding`] | what a check found, and what to do |
 //! | [`growth`] | how fast a store fills |
 //! | [`table`] | tables of text |
@@ -40,6 +41,7 @@
 //! | **edges** | **each talks to one thing outside** |
 //! | [`config`] | TOML to [`settings::Settings`], every fault at once |
 //! | [`process`] | the only place that starts programs |
+//! | [`offload`] | work that must not hold up the thread that serves all hosts |
 //! | [`https`] | HTTP clients: what they trust, what their failures mean |
 //! | [`inventory`] | NetBox, and the last good list |
 //! | [`lock`] | one run a host; the runtime directory |
@@ -58,6 +60,7 @@ pub mod clock;
 pub mod config;
 pub mod difference;
 pub mod entry;
+pub mod excerpt;
 pub mod filter;
 pub mod finding;
 pub mod fleet;
@@ -69,6 +72,7 @@ pub mod https;
 pub mod inventory;
 pub mod lock;
 pub mod logging;
+pub mod offload;
 pub mod outcome;
 pub mod past;
 pub mod pattern;

@@ -10,7 +10,7 @@
 
 mod syslog;
 
-use crate::text::printable;
+use crate::text::{printable, shortened};
 use std::fmt::{self, Write as _};
 use std::io::{IsTerminal, Write as _};
 use std::path::Path;
@@ -28,6 +28,10 @@ use tracing_subscriber::registry::{LookupSpan, Registry};
 const SYSLOG: &str = "/dev/log";
 /// How long to wait before a lost syslog daemon is looked for again.
 const SYSLOG_PAUSE: Duration = Duration::from_secs(3);
+/// The most lines of one event.
+const MOST_LINES: usize = 200;
+/// The longest of them, in characters.
+const LONGEST_LINE: usize = 4000;
 /// The span, and its field, that name the host.
 const HOST: &str = "host";
 
@@ -231,14 +235,16 @@ impl Said {
         }
     }
 
-    /// The fields go with the first line, which says what they belong to.
+    /// The fields go with the first line, which says what they belong to. Whoever
+    /// wrote the text, it is cut to what somebody may still read.
     fn lines(&self, host: Option<&str>) -> Lines {
-        let mut lines: Vec<String> = self
-            .message
-            .lines()
-            .map(|line| printable(line.trim_end()))
-            .filter(|line| !line.is_empty())
+        let said = || self.message.lines().map(str::trim_end).filter(|line| !line.is_empty());
+        let mut lines: Vec<String> = said()
+            .take(MOST_LINES)
+            .map(|line| shortened(&printable(&shortened(line, LONGEST_LINE)), LONGEST_LINE))
             .collect();
+        let more = said().skip(MOST_LINES).count();
+        lines.extend(Some(more).filter(|more| *more > 0).map(|more| format!("and {more} more lines")));
         match lines.first_mut() {
             Some(first) => first.push_str(&self.fields),
             None => lines.push(self.fields.trim_start().to_owned()),
@@ -414,6 +420,18 @@ mod tests {
         let line = "x\\n<0>kernel: forged: a\\u{1b}[2Jb\\rc\\u{0}d";
         assert_eq!(bench.printed(), [line]);
         assert_eq!(bench.received(), [format!("<30>backup[7]: {line}")]);
+    }
+
+    #[test]
+    fn an_event_without_end_is_cut() {
+        let mut bench = Bench::new();
+        bench.log(options(), SYSLOG_PAUSE, |_| {
+            warn!("{}", "x".repeat(10_000_000));
+            warn!("{}", "line\n".repeat(1_000_000));
+        });
+        let printed = bench.printed();
+        assert!(printed[0].chars().count() < LONGEST_LINE + 20, "{}", printed[0].len());
+        assert!(printed[1].ends_with("line\n  and 999800 more lines"), "{}", printed[1]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod hook;
 pub use hook::{Allowed, HookEnd, HookResult};
 
 use crate::snapshot::{SnapshotName, Verdict};
-use crate::text::{human_bytes, human_duration};
+use crate::text::{human_bytes, human_duration, shortened};
 use crate::timing::Timings;
 use chrono::{DateTime, Utc};
 use std::fmt;
@@ -115,6 +115,34 @@ pub struct Note {
     pub severity: Severity,
     /// What it is; the first line says it, further lines are its details.
     pub text: String,
+}
+
+/// The longest text of a note, and of an outcome's reason, in characters: what a
+/// host said may be in it.
+const LONGEST_TEXT: usize = 16 * 1024;
+
+impl Note {
+    /// The note, cut to what somebody may still read.
+    #[must_use]
+    pub fn cut(self) -> Self {
+        Note { text: shortened(&self.text, LONGEST_TEXT), ..self }
+    }
+}
+
+impl Outcome {
+    /// The outcome, its reason cut to what somebody may still read.
+    #[must_use]
+    pub fn cut(self) -> Self {
+        let cut = |why: String| shortened(&why, LONGEST_TEXT);
+        match self {
+            Outcome::Copied { verdict, why, snapshot } => {
+                Outcome::Copied { verdict, why: cut(why), snapshot }
+            }
+            Outcome::Failed { stage, why } => Outcome::Failed { stage, why: cut(why) },
+            Outcome::Skipped { why } => Outcome::Skipped { why: cut(why) },
+            Outcome::Interrupted => Outcome::Interrupted,
+        }
+    }
 }
 
 /// What was copied.

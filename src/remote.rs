@@ -28,7 +28,8 @@ use std::time::Duration;
 
 /// How long rsync may take to say its version.
 const VERSION_DEADLINE: Duration = Duration::from_secs(30);
-/// More than rsync says of itself, in bytes.
+/// More than rsync says of itself, in bytes; and more than a login shell says
+/// before a script does.
 const LONGEST_VERSION: usize = 64 * 1024;
 
 /// Why the far side could not be worked with: what was being done, why it
@@ -57,6 +58,9 @@ pub enum RemoteError {
     /// The far side's answer makes no sense.
     #[error("cannot understand the host's answer: {0}")]
     Nonsense(String),
+    /// What is no directory of hooks is configured, or was made there, as one.
+    #[error("there are more than {0} executables in the host's directory of hooks (remove what is no hook)")]
+    TooManyHooks(usize),
 }
 
 /// What kept a connection from being made.
@@ -121,6 +125,13 @@ impl Remote {
     /// rsync's `--rsync-path`, if it is not simply `rsync`.
     pub fn rsync_path(&self) -> Option<&'static str> {
         self.sudo.then_some("sudo -n rsync")
+    }
+
+    /// A program that runs a fixed shell script on the host, and takes no more from
+    /// it than that it is asked about so many things, each told in so many bytes.
+    fn asked(&self, script: &'static str, label: String, things: usize, each: usize) -> Program {
+        let most = things.saturating_mul(each).saturating_add(LONGEST_VERSION);
+        self.script(script, label).most_output(most)
     }
 
     /// A program that runs a fixed shell script on the host.

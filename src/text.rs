@@ -62,11 +62,25 @@ pub fn shortened(text: &str, limit: usize) -> String {
     }
 }
 
-/// The last `count` lines of a text that are not blank, made printable.
+/// The longest that one line from elsewhere is told, in characters.
+pub const LONGEST_LINE: usize = 500;
+
+/// A line from elsewhere, printable, cut to [`LONGEST_LINE`].
+pub fn short(line: &[u8]) -> String {
+    // A character takes four bytes at most.
+    let enough = line.get(..4 * LONGEST_LINE + 4).unwrap_or(line);
+    shortened(&printable(String::from_utf8_lossy(enough).trim_end()), LONGEST_LINE)
+}
+
+/// The last `count` lines of a text that are not blank, made printable, each cut
+/// as [`short`] does.
 pub fn last_lines(bytes: &[u8], count: usize) -> Vec<String> {
-    let text = String::from_utf8_lossy(bytes);
-    let lines: Vec<&str> = text.split(['\n', '\r']).filter(|line| !line.trim().is_empty()).collect();
-    lines[lines.len().saturating_sub(count)..].iter().map(|line| printable(line.trim_end())).collect()
+    let is_blank = |line: &&[u8]| String::from_utf8_lossy(line).trim().is_empty();
+    let ends = |byte: &u8| matches!(byte, b'\n' | b'\r');
+    let mut lines: Vec<String> =
+        bytes.rsplit(ends).filter(|line| !is_blank(line)).take(count).map(short).collect();
+    lines.reverse();
+    lines
 }
 
 /// A number of bytes for a person: `512 B`, `4.0 KiB`, `1.3 GiB`.
@@ -118,6 +132,17 @@ mod tests {
     fn the_tail_keeps_the_last_lines_that_say_something() {
         assert_eq!(last_lines(b"one\n\ntwo\r\nthree\n\n", 2), ["two", "three"]);
         assert!(last_lines(b"\n\n", 3).is_empty());
+    }
+
+    #[test]
+    fn a_line_without_end_is_cut() {
+        for (line, why) in
+            [("x", "one byte"), ("日", "three"), ("\u{1b}", "an escape"), ("\u{1f600}", "four")]
+        {
+            let long = last_lines(line.repeat(1_000_000).as_bytes(), 1).remove(0);
+            assert_eq!((long.chars().count(), long.chars().last()), (LONGEST_LINE, Some('…')), "{why}");
+        }
+        assert_eq!(short("x".repeat(LONGEST_LINE).as_bytes()).len(), LONGEST_LINE);
     }
 
     #[test]

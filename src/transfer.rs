@@ -18,7 +18,7 @@ pub use restore::{Existing, Overview, Restore};
 pub use stats::{Progress, Statistics};
 
 use crate::process::{Exit, Failure, Output, Program, Running};
-use crate::text::{human_duration, last_lines, printable};
+use crate::text::{human_duration, last_lines, short};
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
@@ -444,7 +444,7 @@ fn judge(output: &Output, figures: &stats::Reader) -> Result<Transfer, TransferE
     };
     let stderr = String::from_utf8_lossy(&output.stderr);
     if let Some(line) = stderr.lines().find(|line| is_full_store(line)) {
-        return Err(TransferError::StoreFull(printable(line)));
+        return Err(TransferError::StoreFull(short(line.as_bytes())));
     }
     if output.exit == Exit::Code(12) && stderr.lines().any(is_missing_rsync) {
         return Err(TransferError::NoRemoteRsync);
@@ -476,7 +476,7 @@ fn judge(output: &Output, figures: &stats::Reader) -> Result<Transfer, TransferE
         stopped_deleting: ending == Ending::TooManyDeletions
             || stderr.lines().any(|line| line.starts_with("Deletions stopped due to --max-delete limit")),
         vanished: stderr.lines().filter(vanished).count(),
-        complaints: complaints.by_ref().take(COMPLAINTS).map(printable).collect(),
+        complaints: complaints.by_ref().take(COMPLAINTS).map(|line| short(line.as_bytes())).collect(),
         further_complaints: complaints.count(),
         advice,
     })

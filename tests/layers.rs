@@ -31,7 +31,7 @@ const EDGES: &[&str] = &[
 
 /// The edges that the other edges go through, to programs and to servers. They
 /// use the core alone.
-const DOORS: &[&str] = &["process", "https"];
+const DOORS: &[&str] = &["process", "https", "offload"];
 
 /// Pure: no input or output, no clock. They use each other.
 const CORE: &[&str] = &[
@@ -40,6 +40,7 @@ const CORE: &[&str] = &[
     "settings",
     "snapshot",
     "entry",
+    "excerpt",
     "difference",
     "versions",
     "pattern",

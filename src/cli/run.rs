@@ -333,7 +333,9 @@ pub(super) fn pattern_files(files: &[PathBuf]) -> anyhow::Result<Vec<Rule>> {
         let bytes = std::fs::read(file)
             .with_context(|| format!("cannot read `{}` (see `excludes.files`)", file.display()))?;
         let (more, warnings) = filter::parse_lines(&bytes, &file.to_string_lossy());
-        warnings.iter().for_each(|warning| warn!("{warning}"));
+        if !warnings.is_empty() {
+            warn!("{}", warnings.lines());
+        }
         rules.extend(more);
     }
     Ok(rules)

@@ -14,6 +14,9 @@ const NO_TOOLS: i32 = 123;
 /// read either.
 const LOOKED_THROUGH: [&[u8]; 2] = [b"0", b"1"];
 
+/// What one look can say, in bytes: the path of a file, and a few words.
+const LONGEST_LOOK: usize = 8192;
+
 /// What was found at a path of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Links {
@@ -54,7 +57,8 @@ impl Remote {
         }
         data.push(b'\n');
         let label = "the look for hard links".to_owned();
-        let asked = self.script(SCRIPT, label.clone()).input_kept_open(data).deadline(deadline);
+        let asked = self.asked(SCRIPT, label.clone(), looks.len(), LONGEST_LOOK);
+        let asked = asked.input_kept_open(data).deadline(deadline);
         let output = asked.output().await?;
         if output.exit == Exit::Code(NO_TOOLS) {
             let why =

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 pub(super) const SCRIPT: &str = include_str!("look.sh");
 
+/// More than is said of one file, in bytes.
+const LONGEST_LINE: usize = 64;
+
 /// What a file of the host is now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
@@ -42,7 +45,8 @@ impl Remote {
             data.push(0);
         }
         let label = "the look at single files".to_owned();
-        let asked = self.script(SCRIPT, label.clone()).input(data).deadline(deadline);
+        let asked = self.asked(SCRIPT, label.clone(), paths.len(), LONGEST_LINE);
+        let asked = asked.input(data).deadline(deadline);
         let output = asked.output().await?;
         if !output.exit.is_success() {
             let (exit, stderr) = (output.exit, output.stderr);

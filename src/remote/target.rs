@@ -2,12 +2,15 @@
 //! there.
 
 use super::{Remote, RemoteError, random_mark};
-use crate::text::printable_bytes;
+use crate::text::short;
 use std::time::Duration;
 
 pub(super) const SCRIPT: &str = include_str!("target.sh");
 /// How long the far side may take for a million directories.
 const DEADLINE: Duration = Duration::from_secs(15 * 60);
+
+/// More than is said of one path, in bytes.
+const LONGEST_LINE: usize = 64;
 
 /// What is in the place of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +43,8 @@ impl Remote {
             data.extend_from_slice(path);
             data.push(b'\n');
         }
-        let asked = self.script(SCRIPT, "the look at what is there already".to_owned()).input(data);
+        let label = "the look at what is there already".to_owned();
+        let asked = self.asked(SCRIPT, label, paths.len(), LONGEST_LINE).input(data);
         let output = asked.deadline(DEADLINE).run().await?;
         parse(&output.stdout, &mark, paths.len())
     }
@@ -49,7 +53,7 @@ impl Remote {
 /// Takes the answer apart. Text before the mark is somebody's login message.
 fn parse(answer: &[u8], mark: &str, paths: usize) -> Result<Option<Target>, RemoteError> {
     let answer = String::from_utf8_lossy(answer);
-    let nonsense = |what: &str| Err(RemoteError::Nonsense(printable_bytes(what.as_bytes())));
+    let nonsense = |what: &str| Err(RemoteError::Nonsense(short(what.as_bytes())));
     let mut lines = answer.lines().skip_while(|line| *line != mark).skip(1);
     let mut target = Target { grounds: vec![None; paths], free: None };
     loop {

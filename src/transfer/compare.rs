@@ -8,7 +8,7 @@
 
 use super::{Limits, STAND_IN, TransferError, watched, with_slash, without_wildcards};
 use crate::process::{Exit, Program};
-use crate::text::{last_lines, printable};
+use crate::text::{last_lines, short};
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -17,6 +17,11 @@ use std::path::PathBuf;
 const FLAGS: usize = 11;
 /// How many of rsync's complaints are told.
 const COMPLAINTS: usize = 5;
+
+/// What is told of a file beside its name, in bytes.
+const LONGEST_REST: usize = 64;
+/// How much more is taken from rsync, in bytes.
+const MOST_OTHERS: usize = 1024 * 1024;
 
 /// What to compare with what.
 #[derive(Debug, Clone)]
@@ -105,8 +110,14 @@ impl Comparison {
             list.push(0);
         }
         let program = Program::new("rsync").args(self.arguments()).called("rsync").input(list);
+        // A name is told with up to five bytes for each of its own; what the far
+        // side says besides is nothing to us.
+        let most = paths.iter().map(|path| path.len() * 5 + LONGEST_REST).sum::<usize>() + MOST_OTHERS;
         let mut said = Vec::new();
-        let output = watched(program, limits, |chunk| said.extend_from_slice(chunk)).await?;
+        let output = watched(program, limits, |chunk| {
+            said.extend_from_slice(&chunk[..chunk.len().min(most - said.len())]);
+        })
+        .await?;
         ended(output.exit, &output.stderr)?;
         Ok(Compared { likeness: likeness(paths, &said), complaints: complaints(&output.stderr) })
     }
@@ -179,7 +190,7 @@ fn complaints(stderr: &[u8]) -> Vec<String> {
         .lines()
         .filter(|line| line.starts_with("rsync: ") && !expected.iter().any(|end| line.ends_with(end)))
         .take(COMPLAINTS)
-        .map(printable)
+        .map(|line| short(line.as_bytes()))
         .collect()
 }
 
