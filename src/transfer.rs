@@ -12,7 +12,7 @@ mod restore;
 mod stats;
 
 pub use anew::{TakenOut, take_out};
-pub use compare::{Compared, Comparison, Likeness};
+pub use compare::{Compared, Comparison, Likeness, Unlike};
 pub use parted::{Parted, found, parted};
 pub use restore::{Existing, Overview, Restore};
 pub use stats::{Progress, Statistics};

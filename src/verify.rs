@@ -17,7 +17,7 @@ use crate::settings::Settings;
 use crate::snapshot::{Snapshot, newest_good};
 use crate::store::Store;
 use crate::text::{human_duration, printable};
-use crate::transfer::{Comparison, Likeness, Limits, TransferError};
+use crate::transfer::{Compared, Comparison, Likeness, Limits, TransferError, Unlike};
 use crate::verification::{Matter, Stop, Verification};
 use chrono::{DateTime, TimeDelta, Utc};
 use files::{Entry, Fault, Found, Named, Pulse};
@@ -241,7 +241,8 @@ impl<S: Store> Story<'_, S> {
     /// Remembers what was found, and forgets what is well by now.
     async fn remember(&mut self) {
         let tally = &self.result.tally;
-        let bad = tally.different + tally.unreadable + tally.overlooked + tally.unreadable_there;
+        let bad =
+            tally.different + tally.unreadable + tally.overlooked + tally.unreadable_there + tally.attributes;
         let all = self.run.scope == Scope::All && self.result.stop.is_none() && bad == 0;
         let told = u64::try_from(self.result.findings.len()).unwrap_or(u64::MAX);
         if self.result.unrecorded.is_some() || (bad == 0 && self.result.open.is_empty()) {
@@ -294,6 +295,7 @@ impl<S: Store> Story<'_, S> {
         loop {
             match self.in_time(walk.recv(), &pulse).await? {
                 Some(Found::Batch(entries)) => self.compare(sides, entries).await?,
+                Some(Found::Others(entries)) => self.compare_others(sides, entries).await?,
                 Some(Found::Fault(fault)) => self.fault(sides, fault)?,
                 Some(Found::End { files, too_large }) => {
                     (self.result.tally.files, self.result.tally.too_large) = (files, too_large);
@@ -308,8 +310,13 @@ impl<S: Store> Story<'_, S> {
     async fn compare(&mut self, sides: &Sides, entries: Vec<Entry>) -> Result<(), Stop> {
         self.result.tally.files += entries.len() as u64;
         let quick = self.rsync(sides, &entries, false).await?;
+        let unlike = entries.iter().zip(&quick.likeness).zip(quick.unlike);
+        let unlike = unlike
+            .filter(|((_, likeness), unlike)| **likeness == Some(Likeness::Alike) && !unlike.is_empty());
+        let unlike: Vec<_> = unlike.map(|((entry, _), unlike)| (entry.clone(), unlike)).collect();
+        self.judge_unlike(sides, unlike).await;
         let (mut alike, mut others, mut suspects) = (Vec::new(), Vec::new(), Vec::new());
-        for (entry, likeness) in entries.into_iter().zip(quick) {
+        for (entry, likeness) in entries.into_iter().zip(quick.likeness) {
             match likeness {
                 Some(Likeness::Alike) => alike.push(entry),
                 Some(Likeness::Resized) => suspects.push(entry),
@@ -324,7 +331,7 @@ impl<S: Store> Story<'_, S> {
         // rsync reads the snapshot's side of those that it compares.
         let (contents, read) =
             tokio::join!(self.rsync(sides, &alike, true), self.read(sides.root.clone(), others));
-        for (entry, likeness) in alike.into_iter().zip(contents?) {
+        for (entry, likeness) in alike.into_iter().zip(contents?.likeness) {
             match likeness {
                 Some(Likeness::Different | Likeness::Resized) => suspects.push(entry),
                 likeness => self.count(sides, &entry, likeness)?,
@@ -339,6 +346,38 @@ impl<S: Store> Story<'_, S> {
         }
         self.tell();
         if suspects.is_empty() { Ok(()) } else { self.look_again(sides, suspects).await }
+    }
+
+    /// Compares what is no regular file.
+    async fn compare_others(&mut self, sides: &Sides, entries: Vec<Entry>) -> Result<(), Stop> {
+        let found = self.rsync(sides, &entries, false).await?;
+        self.result.tally.others += entries.len() as u64;
+        let unlike = entries.into_iter().zip(found.unlike).filter(|(_, unlike)| !unlike.is_empty());
+        self.judge_unlike(sides, unlike.collect()).await;
+        self.tell();
+        Ok(())
+    }
+
+    /// Takes what is not as on the host beside contents, unless the host has
+    /// changed it since.
+    async fn judge_unlike(&mut self, sides: &Sides, unlike: Vec<(Entry, Vec<Unlike>)>) {
+        if unlike.is_empty() {
+            return;
+        }
+        let paths: Vec<&[u8]> = unlike.iter().map(|(entry, _)| entry.path.as_slice()).collect();
+        let limit = self.run.settings.transfer.stall_timeout;
+        let looks = sides.remote.changes(&self.host.settings.source, &paths, limit).await;
+        let looks = looks.unwrap_or_else(|error| {
+            warn!("cannot look closely at what differs: {error}");
+            vec![Look::File { changed: None }; paths.len()]
+        });
+        for ((entry, unlike), look) in unlike.into_iter().zip(looks) {
+            let Look::File { changed } = look else { continue };
+            if changed.is_none_or(|changed| changed <= sides.begun - SLACK) {
+                let unlike: Vec<String> = unlike.iter().map(Unlike::to_string).collect();
+                self.result.find(entry.path, Matter::Attributes(changed), Some(unlike.join(", ")));
+            }
+        }
     }
 
     /// Finds out what is behind files that have their copies' time and other
@@ -357,7 +396,7 @@ impl<S: Store> Story<'_, S> {
         tokio::time::sleep(SECOND_LOOK).await;
         let again = self.rsync(sides, &suspects, true).await?;
         let (mut different, mut resized) = (Vec::new(), Vec::new());
-        for (entry, likeness) in suspects.into_iter().zip(again) {
+        for (entry, likeness) in suspects.into_iter().zip(again.likeness) {
             match likeness {
                 Some(Likeness::Different) => different.push(entry),
                 Some(Likeness::Resized) => resized.push(entry),
@@ -396,14 +435,9 @@ impl<S: Store> Story<'_, S> {
     }
 
     /// One comparison by rsync, in the order of the entries.
-    async fn rsync(
-        &self,
-        sides: &Sides,
-        entries: &[Entry],
-        contents: bool,
-    ) -> Result<Vec<Option<Likeness>>, Stop> {
+    async fn rsync(&self, sides: &Sides, entries: &[Entry], contents: bool) -> Result<Compared, Stop> {
         if entries.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Compared::default());
         }
         let comparison = Comparison {
             source: self.host.settings.source.clone(),
@@ -423,7 +457,7 @@ impl<S: Store> Story<'_, S> {
         match comparison.run(&paths, limits).await {
             Ok(compared) => {
                 compared.complaints.iter().for_each(|complaint| warn!("{complaint}"));
-                Ok(compared.likeness)
+                Ok(compared)
             }
             Err(TransferError::Cancelled) => Err(Stop::Interrupted),
             Err(TransferError::Deadline) => {

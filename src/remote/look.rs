@@ -28,6 +28,18 @@ pub enum Look {
 }
 
 impl Remote {
+    /// When entries of any kind below `source` were last changed, given by their
+    /// paths from there; [`Look::Unreadable`] is none of the answers. They are in
+    /// the order of the paths.
+    pub async fn changes(
+        &self,
+        source: &str,
+        paths: &[&[u8]],
+        deadline: Duration,
+    ) -> Result<Vec<Look>, RemoteError> {
+        self.looks(source, paths, deadline, "any").await
+    }
+
     /// Looks at files below `source`, given by their paths from there, and
     /// reads each to its end. The answer is in their order.
     pub async fn look(
@@ -36,8 +48,18 @@ impl Remote {
         paths: &[&[u8]],
         deadline: Duration,
     ) -> Result<Vec<Look>, RemoteError> {
+        self.looks(source, paths, deadline, "read").await
+    }
+
+    async fn looks(
+        &self,
+        source: &str,
+        paths: &[&[u8]],
+        deadline: Duration,
+        how: &str,
+    ) -> Result<Vec<Look>, RemoteError> {
         let mark = random_mark();
-        let mut data = format!("{source}\n{mark}\n").into_bytes();
+        let mut data = format!("{source}\n{how}\n{mark}\n").into_bytes();
         for path in paths {
             // Not an option, whatever the file is called.
             data.extend_from_slice(b"./");
@@ -98,6 +120,11 @@ mod tests {
             "{looks:?}"
         );
         assert_eq!(looks[1..], [Look::Gone; 3]);
+        let looks = local.changes(source, &[name, b"folder", b"missing", b"link"], limit).await.unwrap();
+        assert_eq!(looks[2], Look::Gone);
+        for (place, look) in looks.iter().enumerate().filter(|(place, _)| *place != 2) {
+            assert!(matches!(look, Look::File { changed: Some(_) }), "{place}: {look:?}");
+        }
     }
 
     #[test]
