@@ -186,15 +186,16 @@ async fn question(
         }
         decision.warnings.push(format!("{why}; only the hosts of the configuration are backed up"));
     }
-    if decision.keep
-        && let Some(saved_at) = keep
-        && let Err(e) = file::write(state_dir, saved_at, &decision.hosts)
-    {
-        let path = file::path(state_dir);
-        warnings.push(format!(
+    if decision.keep {
+        if let Some(saved_at) = keep {
+            if let Err(e) = file::write(state_dir, saved_at, &decision.hosts) {
+                let path = file::path(state_dir);
+                warnings.push(format!(
             "cannot keep NetBox's list as `{}`: {e}; it will be missing when NetBox is down; check `state_dir`",
             path.display()
         ));
+            }
+        }
     }
     Ok(Inventory { is_partial, ..assemble(settings, decision, warnings) })
 }

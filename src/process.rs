@@ -321,16 +321,16 @@ impl Program {
             start.spawn().map_err(|error| Failure::NotStarted { command: command.clone(), error })?;
         let mut input = child.stdin.take();
         let (holder, let_go) = tokio::sync::oneshot::channel();
-        if let Some(bytes) = bytes
-            && let Some(mut pipe) = input.take()
-        {
-            // A program that does not read its input must not hold up the run.
-            tokio::spawn(async move {
-                let _ = pipe.write_all(&bytes).await;
-                if keep_open {
-                    let _: Result<(), _> = let_go.await;
-                }
-            });
+        if let Some(bytes) = bytes {
+            if let Some(mut pipe) = input.take() {
+                // A program that does not read its input must not hold up the run.
+                tokio::spawn(async move {
+                    let _ = pipe.write_all(&bytes).await;
+                    if keep_open {
+                        let _: Result<(), _> = let_go.await;
+                    }
+                });
+            }
         }
         Ok(Running::new(command, child, input, holder))
     }

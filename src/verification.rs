@@ -329,17 +329,17 @@ impl Verification {
             said.push(self.open.summary());
         }
         said.extend(self.unrecorded.iter().map(|why| format!("what was found is not remembered: {why}")));
-        if let Some((name, _)) = &self.snapshot
-            && (self.stop.is_none() || tally.sampled > 0)
-        {
-            let counts = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) };
-            said.push(format!(
-                "{} of {} compared with {name}{counts}; {} read in {}",
-                tally.sampled,
-                files(tally.files),
-                human_bytes(tally.bytes),
-                human_duration(self.duration())
-            ));
+        if let Some((name, _)) = &self.snapshot {
+            if self.stop.is_none() || tally.sampled > 0 {
+                let counts = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) };
+                said.push(format!(
+                    "{} of {} compared with {name}{counts}; {} read in {}",
+                    tally.sampled,
+                    files(tally.files),
+                    human_bytes(tally.bytes),
+                    human_duration(self.duration())
+                ));
+            }
         }
         said.join("; ")
     }

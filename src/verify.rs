@@ -217,13 +217,13 @@ impl<S: Store> Story<'_, S> {
             return Err(failed(TransferError::NoRemoteRsync));
         }
         let copied = snapshot.facts().and_then(|facts| facts.machine.as_ref());
-        if let (Some(copied), Some(found)) = (copied, &probe.machine)
-            && copied != found
-        {
-            return Err(failed(format!(
-                "the host is not the machine that was copied: its `/etc/machine-id` is {found}, and {copied} in \
+        if let (Some(copied), Some(found)) = (copied, &probe.machine) {
+            if copied != found {
+                return Err(failed(format!(
+                    "the host is not the machine that was copied: its `/etc/machine-id` is {found}, and {copied} in \
                  the copy (if it was reinstalled, back it up first)"
-            )));
+                )));
+            }
         }
         Ok(probe)
     }

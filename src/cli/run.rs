@@ -157,12 +157,12 @@ async fn start(arguments: &Arguments, clock: Clock, bars: Bars) -> anyhow::Resul
     let reports = back_up(&run, ready.hosts, ready.faults, told, &stopwatch, &mut trouble).await;
     bars.clear();
     let phases = stopwatch.run();
-    if let Some(file) = trace_file
-        && let Err(error) = file.write(&crate::trace::of(&run.id, &phases, &reports))
-    {
-        let problem = format!("{error:#}");
-        warn!("{problem}");
-        trouble.push(problem);
+    if let Some(file) = trace_file {
+        if let Err(error) = file.write(&crate::trace::of(&run.id, &phases, &reports)) {
+            let problem = format!("{error:#}");
+            warn!("{problem}");
+            trouble.push(problem);
+        }
     }
     let code = close(&run, arguments, &reports, &mut trouble);
     let told = if arguments.timings { print_timings(&reports, &phases) } else { Ok(()) };
@@ -400,12 +400,12 @@ async fn back_up(
 /// The report with what the store knows of the host's past, where its story
 /// could not tell: it was never begun, or broke off.
 fn with_history(mut report: HostReport, run: &Run<AnyStore>) -> HostReport {
-    if report.snapshots.is_none()
-        && let (Ok(name), Ok(survey)) = (report.host.parse::<HostName>(), &run.survey)
-    {
-        let past = survey.of(&name);
-        report.snapshots = Some(past.iter().filter(|snapshot| snapshot.is_ours()).count());
-        report.last_good = newest_good(past).map(|snapshot| snapshot.time);
+    if report.snapshots.is_none() {
+        if let (Ok(name), Ok(survey)) = (report.host.parse::<HostName>(), &run.survey) {
+            let past = survey.of(&name);
+            report.snapshots = Some(past.iter().filter(|snapshot| snapshot.is_ours()).count());
+            report.last_good = newest_good(past).map(|snapshot| snapshot.time);
+        }
     }
     report
 }

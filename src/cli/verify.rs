@@ -155,9 +155,8 @@ async fn all_hosts(run: &Rc<Run<AnyStore>>, hosts: Vec<Host>, mut done: impl FnM
     let mut tasks = JoinSet::new();
     let mut begun: HashMap<Id, (HostName, DateTime<Utc>)> = HashMap::new();
     loop {
-        while tasks.len() < run.settings.jobs.get()
-            && let Some(host) = waiting.next()
-        {
+        while tasks.len() < run.settings.jobs.get() {
+            let Some(host) = waiting.next() else { break };
             let (name, run_of_task) = (host.name.clone(), run.clone());
             let span = info_span!("host", host = %name);
             let work = async move { verify::host(&run_of_task, &host).await }.instrument(span);

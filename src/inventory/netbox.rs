@@ -128,10 +128,10 @@ impl Session<'_> {
             listing.hosts.extend(found.hosts);
             refused.extend(found.refused);
         }
-        if let [one, other] = refused.as_slice()
-            && one.why == other.why
-        {
-            return Err(refused.swap_remove(0));
+        if let [one, other] = refused.as_slice() {
+            if one.why == other.why {
+                return Err(refused.swap_remove(0));
+            }
         }
         for (count, what) in [
             (untagged, format!("the tag `{}`", printable(&self.netbox.tag))),

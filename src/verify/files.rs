@@ -352,10 +352,10 @@ impl<T> Reservoir<T> {
         self.offered += 1;
         if self.kept.len() < self.size {
             self.kept.push(item);
-        } else if let Ok(place) = usize::try_from(random(self.offered))
-            && let Some(kept) = self.kept.get_mut(place)
-        {
-            *kept = item;
+        } else if let Ok(place) = usize::try_from(random(self.offered)) {
+            if let Some(kept) = self.kept.get_mut(place) {
+                *kept = item;
+            }
         }
     }
 }

@@ -511,6 +511,13 @@ pub fn program(name: &str) -> Command {
     Command::new(name)
 }
 
+/// A pipe to write to that nobody reads any more.
+pub fn nobody_reads() -> std::os::fd::OwnedFd {
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    drop(reader);
+    writer
+}
+
 /// Runs a program that must succeed, and gives its stdout.
 #[track_caller]
 pub fn must(name: &str, arguments: &[&str]) -> String {

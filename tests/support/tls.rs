@@ -82,10 +82,10 @@ impl axum::serve::Listener for TlsListener {
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
             // A client that does not trust the certificate hangs up: the next.
-            if let Ok((stream, address)) = self.tcp.accept().await
-                && let Ok(stream) = self.acceptor.accept(stream).await
-            {
-                return (stream, address);
+            if let Ok((stream, address)) = self.tcp.accept().await {
+                if let Ok(stream) = self.acceptor.accept(stream).await {
+                    return (stream, address);
+                }
             }
         }
     }

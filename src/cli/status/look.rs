@@ -98,12 +98,12 @@ pub(super) async fn at(session: &Session, words: &[String]) -> anyhow::Result<Fo
 /// What the store has of the hosts that may be meant. One that is named is
 /// looked at alone: the others would only cost time.
 async fn held(store: &AnyStore, words: &[String]) -> Result<Held, StoreError> {
-    if let [word] = words
-        && let Ok(host) = word.parse::<HostName>()
-    {
-        let snapshots = store.snapshots(&host).await?;
-        let overview = snapshots.map(|snapshots| (host.key().to_owned(), Ok(Overview::of(&snapshots))));
-        return Ok(overview.into_iter().collect());
+    if let [word] = words {
+        if let Ok(host) = word.parse::<HostName>() {
+            let snapshots = store.snapshots(&host).await?;
+            let overview = snapshots.map(|snapshots| (host.key().to_owned(), Ok(Overview::of(&snapshots))));
+            return Ok(overview.into_iter().collect());
+        }
     }
     store.overview().await
 }

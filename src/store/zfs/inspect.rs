@@ -204,14 +204,14 @@ impl Zfs {
                 format!("see `zpool status {pool}`, and replace what failed"),
             ),
         }];
-        if let Ok(full) = capacity.trim_end_matches('%').parse::<u64>()
-            && full > SLOW
-        {
-            findings.push(Finding::warning(
-                &subject,
-                format!("is {full}% full, and ZFS slows down above {SLOW}%"),
-                "add disks, keep fewer periods in `[retention]`, or exclude what need not be kept",
-            ));
+        if let Ok(full) = capacity.trim_end_matches('%').parse::<u64>() {
+            if full > SLOW {
+                findings.push(Finding::warning(
+                    &subject,
+                    format!("is {full}% full, and ZFS slows down above {SLOW}%"),
+                    "add disks, keep fewer periods in `[retention]`, or exclude what need not be kept",
+                ));
+            }
         }
         Ok(findings)
     }
