@@ -184,8 +184,11 @@ mod tests {
         bare_report(&host.name, Outcome::Skipped { why: String::new() }, clock().now(), clock().now())
     }
 
-    const FOUR: Pace =
-        Pace { jobs: NonZeroUsize::new(4).unwrap(), connections_per_second: NonZeroU32::new(20).unwrap() };
+    const FOUR: Pace = Pace {
+        jobs: NonZeroUsize::new(4).unwrap(),
+        most: NonZeroUsize::new(1000).unwrap(),
+        connections_per_second: NonZeroU32::new(20).unwrap(),
+    };
 
     #[test]
     fn unknown_hosts_come_first_then_the_longest() {
@@ -219,6 +222,24 @@ mod tests {
         let cancel = CancellationToken::new();
         LocalSet::new().run_until(run(hosts(50), FOUR, clock(), &cancel, work, |_| count += 1)).await;
         assert_eq!((count, most.get()), (50, 4));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_hosts_are_begun_than_fit_however_silent_they_are() {
+        let (now, most) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let six = Pace { most: NonZeroUsize::new(6).unwrap(), ..FOUR };
+        let work = |_, turn: Turn| {
+            let (now, most) = (now.clone(), most.clone());
+            async move {
+                now.set(now.get() + 1);
+                most.set(now.get().max(most.get()));
+                turn.connection().await;
+                pass(20_000).await;
+                now.set(now.get() - 1);
+            }
+        };
+        assert_eq!(timeline(30, six, work).await.len(), 30);
+        assert_eq!(most.get(), 6);
     }
 
     #[tokio::test]

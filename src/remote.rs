@@ -8,7 +8,9 @@ mod hook;
 pub mod keys;
 mod links;
 mod look;
+mod mux;
 mod probe;
+mod session;
 mod ssh;
 mod target;
 
@@ -112,7 +114,7 @@ impl Remote {
     /// (`UnusedConnectionTimeout`). Whether the host has answered is not told.
     pub async fn touch(&self) {
         if let Some(connection) = &self.connection {
-            let asked = connection.command("exec true").called("a sign of life").output().await;
+            let asked = connection.command("exec true".to_owned(), "a sign of life").output().await;
             tracing::debug!("a sign of life: {:?}", asked.map(|output| output.exit));
         }
     }
@@ -137,10 +139,9 @@ impl Remote {
     /// A program that runs a fixed shell script on the host.
     fn script(&self, script: &'static str, label: String) -> Program {
         match &self.connection {
-            Some(connection) => connection.command(&shell_line(script, self.sudo)),
-            None => Program::new("sh").args(["-c", script, "sh"]),
+            Some(connection) => connection.command(shell_line(script, self.sudo), &label),
+            None => Program::new("sh").args(["-c", script, "sh"]).called(label),
         }
-        .called(label)
     }
 }
 

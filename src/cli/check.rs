@@ -98,9 +98,7 @@ async fn look(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
         }
     };
     let mut settings = loaded.settings;
-    if let Some(jobs) = arguments.jobs {
-        settings.jobs = jobs;
-    }
+    session::set_jobs(&mut settings, arguments.jobs);
     let settings = settings;
     let mut answer = Answer::default();
     let configuration = local::configuration(&path, &settings, &loaded.warnings, clock);

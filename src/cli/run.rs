@@ -17,6 +17,7 @@ use crate::host::{Host, HostName};
 use crate::inventory::{self, Fault, SelectError, Unknown};
 use crate::lock::Runtime;
 use crate::outcome::{self, HostReport, Outcome, Severity, Stage};
+use crate::process;
 use crate::report::{Reporter, icinga::Icinga, metrics, summary};
 use crate::settings::Settings;
 use crate::snapshot::{Facts, HoldName, newest_good};
@@ -197,9 +198,7 @@ async fn prepare(
 ) -> anyhow::Result<Ready> {
     stopwatch.at(Phase::Configuration);
     let mut settings = session::settings(&arguments.common)?;
-    if let Some(jobs) = arguments.jobs {
-        settings.jobs = jobs;
-    }
+    session::set_jobs(&mut settings, arguments.jobs);
     let configured = pattern_files(&settings.excludes.files)?;
     let icinga = settings.icinga.as_ref().map(|icinga| Icinga::new(icinga, &settings.server)).transpose()?;
     let (runtime, swept) = Runtime::enter(&settings.runtime_dir)
@@ -371,8 +370,11 @@ async fn back_up(
         let span = info_span!("host", host = %host.name);
         async move { backup::host(&run, &host, turn).await }.instrument(span)
     };
-    let pace =
-        Pace { jobs: run.settings.jobs, connections_per_second: run.settings.ssh.connections_per_second };
+    let pace = Pace {
+        jobs: run.settings.jobs,
+        most: process::most_hosts(process::file_limit()),
+        connections_per_second: run.settings.ssh.connections_per_second,
+    };
     fleet::run(hosts, pace, run.clock, &run.cancel, work, &mut done).await;
     let stopped = async {
         run.cancel.cancelled().await;

@@ -123,7 +123,8 @@ struct Ready {
 }
 
 async fn prepare(arguments: &Arguments, clock: Clock, bars: &Bars) -> anyhow::Result<Ready> {
-    let settings = session::settings(&arguments.common)?;
+    let mut settings = session::settings(&arguments.common)?;
+    session::set_jobs(&mut settings, None);
     let icinga = settings.icinga.as_ref().map(|icinga| Icinga::new(icinga, &settings.server)).transpose()?;
     let (runtime, _) = Runtime::enter(&settings.runtime_dir)
         .context("the runtime directory is not usable (is this root, and `runtime_dir` right?)")?;

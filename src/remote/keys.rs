@@ -9,6 +9,7 @@ use crate::host::Host;
 use crate::process::{Failure, Program};
 use crate::settings;
 use crate::text::{last_lines, printable};
+use std::fmt;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
@@ -32,7 +33,41 @@ pub struct Target {
     /// The files of known hosts, root's own first, which may be missing.
     pub files: Vec<PathBuf>,
     /// Another host or a program that stands between.
-    pub behind: Option<String>,
+    pub behind: Option<Bastion>,
+}
+
+/// What stands between us and a host in ssh's configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bastion {
+    /// `ProxyJump`: other hosts, one behind the other.
+    Hosts(String),
+    /// `ProxyCommand`: a program.
+    Program(String),
+}
+
+impl Bastion {
+    /// How to try it by hand.
+    pub fn trial(&self, host: &Host) -> String {
+        match self {
+            Bastion::Hosts(hosts) => match hosts.rsplit_once(',') {
+                Some((before, last)) => format!("try `ssh -J {} {}`", printable(before), printable(last)),
+                None => format!("try `ssh {}`", printable(hosts)),
+            },
+            Bastion::Program(_) => {
+                format!("try `ssh -v -p {} {}@{}`", host.settings.port, host.settings.user, host.address)
+            }
+        }
+    }
+}
+
+/// For people.
+impl fmt::Display for Bastion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Bastion::Hosts(hosts) => write!(f, "the bastion `{}`", printable(hosts)),
+            Bastion::Program(program) => write!(f, "the proxy `{}`", printable(program)),
+        }
+    }
 }
 
 /// A key that a host shows.
@@ -110,10 +145,7 @@ impl Target {
     pub async fn scan(&self, settings: &settings::Ssh) -> Result<Vec<Key>, KeyError> {
         if let Some(behind) = &self.behind {
             return Err(error(
-                format!(
-                    "it is reached through `{}`, so its keys cannot be fetched from here",
-                    printable(behind)
-                ),
+                format!("it is reached through {behind}, so its keys cannot be fetched from here"),
                 format!("log in by hand, once: `ssh -o StrictHostKeyChecking=ask {}`", self.hostname),
             ));
         }
@@ -157,7 +189,8 @@ fn parse(said: &str, address: &str, port: u16) -> Target {
     let files = ["userknownhostsfile", "globalknownhostsfile"].into_iter().filter_map(value);
     let files =
         files.flat_map(str::split_ascii_whitespace).filter(|file| file.starts_with('/')).map(PathBuf::from);
-    let behind = value("proxyjump").or_else(|| value("proxycommand")).map(str::to_owned);
+    let jump = value("proxyjump").map(|hosts| Bastion::Hosts(hosts.to_owned()));
+    let behind = jump.or_else(|| value("proxycommand").map(|program| Bastion::Program(program.to_owned())));
     Target { hostname, port, name, files: files.collect(), behind }
 }
 
@@ -304,7 +337,8 @@ mod tests {
                 (hostname, port, name),
                 "{reason}"
             );
-            assert_eq!(target.behind.as_deref(), behind, "{reason}");
+            let behind = behind.map(|hosts: &str| Bastion::Hosts(hosts.to_owned()));
+            assert_eq!(target.behind, behind, "{reason}");
             assert_eq!(target.file(), Path::new("/root/.ssh/known_hosts"));
             assert_eq!(target.files.len(), 4);
         }
