@@ -144,7 +144,7 @@ fn a_netbox_that_refuses_stops_the_first_run_and_only_taints_later_ones() {
     scene.netbox_patience("1s");
     for (fault, why, advice, reason) in &refusals {
         scene.netbox.misbehave(fault.clone());
-        let ran = scene.backup(&["all"]).exits(2).says("NetBox at `").says(why).says(advice);
+        let ran = scene.backup(&["all"]).exits(2).says("(NetBox at `").says(why).says(advice);
         assert!(ran.stderr.contains("no earlier list"), "{reason}: {}", ran.stderr);
         assert!(ran.stderr.contains("`[hosts.NAME]`"), "{reason}: {}", ran.stderr);
         assert_eq!(scene.rig.snapshots("vpn").len(), 0, "{reason}");
@@ -254,7 +254,7 @@ fn a_netbox_that_is_down_stops_only_a_first_run() {
     let ran = scene.backup(&["all"]).exits(1).says("Connection refused").says("2 hosts: 2 good");
     let last = ran.stderr.trim_end().lines().last().unwrap();
     assert!(
-        last.starts_with("WARNING: NetBox at `"),
+        last.starts_with("WARNING: cannot connect: Connection refused (NetBox at `"),
         "the end does not say why the run exits with 1: {last}"
     );
     scene.backup(&["vnp"]).exits(2).says("Connection refused").says("is `VPN` meant?");

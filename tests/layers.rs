@@ -49,6 +49,7 @@ const CORE: &[&str] = &[
     "guard",
     "outcome",
     "past",
+    "problem",
     "trend",
     "plot",
     "status",

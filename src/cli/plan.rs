@@ -116,12 +116,11 @@ async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     let session = Session::open(&arguments.common, clock)?;
     let settings = &session.settings;
     let for_all = run::pattern_files(&settings.excludes.files)?;
-    let inventory = inventory::look(settings, None).await?;
+    let inventory = inventory::look(settings, clock.now(), None).await?;
     inventory.notes.iter().for_each(|note| warn!("{note}"));
     let selection = inventory::select(&inventory, &arguments.hosts)?;
     let problem = |host: Option<&str>, problem: String| Problem { host: host.map(str::to_owned), problem };
-    let mut problems: Vec<Problem> =
-        inventory.warnings.iter().map(|why| problem(None, why.clone())).collect();
+    let mut problems: Vec<Problem> = inventory.problems().map(|why| problem(None, why.to_string())).collect();
     problems.extend(selection.faults.iter().map(|fault| problem(Some(&fault.name), fault.why.clone())));
     let survey = match run::survey(&session.store).await {
         Ok(survey) => Some(survey),

@@ -222,7 +222,7 @@ async fn destination(
     let word = arguments.to_host.clone().flatten();
     let name: HostName = word.as_deref().unwrap_or(own.key()).parse()?;
     let settings = &session.settings;
-    let host = find_host(settings, name, own).await?;
+    let host = find_host(session, name, own).await?;
     let (runtime, _) = Runtime::enter(&settings.runtime_dir)
         .context("the runtime directory is not usable (is this root, and `runtime_dir` right?)")?;
     let lock: HostLock = runtime
@@ -241,10 +241,11 @@ async fn destination(
 }
 
 /// The host to write to: of the inventory, or as the configuration has it.
-async fn find_host(settings: &Settings, name: HostName, own: &HostName) -> anyhow::Result<Host> {
-    let known = match inventory::look(settings, Some(PATIENCE)).await {
+async fn find_host(session: &Session, name: HostName, own: &HostName) -> anyhow::Result<Host> {
+    let Session { settings, clock, .. } = session;
+    let known = match inventory::look(settings, clock.now(), Some(PATIENCE)).await {
         Ok(inventory) => {
-            inventory.warnings.iter().for_each(|warning| warn!("{warning}"));
+            inventory.problems().for_each(|warning| warn!("{warning}"));
             if let Some(host) = inventory.hosts.iter().find(|host| host.name == name) {
                 return Ok(host.clone());
             }

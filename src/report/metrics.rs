@@ -8,7 +8,8 @@
 //! node_exporter refuses a whole file for one repeated series, so a host has
 //! one line a metric, whatever the reports say.
 
-use crate::outcome::{HostReport, Severity};
+use crate::outcome::{HostReport, Outcome, Severity};
+use crate::problem::Problem;
 use crate::text::printable;
 use crate::verification::Verification;
 use chrono::{DateTime, Utc};
@@ -49,12 +50,14 @@ const OF_VERIFICATIONS: [(&str, &str); 5] = [
 ];
 
 /// What is said of runs; all are gauges.
-const OF_RUNS: [(&str, &str); 5] = [
+const OF_RUNS: [(&str, &str); 7] = [
     ("backup_run_last_timestamp_seconds", "When the last run ended, of all hosts or of some."),
     ("backup_run_duration_seconds", "How long that run took."),
     ("backup_run_hosts", "How many hosts it had."),
     ("backup_run_hosts_not_good", "How many of them were not good."),
     ("backup_run_success", "1 if every host was good and everyone was told, else 0."),
+    ("backup_run_state", "What was wrong beside the hosts: 0 nothing, 1 someone should look, 2 critical."),
+    ("backup_run_inventory_timestamp_seconds", "When NetBox gave the list of hosts that the run had."),
 ];
 
 /// What there is to say of the run itself.
@@ -66,19 +69,31 @@ pub struct RunFigures {
     pub duration: Duration,
     /// Whether it exits with 0.
     pub success: bool,
+    /// How bad what was wrong beside the hosts is.
+    pub state: Severity,
+    /// When NetBox gave the list of its hosts, if it did.
+    pub listed: Option<DateTime<Utc>>,
 }
 
 /// The textfile could not be written; the old one, if any, is still there.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "cannot write the metrics to `{}`: {error} (`metrics.textfile` names a file in a folder that exists and that this user may write)",
-    printable(&.path.to_string_lossy())
-)]
+#[error("{}", self.problem())]
 pub struct MetricsError {
     /// The textfile.
     pub path: PathBuf,
     /// The system's reason.
     pub error: io::Error,
+}
+
+impl MetricsError {
+    /// What is wrong, and what to do.
+    pub fn problem(&self) -> Problem {
+        let path = printable(&self.path.to_string_lossy());
+        Problem::warning(
+            format!("cannot write the metrics to `{path}`: {}", self.error),
+            "`metrics.textfile` names a file in a folder that exists and that this user may write",
+        )
+    }
 }
 
 /// Writes the textfile for this server's run of these hosts. A run of the
@@ -164,7 +179,10 @@ impl Samples {
             let name = printable(&report.host);
             let key = name.to_lowercase();
             let known = self.hosts.get(&key).and_then(|(_, values)| values.get(LAST_GOOD));
-            let values = host_values(report, known.copied());
+            // Whoever has the host says how that went; until then its last run counts.
+            let is_others = matches!(report.outcome, Outcome::Skipped { .. });
+            let kept = self.hosts.get(&key).filter(|_| is_others).map(|(_, values)| values.clone());
+            let values = kept.unwrap_or_else(|| host_values(report, known.copied()));
             // Two names that fall together are both faults; one line says so.
             if hosts.get(&key).is_none_or(|(_, former)| former.get(STATE) < values.get(STATE)) {
                 hosts.insert(key, (name, values));
@@ -276,13 +294,15 @@ fn verification_values(result: &Verification) -> Values {
 fn run_values(reports: &[HostReport], run: &RunFigures) -> Values {
     let not_good = reports.iter().filter(|report| report.severity() != Severity::Ok).count();
     let values = [
-        seconds(run.finished),
-        run.duration.as_millis() as f64 / 1000.0,
-        reports.len() as f64,
-        not_good as f64,
-        f64::from(u8::from(run.success)),
+        Some(seconds(run.finished)),
+        Some(run.duration.as_millis() as f64 / 1000.0),
+        Some(reports.len() as f64),
+        Some(not_good as f64),
+        Some(f64::from(u8::from(run.success))),
+        Some(f64::from(run.state.state())),
+        run.listed.map(seconds),
     ];
-    OF_RUNS.iter().zip(values).map(|((metric, _), value)| (*metric, value)).collect()
+    OF_RUNS.iter().zip(values).filter_map(|((metric, _), value)| Some((*metric, value?))).collect()
 }
 
 fn seconds(time: DateTime<Utc>) -> f64 {
@@ -355,7 +375,7 @@ fn unescaped(text: &str) -> Option<(String, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::{Figures, Outcome, Stage};
+    use crate::outcome::{Figures, Stage};
     use crate::snapshot::{SnapshotName, Verdict};
     use crate::timing::Timings;
     use chrono::{TimeDelta, TimeZone};
@@ -410,6 +430,8 @@ mod tests {
             finished: time() + TimeDelta::seconds(60),
             duration: Duration::from_secs(60),
             success: false,
+            state: Severity::Critical,
+            listed: Some(time()),
         }
     }
 
@@ -504,6 +526,8 @@ mod tests {
                 r#"backup_run_hosts{server="b32-1",scope="all"} 2"#,
                 r#"backup_run_hosts_not_good{server="b32-1",scope="all"} 1"#,
                 r#"backup_run_success{server="b32-1",scope="all"} 0"#,
+                r#"backup_run_state{server="b32-1",scope="all"} 2"#,
+                r#"backup_run_inventory_timestamp_seconds{server="b32-1",scope="all"} 1795140005"#,
             ]
         );
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o644);

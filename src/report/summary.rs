@@ -2,6 +2,7 @@
 //! where one sees them, and the count of all below.
 
 use crate::outcome::{HostReport, Outcome, Severity};
+use crate::problem::Problem;
 use crate::snapshot::Verdict;
 use crate::table::{WIDEST, wrapped};
 use crate::text::{human_bytes, human_duration, printable, shortened};
@@ -24,7 +25,7 @@ const WORDS: usize = 2;
 /// wrong with a host stands below it, what is wrong beside the hosts at the
 /// end. `width` is the terminal's, if it is written to one: there names that are
 /// too long are cut, and problems go on in further lines. Elsewhere nothing is.
-pub fn table(reports: &[HostReport], trouble: &[String], took: Duration, width: Option<u16>) -> String {
+pub fn table(reports: &[HostReport], trouble: &[Problem], took: Duration, width: Option<u16>) -> String {
     let mut sorted: Vec<&HostReport> = reports.iter().collect();
     sorted.sort_by_cached_key(|report| report.rank());
     let mut rows: Vec<[String; COLUMNS]> = sorted.iter().map(|report| row(report)).collect();
@@ -52,7 +53,7 @@ pub fn table(reports: &[HostReport], trouble: &[String], took: Duration, width: 
     text.push_str(&closing(reports, took));
     for problem in trouble {
         // Else a table of good hosts would end a run that exits with 1.
-        for line in wrapped(&format!("{}: {problem}", Severity::Warning), INDENT, width) {
+        for line in wrapped(&format!("{}: {problem}", problem.severity), INDENT, width) {
             text.push('\n');
             text.push_str(&line);
         }
@@ -108,7 +109,7 @@ fn push_line(text: &mut String, cells: &[String; COLUMNS], widths: &[usize; COLU
 }
 
 /// `42 hosts: 40 good, 1 partial, 1 failed, in 1h02m`.
-fn closing(reports: &[HostReport], took: Duration) -> String {
+pub fn closing(reports: &[HostReport], took: Duration) -> String {
     let mut counts: Vec<(&str, usize)> =
         ["good", "good with trouble", "partial", "suspect", "skipped", "interrupted", "failed"]
             .map(|word| (word, 0))
@@ -195,7 +196,7 @@ mod tests {
             report("", Outcome::Failed { stage: Stage::Inventory, why: "device 7 has no name".into() }),
             copied("build", Verdict::Good, "", 9, 3),
         ];
-        insta::assert_snapshot!(table(&reports, &["NetBox at `https://netbox.example.org/`: it answered 500".to_owned()], Duration::from_secs(3720), Some(80)), @r"
+        insta::assert_snapshot!(table(&reports, &[Problem::warning("NetBox answered 500", "")], Duration::from_secs(3720), Some(80)), @r"
         HOST              RESULT      FILES       SIZE   RECEIVED    TIME  SNAPSHOTS
         build             good            9   43.9 KiB       63 B    3.0s         38
         VPN               good        84123  401.1 MiB  575.1 KiB     12s         38
@@ -211,7 +212,7 @@ mod tests {
           CRITICAL: connect failed: cannot reach `web2.example.org` port 22: no route
             to host; is it switched on?; no good copy known
         6 hosts: 2 good, 1 good with trouble, 1 partial, 2 failed, in 1h02m
-        WARNING: NetBox at `https://netbox.example.org/`: it answered 500
+        WARNING: NetBox answered 500
         ");
     }
 
@@ -225,7 +226,7 @@ mod tests {
         let mut wide = copied(&long, Verdict::Suspect, &long, 999_999_999_999, 360_000);
         wide.snapshots = Some(10_000);
         let stopped = report("vpn", Outcome::Interrupted);
-        let trouble = [format!("\u{1b}{long}")];
+        let trouble = [Problem::warning(format!("\u{1b}{long}"), "")];
         let reports = [hostile, wide, stopped];
         for width in [80, 100, 300] {
             let text = table(&reports, &trouble, Duration::from_secs(360_000), Some(width));

@@ -1,6 +1,7 @@
 //! Tests of the judgement, in tables with a reason a row.
 
 use super::*;
+use crate::problem::Problem;
 
 fn now() -> DateTime<Utc> {
     DateTime::from_timestamp(1_795_140_000, 0).unwrap()
@@ -305,10 +306,18 @@ fn a_plugin_line_names_the_worst_first_and_has_figures() {
         (
             vec![good(), gone()],
             None,
-            vec!["NetBox is away; its list of yesterday is used".to_owned()],
+            vec![Problem::warning("NetBox is away; its list of yesterday is used", "look")],
             0,
             "BACKUP OK - 1 host good; NetBox is away; its list of yesterday is used | hosts=1 good=1 warning=0 \
              failed=0 never=0 running=0 retired=1 oldest_good=46800s snapshots=1 bytes=4096B",
+        ),
+        (
+            vec![good()],
+            None,
+            vec![Problem::critical("NetBox is away; its list of last week is used", "look")],
+            2,
+            "BACKUP CRITICAL - 1 host good; NetBox is away; its list of last week is used | hosts=1 good=1 warning=0 \
+             failed=0 never=0 running=0 retired=0 oldest_good=46800s snapshots=1 bytes=4096B",
         ),
         (
             vec![good(), stale()],
@@ -353,7 +362,7 @@ fn a_plugin_line_stays_one_line_of_a_sane_length() {
     let long = "x|\n".repeat(500);
     let statuses: Vec<Status> =
         (0..300).map(|n| named(&format!("host-{n}"), Listed, &[], Some(run(6, Critical, &long)))).collect();
-    let Line { text, exit } = plugin(&statuses, None, &[long]);
+    let Line { text, exit } = plugin(&statuses, None, &[Problem::warning(long, "")]);
     assert_eq!(exit, 2);
     assert!(text.chars().count() < 1000 && !text.contains('\n'), "{text}");
     assert_eq!(text.matches('|').count(), 1, "{text}");

@@ -4,6 +4,7 @@
 use crate::cli::session::{Session, nearest};
 use crate::host::{Host, HostName};
 use crate::inventory::{self, Inventory, InventoryError, SelectError, Unknown};
+use crate::problem::Problem;
 use crate::snapshot::Overview;
 use crate::status::Listing;
 use crate::store::{AnyStore, Store, StoreError};
@@ -32,7 +33,7 @@ pub(super) struct Found {
     /// Why nobody knows which hosts there should be.
     pub(super) unlisted: Option<String>,
     /// What makes the list of hosts doubtful.
-    pub(super) doubts: Vec<String>,
+    pub(super) doubts: Vec<Problem>,
 }
 
 /// One of them.
@@ -46,7 +47,7 @@ pub(super) struct FoundHost {
 /// Asks the inventory and the store. Without words all hosts are meant.
 pub(super) async fn at(session: &Session, words: &[String]) -> anyhow::Result<Found> {
     let (asked, held) = tokio::join!(
-        inventory::look(&session.settings, Some(PATIENCE)),
+        inventory::look(&session.settings, session.clock.now(), Some(PATIENCE)),
         tokio::time::timeout(LONGEST_LOOK, held(&session.store, words))
     );
     let held = held.map_err(|_| {
@@ -94,7 +95,8 @@ pub(super) async fn at(session: &Session, words: &[String]) -> anyhow::Result<Fo
     let are_named = words.iter().all(|word| word.parse::<HostName>().is_ok());
     let are_listed = hosts.iter().all(|host| host.listing != Listing::Unknown);
     let unlisted = unlisted.filter(|_| !(are_named && are_listed));
-    Ok(Found { hosts, unlisted, doubts: listed.warnings })
+    let doubts = listed.problems().cloned().collect();
+    Ok(Found { hosts, unlisted, doubts })
 }
 
 /// What the store has of the hosts that may be meant. One that is named is
