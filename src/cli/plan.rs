@@ -70,7 +70,7 @@ pub(super) fn execute(arguments: &Arguments, clock: Clock) -> u8 {
 #[derive(Debug, Serialize)]
 struct Answer {
     /// In the order in which a run would begin them; hosts that were never
-    /// copied come first, in no order.
+    /// copied come first, in an order that changes with the day (in UTC).
     hosts: Vec<Planned>,
     #[serde(flatten)]
     fates: Fates,
@@ -136,7 +136,7 @@ async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     }
 
     let findings = Findings::at(&settings.state_dir);
-    let hosts = run::in_order(selection.hosts.into_iter().cloned().collect(), survey.as_ref());
+    let hosts = run::in_order(selection.hosts.into_iter().cloned().collect(), clock, survey.as_ref());
     let mut fates = Fates::default();
     let mut planned = Vec::with_capacity(hosts.len());
     for host in &hosts {

@@ -38,7 +38,7 @@ use std::time::Duration;
 use stopwatch::Stopwatch;
 use tokio_util::sync::CancellationToken;
 use trace::TraceFile;
-use tracing::{Instrument, debug, error, info, info_span, warn};
+use tracing::{Instrument, error, info, info_span, warn};
 
 /// How long Icinga gets for what is still to be told when the run ends.
 const LAST_REPORTS: Duration = Duration::from_secs(120);
@@ -253,11 +253,12 @@ async fn prepare(
         warn!("{problem}");
         begun.trouble.push(problem);
     }
-    let hosts = in_order(hosts, survey.as_ref().ok());
+    let hosts = in_order(hosts, clock, survey.as_ref().ok());
     bars.expect(hosts.len());
     let id =
         format!("{}/{}/{}", settings.server, clock.start().format("%Y-%m-%dT%H%M%SZ"), std::process::id());
-    debug!("run {id}: {} hosts, {} jobs", hosts.len(), settings.jobs);
+    let number = crate::finding::counted(hosts.len() + faults.len(), "host");
+    info!(syslog_only = true, "run {id} begins: {number}, {} at once", settings.jobs);
     let names: Vec<HostName> = hosts.iter().map(|host| host.name.clone()).collect();
     let held = survey.as_ref().cloned().unwrap_or_default();
     stopwatch.at(Phase::History);
@@ -286,8 +287,8 @@ async fn prepare(
 }
 
 /// The hosts as a run begins them, one after the other.
-pub(super) fn in_order(hosts: Vec<Host>, survey: Option<&Survey>) -> Vec<Host> {
-    fleet::order(hosts, |name| {
+pub(super) fn in_order(hosts: Vec<Host>, clock: Clock, survey: Option<&Survey>) -> Vec<Host> {
+    fleet::order(hosts, clock.start().date_naive(), |name| {
         let last = survey?.of(name).iter().rev().find_map(|snapshot| snapshot.facts());
         last.and_then(|facts: &Facts| facts.duration)
     })
@@ -432,10 +433,13 @@ fn say(report: &HostReport) {
     let severity = report.severity();
     let summary = printable(&report.summary());
     let text = [vec![summary.as_str()], report.details()].concat().join("\n");
+    // Of hosts that fared alike people are told once.
+    let same =
+        format!("{severity}: {}", [vec![report.problem().as_str()], report.details()].concat().join("\n"));
     match severity {
         Severity::Ok => info!("{severity}: {text}"),
-        Severity::Warning => warn!("{severity}: {text}"),
-        Severity::Critical => error!("{severity}: {text}"),
+        Severity::Warning => warn!(same, "{severity}: {text}"),
+        Severity::Critical => error!(same, "{severity}: {text}"),
     }
 }
 

@@ -90,6 +90,7 @@ fn begin(common: &Common, bars: &Bars, syslog: bool, work: impl AsyncFnOnce() ->
 pub(super) fn settings(common: &Common) -> anyhow::Result<Settings> {
     let path = config::find(common.config.as_deref())?;
     let loaded = config::load(&path, &config::Environment::of_this_machine())?;
+    logging::keep_state_in(&loaded.settings.state_dir);
     loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
     Ok(loaded.settings)
 }

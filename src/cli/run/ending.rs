@@ -13,7 +13,7 @@ use crate::store::AnyStore;
 use chrono::{DateTime, Utc};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{info, warn};
 
 /// What is known of a run's inventory when it ends.
 #[derive(Debug, Default)]
@@ -65,7 +65,9 @@ pub(super) async fn close(
         let table = summary::table(reports, trouble, took, output::width_of(&std::io::stderr()));
         logging::print(&format!("\n{table}{held}"));
     }
-    outcome::exit_code(reports, !trouble.is_empty())
+    let code = outcome::exit_code(reports, !trouble.is_empty());
+    info!(syslog_only = true, "run {} ended with {code}: {}", run.id, summary::closing(reports, took));
+    code
 }
 
 /// Tells of a run that could not begin.
