@@ -7,11 +7,13 @@
 //! and the last good list fills in; and all of that is a warning, which fails
 //! the run's exit code. This module does not know how hosts are backed up.
 
+mod departures;
 mod file;
 mod netbox;
 mod resolve;
 mod select;
 
+pub use departures::{Departure, Departures, departures, follow, retire};
 pub use resolve::forced;
 pub use select::{SelectError, Selection, Unknown, select};
 
@@ -234,8 +236,6 @@ async fn question(
 struct Decision {
     /// NetBox's hosts for this run.
     hosts: Vec<Listed>,
-    /// Names that were in the last good list and have left it.
-    gone: Vec<HostName>,
     /// Whether the hosts are the new good list.
     keep: bool,
     /// When NetBox gave the list.
@@ -298,8 +298,7 @@ fn decide(
     let still = before - missing.len();
     let share = usize::from(netbox.max_shrink_percent);
     if !fresh.is_empty() && still * 100 >= before * share {
-        let gone = missing.iter().filter_map(|machine| machine.name.as_ref()?.parse().ok()).collect();
-        return Decision { hosts: fresh, gone, keep: true, listed_at: Some(now), ..Decision::default() };
+        return Decision { hosts: fresh, keep: true, listed_at: Some(now), ..Decision::default() };
     }
     let (severity, age) = age(at, now, netbox.max_age);
     let what = format!(
@@ -358,18 +357,12 @@ fn hosts(count: usize) -> String {
 fn assemble(settings: &Settings, decision: Decision, mut warnings: Vec<Problem>) -> Inventory {
     warnings.extend(decision.warnings);
     let resolved = resolve::resolve(settings, decision.hosts);
-    let is_here = |name: &HostName| resolved.hosts.binary_search_by(|host| host.name.cmp(name)).is_ok();
-    let mut notes: Vec<String> = decision
-        .gone
-        .iter()
-        .filter(|name| !is_here(name))
-        .map(|name| format!("{name} left NetBox's list; its snapshots are kept"))
-        .collect();
-    notes.extend(resolved.unused.iter().map(|name| {
+    let notes = resolved.unused.iter().map(|name| {
         format!(
             "`[hosts.{name}]` has `listed = false`, and NetBox does not list that host: it is not backed up"
         )
-    }));
+    });
+    let notes = notes.collect();
     Inventory {
         hosts: resolved.hosts,
         faults: resolved.faults,

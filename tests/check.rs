@@ -764,3 +764,25 @@ async fn datasets_that_are_not_mounted_are_told() {
         "zfs mount data"
     ));
 }
+
+/// An ssh stands in its place that is as slow as a name server that is not there.
+#[test]
+fn hosts_that_do_not_answer_hold_no_other_up() {
+    let mut rig = Rig::new();
+    for number in 0..12 {
+        rig.host(&format!("dead{number:02}"));
+    }
+    let script = "#!/bin/sh\ncase $* in -V*|-G*) exec /usr/bin/ssh \"$@\" ;; esac\n\
+        sleep 10\necho 'ssh: Could not resolve hostname dead: Name or service not known' >&2\nexit 255\n";
+    let path = rig.write("bin/ssh", script);
+    fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+    rig.top = "jobs = 1\n".to_owned();
+    let mut command = rig.command(&["check"]);
+    command.env("PATH", format!("{}:/usr/bin:/bin", rig.join("bin").display()));
+    let begin = std::time::Instant::now();
+    let ran: Ran = finish(command.spawn().unwrap()).into();
+    let ran = ran.exits(1);
+    assert!(ran.stdout.matches("dead").count() >= 12, "{}", ran.stdout);
+    // One after the other they take two minutes.
+    assert!(begin.elapsed() < std::time::Duration::from_secs(60), "{:?}", begin.elapsed());
+}

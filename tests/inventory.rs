@@ -472,17 +472,6 @@ async fn a_list_that_shrank_too_far_is_not_believed_until_the_file_is_removed() 
 }
 
 #[tokio::test]
-async fn a_host_that_left_is_noted_once() {
-    let scene = Scene::of(many(3));
-    scene.load().await.unwrap();
-    scene.netbox.set_machines(many(2));
-    let inventory = scene.load().await.unwrap();
-    assert_eq!(inventory.notes, ["vm00002 left NetBox's list; its snapshots are kept"]);
-    assert!(warnings(&inventory).is_empty());
-    assert!(scene.load().await.unwrap().notes.is_empty());
-}
-
-#[tokio::test]
 async fn an_empty_list_without_an_earlier_one_says_what_it_may_mean() {
     let mut scene = Scene::of(many(3));
     scene.misbehaves(Fault::SeesNothing);

@@ -321,7 +321,13 @@ async fn choose(
     // Said before a name is looked for: an old list may be why it is not there.
     inventory.problems().for_each(|problem| warn!("{problem}"));
     begun.trouble.extend(inventory.problems().cloned());
-    begun.listed = Listed { at: inventory.listed_at };
+    let (departures, unkept) = inventory::follow(&settings.state_dir, &inventory, clock.start());
+    let left = departures.problem().filter(|_| arguments.means_all());
+    for problem in unkept.into_iter().chain(left) {
+        warn!("{problem}");
+        begun.trouble.push(problem);
+    }
+    begun.listed = Listed { at: inventory.listed_at, left: departures.left.into_keys().collect() };
     inventory.notes.iter().for_each(|note| warn!("{note}"));
     let selection =
         inventory::select(&inventory, &arguments.hosts).map_err(|error| unknown(error, &arguments.hosts))?;

@@ -12,7 +12,7 @@ use crate::host::HostName;
 use crate::outcome::Severity;
 use crate::past::Entry;
 use crate::problem::Problem;
-use crate::status::{self, Known, LastRun, Line, Patience, Status};
+use crate::status::{self, Known, LastRun, Line, Patience, State, Status};
 use crate::{lock, logging};
 use anyhow::bail;
 use std::collections::BTreeMap;
@@ -44,7 +44,10 @@ A host is
   never    if no run has tried it yet;
   running  if a run works on it at this moment; it is judged by its last good
            copy alone;
-  retired  if it has left the inventory. What it has stays, and is listed.
+  left     if it has left the inventory, and nobody has said that it is meant
+           (`backup retire`);
+  retired  if that was said, or nobody remembers it as listed. What it has stays;
+           the table has it with --retired, or if it is named.
 
 AGE is that of the last good copy, SIZE what its files hold together, and
 GROWTH/DAY how much that became more, by the good copies of 30 days. NetBox
@@ -77,6 +80,9 @@ pub(super) struct Arguments {
     /// Answer with one line, as a plugin of Nagios, Icinga and the like.
     #[arg(long, conflicts_with_all = ["json", "plot", "svg"])]
     nagios: bool,
+    /// List hosts that have left the inventory as well.
+    #[arg(long)]
+    retired: bool,
     /// Draw the sizes and durations of one host's copies.
     #[arg(long, conflicts_with = "json")]
     plot: bool,
@@ -147,12 +153,15 @@ async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     let said: Vec<String> = doubts.iter().map(ToString::to_string).collect();
     // Of one host that is asked for by itself there is more to say.
     let only = !arguments.hosts.is_empty() && statuses.len() == 1;
+    let is_shown =
+        |status: &&Status| status.state != State::Retired || arguments.retired || !arguments.hosts.is_empty();
+    let shown: Vec<&Status> = statuses.iter().filter(is_shown).collect();
     let mut out = Output::new();
     let told = if arguments.format.json {
         let runs = if only { past.runs(&statuses) } else { None };
         out.json(&show::answer(&statuses, &said, |status| past.last_run(status), runs.as_deref()))
     } else {
-        show::tables(&mut out, &statuses, now, session.settings.timezone).and_then(|()| {
+        show::tables(&mut out, &shown, now, session.settings.timezone).and_then(|()| {
             let last = statuses.first().filter(|_| only).and_then(|status| past.last_run(status));
             let sums = last.map(|entry| &entry.timings).filter(|sums| !sums.is_empty());
             sums.map_or(Ok(()), |sums| show::timings(&mut out, sums))
@@ -175,7 +184,8 @@ async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     }
     let told = out.end();
     if !arguments.format.json && !arguments.common.quiet {
-        logging::print(&status::counts(&statuses));
+        let hidden = if shown.len() < statuses.len() { " (`--retired` lists those too)" } else { "" };
+        logging::print(&format!("{}{hidden}", status::counts(&statuses)));
     }
     Ok(code_of(code.max(u8::from(!drawn)), told))
 }

@@ -257,28 +257,26 @@ fn names(decision: &Decision) -> Vec<&str> {
 #[test]
 fn an_answer_is_weighed_against_the_last_good_list() {
     let four = ["a", "b", "c", "d"];
-    for (fresh, before, hosts, keep, gone, reason) in [
-        (&["a"][..], &[][..], &["a"][..], true, &[][..], "an empty list says nothing"),
-        (&["a", "b", "c", "d", "e"], &four, &["a", "b", "c", "d", "e"], true, &[], "more hosts"),
-        (&["A", "b", "c"], &four, &["A", "b", "c"], true, &["d"], "one fewer, one spelled anew"),
-        (&["a", "b"], &four, &["a", "b"], true, &["c", "d"], "just enough"),
-        (&["a"], &four, &["a", "b", "c", "d"], false, &[], "too few: the union"),
-        (&["A"], &four, &["A", "b", "c", "d"], false, &[], "the union, in the new spelling"),
+    for (fresh, before, hosts, keep, reason) in [
+        (&["a"][..], &[][..], &["a"][..], true, "an empty list says nothing"),
+        (&["a", "b", "c", "d", "e"], &four, &["a", "b", "c", "d", "e"], true, "more hosts"),
+        (&["A", "b", "c"], &four, &["A", "b", "c"], true, "one fewer, one spelled anew"),
+        (&["a", "b"], &four, &["a", "b"], true, "just enough"),
+        (&["a"], &four, &["a", "b", "c", "d"], false, "too few: the union"),
+        (&["A"], &four, &["A", "b", "c", "d"], false, "the union, in the new spelling"),
         (
             &["e", "f", "g", "h"],
             &four,
             &["e", "f", "g", "h", "a", "b", "c", "d"],
             false,
-            &[],
             "as many, but others",
         ),
-        (&[], &four, &["a", "b", "c", "d"], false, &[], "none at all"),
+        (&[], &four, &["a", "b", "c", "d"], false, "none at all"),
     ] {
         let decision = decided(Ok(vms(fresh)), saved(before));
         assert_eq!(names(&decision), hosts, "{reason}");
         assert_eq!(decision.keep, keep, "{reason}");
         assert_eq!(decision.warnings.is_empty(), keep, "{reason}");
-        assert_eq!(decision.gone.iter().map(HostName::key).collect::<Vec<_>>(), gone, "{reason}");
         assert_eq!(decision.nothing, None, "{reason}");
     }
 }
@@ -348,13 +346,4 @@ fn faults_survive_in_the_last_good_list() {
     let decision = decided(Err(down()), before);
     let inventory = assemble(&settings(Some(netbox(AddressFrom::Name, "")), &[]), decision, Vec::new());
     assert_eq!((inventory.hosts.len(), inventory.faults.len()), (1, 2));
-}
-
-#[test]
-fn a_host_that_left_the_list_is_noted_unless_the_configuration_has_it() {
-    let decision = decided(Ok(vms(&["a", "b", "c"])), saved(&["a", "b", "c", "web7", "kept", "-e sh"]));
-    let inventory =
-        assemble(&settings(Some(netbox(AddressFrom::Name, "")), &[own("Kept", true)]), decision, Vec::new());
-    assert_eq!(inventory.notes, ["web7 left NetBox's list; its snapshots are kept"]);
-    assert!(inventory.warnings.is_empty());
 }

@@ -13,7 +13,7 @@ use crate::problem::Problem;
 use crate::text::printable;
 use crate::verification::Verification;
 use chrono::{DateTime, Utc};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::{File, Permissions};
 use std::io::{self, Write as _};
@@ -97,15 +97,16 @@ impl MetricsError {
 }
 
 /// Writes the textfile for this server's run of these hosts. A run of the
-/// whole fleet forgets hosts that it did not have; another one keeps them.
+/// whole fleet forgets hosts that it did not have, but for those in `kept`, by
+/// their names in lower case; another one, without `kept`, keeps them.
 pub fn write(
     path: &Path,
     server: &str,
     reports: &[HostReport],
     run: &RunFigures,
-    whole_fleet: bool,
+    kept: Option<&BTreeSet<String>>,
 ) -> Result<(), MetricsError> {
-    rewrite(path, server, |old| old.updated(reports, run, whole_fleet))
+    rewrite(path, server, |old| old.updated(reports, run, kept))
 }
 
 /// Writes what verifications of this server's hosts found into the textfile,
@@ -167,9 +168,9 @@ struct Samples {
 }
 
 impl Samples {
-    fn updated(&self, reports: &[HostReport], run: &RunFigures, whole_fleet: bool) -> Samples {
+    fn updated(&self, reports: &[HostReport], run: &RunFigures, kept: Option<&BTreeSet<String>>) -> Samples {
         let mut new = Samples {
-            hosts: if whole_fleet { BTreeMap::new() } else { self.hosts.clone() },
+            hosts: self.hosts.clone(),
             verifications: self.verifications.clone(),
             runs: self.runs.clone(),
         };
@@ -188,11 +189,12 @@ impl Samples {
                 hosts.insert(key, (name, values));
             }
         }
-        if whole_fleet {
-            new.verifications.retain(|key, _| hosts.contains_key(key));
+        if let Some(kept) = kept {
+            new.hosts.retain(|key, _| kept.contains(key));
+            new.verifications.retain(|key, _| hosts.contains_key(key) || kept.contains(key));
         }
         new.hosts.extend(hosts);
-        let scope = if whole_fleet { "all" } else { "some" };
+        let scope = if kept.is_some() { "all" } else { "some" };
         new.runs.insert(scope.to_owned(), run_values(reports, run));
         new
     }
@@ -379,7 +381,6 @@ mod tests {
     use crate::snapshot::{SnapshotName, Verdict};
     use crate::timing::Timings;
     use chrono::{TimeDelta, TimeZone};
-    use std::collections::BTreeSet;
 
     fn time() -> DateTime<Utc> {
         Utc.with_ymd_and_hms(2026, 11, 20, 2, 0, 5).unwrap()
@@ -495,7 +496,8 @@ mod tests {
 
     fn written(folder: &Path, reports: &[HostReport], whole_fleet: bool) -> BTreeMap<String, f64> {
         let path = folder.join("backup.prom");
-        write(&path, "b32-1", reports, &run(), whole_fleet).unwrap();
+        let nobody = BTreeSet::new();
+        write(&path, "b32-1", reports, &run(), whole_fleet.then_some(&nobody)).unwrap();
         strict(&std::fs::read_to_string(path).unwrap())
     }
 
@@ -503,7 +505,7 @@ mod tests {
     fn the_textfile_reads_like_this() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("backup.prom");
-        write(&path, "b32-1", &[good("VPN"), failed("web")], &run(), true).unwrap();
+        write(&path, "b32-1", &[good("VPN"), failed("web")], &run(), Some(&BTreeSet::new())).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         strict(&text);
         let samples: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
@@ -575,6 +577,11 @@ mod tests {
         assert!(!second.contains_key(&state("VPN")));
         assert_eq!(second[r#"backup_run_hosts{server="b32-1",scope="all"}"#], 2.0);
         assert_eq!(second[r#"backup_run_hosts{server="b32-1",scope="some"}"#], 1.0);
+
+        let kept = BTreeSet::from(["web".to_owned()]);
+        write(&folder.path().join("backup.prom"), "b32-1", &[good("vpn")], &run(), Some(&kept)).unwrap();
+        let kept = strict(&std::fs::read_to_string(folder.path().join("backup.prom")).unwrap());
+        assert_eq!(kept[&state("web")], 2.0, "it left, and nobody has said that it is meant");
 
         let third = written(folder.path(), &[good("vpn")], true);
         assert!(!third.contains_key(&state("web")));
@@ -662,7 +669,7 @@ mod tests {
     fn a_missing_folder_is_named_with_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("missing/backup.prom");
-        let said = write(&path, "b32-1", &[], &run(), true).unwrap_err().to_string();
+        let said = write(&path, "b32-1", &[], &run(), Some(&BTreeSet::new())).unwrap_err().to_string();
         assert!(
             said.contains("missing/backup.prom`: No such file") && said.contains("`metrics.textfile`"),
             "{said}"
@@ -674,7 +681,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         // A folder in the file's place cannot be replaced by a file.
         std::fs::create_dir(folder.path().join("backup.prom")).unwrap();
-        assert!(write(&folder.path().join("backup.prom"), "b32-1", &[], &run(), true).is_err());
+        assert!(
+            write(&folder.path().join("backup.prom"), "b32-1", &[], &run(), Some(&BTreeSet::new())).is_err()
+        );
         assert!(replace(&folder.path().join("backup.prom"), b"x").is_err());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }

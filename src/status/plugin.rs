@@ -19,6 +19,11 @@ const LONGEST_PROBLEM: usize = 160;
 /// The plugin's exit status where it cannot say how things are.
 const UNKNOWN: u8 = 3;
 
+/// The states whose hosts are counted in the figures, in the order in which they
+/// came to be.
+const FIGURES: [State; 7] =
+    [State::Good, State::Warning, State::Failed, State::Never, State::Running, State::Retired, State::Left];
+
 /// What a plugin says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
@@ -83,7 +88,7 @@ fn summary(statuses: &[Status], expected: usize) -> String {
 fn figures(statuses: &[Status], expected: usize) -> String {
     let mut text = format!("hosts={expected}");
     // Writing to a `String` does not fail.
-    for state in [State::Good, State::Warning, State::Failed, State::Never, State::Running, State::Retired] {
+    for state in FIGURES {
         let count = statuses.iter().filter(|status| status.state == state).count();
         let _ = write!(text, " {state}={count}");
     }

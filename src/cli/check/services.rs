@@ -77,13 +77,19 @@ pub(super) async fn inventory(settings: &Settings, clock: Clock) -> (Option<Inve
         let (what, remedy) = advised(&fault.why, "correct it in NetBox");
         findings.push(Finding::error(name, what, remedy));
     }
-    findings.extend(inventory.notes.iter().map(|note| {
-        let remedy = match note.contains("listed = false") {
-            true => "remove that section, or tag the host in NetBox",
-            false => "nothing, if that is meant; else tag the host again",
-        };
-        Finding::note("hosts", note, remedy)
-    }));
+    findings.extend(
+        inventory
+            .notes
+            .iter()
+            .map(|note| Finding::note("hosts", note, "remove that section, or tag the host in NetBox")),
+    );
+    match inventory::departures(&settings.state_dir) {
+        Ok(mut departures) => {
+            departures.see(&inventory, begun);
+            findings.extend(departures.problem().map(|problem| found("hosts", problem, "")));
+        }
+        Err(problem) => findings.push(found("hosts", problem, "run `backup`, or remove it")),
+    }
     findings.push(match inventory.hosts.len() {
         0 => Finding::error(
             "hosts",

@@ -11,6 +11,7 @@ use crate::report::{Reporter, RunReport, metrics, summary};
 use crate::snapshot::HoldName;
 use crate::store::AnyStore;
 use chrono::{DateTime, Utc};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -20,6 +21,8 @@ use tracing::{info, warn};
 pub(super) struct Listed {
     /// When NetBox gave the list of hosts.
     pub(super) at: Option<DateTime<Utc>>,
+    /// Hosts that left the inventory, by their names in lower case.
+    pub(super) left: BTreeSet<String>,
 }
 
 /// Resolves when the end of a run has been waited for long enough: soon, once it
@@ -123,7 +126,8 @@ fn write_metrics(
         listed: listed.at,
     };
     let server = &run.settings.server;
-    let written = metrics::write(path, server, reports, &figures, arguments.means_all());
+    let kept = arguments.means_all().then_some(&listed.left);
+    let written = metrics::write(path, server, reports, &figures, kept);
     let written =
         written.and_then(|()| metrics::write_open_findings(path, server, &open_findings(&run.settings)));
     let problem = written.err()?.problem();
