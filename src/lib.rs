@@ -27,6 +27,7 @@
 //! | [`rsync_build`] | what an rsync is: version, abilities, package |
 //! | [`plot`] | figures over time as pictures |
 //! | [`status`] | how a host is doing |
+//! | [`problem`] | what is wrong, how bad it is, what to do |
 //! | [`past`] | what is remembered of runs |
 //! | [`trace`] | a run as a trace for Chrome and Perfetto |
 //! | [`trend`] | whether a run's figures are what they usually are |
@@ -77,6 +78,7 @@ pub mod outcome;
 pub mod past;
 pub mod pattern;
 pub mod plot;
+pub mod problem;
 pub mod process;
 pub mod remote;
 pub mod report;

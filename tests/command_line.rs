@@ -134,9 +134,19 @@ fn a_run_answers_as_json() {
 #[test]
 fn a_word_that_is_a_command_reaches_a_host_after_run() {
     let mut rig = local();
-    for word in
-        ["plan", "status", "snapshots", "find", "diff", "restore", "hold", "release", "prune", "verify"]
-    {
+    for word in [
+        "plan",
+        "status",
+        "snapshots",
+        "find",
+        "diff",
+        "restore",
+        "hold",
+        "release",
+        "retire",
+        "prune",
+        "verify",
+    ] {
         let hint = format!("to back up a host of that name: backup run {word}");
         backup(&rig, &["--jobs", "3", word, "all"]).exits(2).says(&hint);
     }

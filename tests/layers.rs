@@ -50,6 +50,7 @@ const CORE: &[&str] = &[
     "guard",
     "outcome",
     "past",
+    "problem",
     "trend",
     "plot",
     "status",

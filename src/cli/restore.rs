@@ -218,7 +218,7 @@ async fn destination(
     let word = arguments.to_host.clone().flatten();
     let name: HostName = word.as_deref().unwrap_or(own.key()).parse()?;
     let settings = &session.settings;
-    let host = find_host(settings, name, own).await?;
+    let host = find_host(session, name, own).await?;
     let (runtime, _) = Runtime::enter(&settings.runtime_dir)
         .context("the runtime directory is not usable (is this root, and `runtime_dir` right?)")?;
     let lock: HostLock = runtime
@@ -237,10 +237,12 @@ async fn destination(
 }
 
 /// The host to write to: of the inventory, or as the configuration has it.
-async fn find_host(settings: &Settings, name: HostName, own: &HostName) -> anyhow::Result<Host> {
-    let known = match inventory::look(settings, settings.netbox.as_ref().map(|netbox| netbox.timeout)).await {
+async fn find_host(session: &Session, name: HostName, own: &HostName) -> anyhow::Result<Host> {
+    let Session { settings, clock, .. } = session;
+    let patience = settings.netbox.as_ref().map(|netbox| netbox.timeout);
+    let known = match inventory::look(settings, clock.now(), patience).await {
         Ok(inventory) => {
-            inventory.warnings.iter().for_each(|warning| warn!("{warning}"));
+            inventory.problems().for_each(|warning| warn!("{warning}"));
             if let Some(host) = inventory.hosts.iter().find(|host| host.name == name) {
                 return Ok(host.clone());
             }

@@ -106,6 +106,7 @@ pub(super) fn set_jobs(settings: &mut Settings, wanted: Option<NonZeroUsize>) {
 pub(super) fn settings(common: &Common) -> anyhow::Result<Settings> {
     let path = config::find(common.config.as_deref())?;
     let loaded = config::load(&path, &config::Environment::of_this_machine())?;
+    logging::keep_state_in(&loaded.settings.state_dir);
     loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
     Ok(loaded.settings)
 }

@@ -129,8 +129,8 @@ async fn prepare(arguments: &Arguments, clock: Clock, bars: &Bars) -> anyhow::Re
     let (runtime, _) = Runtime::enter(&settings.runtime_dir)
         .context("the runtime directory is not usable (is this root, and `runtime_dir` right?)")?;
     bars.doing("looking for the hosts");
-    let inventory = inventory::look(&settings, None).await?;
-    inventory.warnings.iter().for_each(|warning| warn!("{warning}"));
+    let inventory = inventory::look(&settings, clock.now(), None).await?;
+    inventory.problems().for_each(|warning| warn!("{warning}"));
     let all = ["all".to_owned()];
     let words = if arguments.hosts.is_empty() { &all[..] } else { &arguments.hosts };
     let selection = inventory::select(&inventory, words)?;

@@ -10,6 +10,8 @@ use crate::excerpt::Excerpt;
 /// Whatever else is no pattern is passed over with a warning. `origin` is the
 /// file's name, for those.
 pub fn parse_lines(bytes: &[u8], origin: &str) -> (Vec<Rule>, Excerpt<Warning>) {
+    // Some editors begin a file with a mark that is no part of its text.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut rules = Vec::new();
     let mut warnings = Excerpt::default();
     for (number, line) in numbered(bytes) {
@@ -92,6 +94,18 @@ mod tests {
         assert!(warnings.is_empty());
         let (rules, _) = parse_lines(b"+ /keep\n+ + two", "f");
         assert_eq!(rules, [Rule::include("/keep").unwrap(), Rule::include("+ two").unwrap()]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_pattern() {
+        for (file, expected) in [
+            (&b"\xef\xbb\xbf/a\n/b\n"[..], excludes(&[b"/a", b"/b"])),
+            (b"\xef\xbb\xbf# why\r\n/b\r\n", excludes(&[b"/b"])),
+            (b"\xef\xbb\xbf", vec![]),
+            (b"/a\n\xef\xbb\xbf/b\n", excludes(&[b"/a", b"\xef\xbb\xbf/b"])),
+        ] {
+            assert_eq!(parse_lines(file, "f"), (expected, vec![]), "{file:?}");
+        }
     }
 
     #[test]

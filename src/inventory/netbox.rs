@@ -96,7 +96,7 @@ pub(super) async fn list(netbox: &NetBox) -> Result<Listing, NetBoxError> {
     let session = Session::new(netbox)?;
     let longest = netbox.timeout.saturating_mul(LONGEST_LIST);
     tokio::time::timeout(longest, session.list()).await.unwrap_or_else(|_| {
-        let why = format!("its list was not complete after {} s", longest.as_secs());
+        let why = format!("the list was not complete after {} s", longest.as_secs());
         Err(session.error(&session.root, why, Some("NetBox is too slow; look at its load".to_owned())))
     })
 }
@@ -256,7 +256,7 @@ impl Session<'_> {
     }
 
     fn endless(&self, url: &Url) -> NetBoxError {
-        let why = "its list of pages has no end: `next` leads to what was there before".to_owned();
+        let why = "the list of pages has no end: `next` leads to what was there before".to_owned();
         self.error(url, why, Some("is a proxy between that rewrites queries?".to_owned()))
     }
 

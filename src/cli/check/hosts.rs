@@ -16,6 +16,7 @@ use crate::settings::{self, Settings};
 use crate::store::Inspection;
 use crate::text::{human_duration, printable, printable_bytes};
 use crate::transfer::TransferError;
+use crate::turn::Turn;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -138,11 +139,11 @@ pub(super) async fn look(
         Finding::error("runtime_dir", error.to_string(), "is this root, and `runtime_dir` right?")
     })?;
     let shared = Rc::new(Shared { settings: settings.clone(), runtime, clock });
-    let work = |host: Host| {
+    let work = |host: Host, turn: Turn| {
         let shared = shared.clone();
-        async move { host_looked(&shared, &host).await }
+        async move { host_looked(&shared, &host, turn).await }
     };
-    let looked = each(hosts, settings.jobs, work).await;
+    let looked = each(hosts, settings, work).await;
     let place = |(host, looked): (Host, Option<HostLooked>)| {
         let mut looked = looked.unwrap_or_else(|| {
             let mut broken = HostLooked::of(&host);
@@ -165,7 +166,7 @@ pub(super) async fn look(
 }
 
 /// Connects to one host and asks it.
-async fn host_looked(shared: &Shared, host: &Host) -> HostLooked {
+async fn host_looked(shared: &Shared, host: &Host, turn: Turn) -> HostLooked {
     let mut looked = HostLooked::of(host);
     let settings = &shared.settings;
     let dir = match shared.runtime.connection_dir() {
@@ -175,6 +176,7 @@ async fn host_looked(shared: &Shared, host: &Host) -> HostLooked {
             return looked;
         }
     };
+    turn.connection().await;
     let remote = match connect(host, settings, dir).await {
         Ok(remote) => remote,
         Err(error) => {
@@ -182,6 +184,7 @@ async fn host_looked(shared: &Shared, host: &Host) -> HostLooked {
             return looked;
         }
     };
+    turn.come().await;
     let question = Question::of(host, settings, shared.runtime.witness());
     let asked = async {
         let probe = remote.probe(question).await?;

@@ -8,6 +8,7 @@ use crate::logging;
 use crate::remote::keys::{self, Key, KeyError, Target};
 use crate::settings::Settings;
 use crate::text::printable;
+use crate::turn::Turn;
 use anyhow::{Context, bail};
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
@@ -53,9 +54,10 @@ async fn strangers(hosts: &[Host], settings: &Settings) -> Vec<Stranger> {
     let distant: Vec<Host> =
         hosts.iter().filter(|host| host.settings.transport == Transport::Ssh).cloned().collect();
     let ssh = Rc::new(settings.ssh.clone());
-    let work = |host: Host| {
+    let work = |host: Host, turn: Turn| {
         let ssh = ssh.clone();
         async move {
+            turn.connection().await;
             let target = Target::of(&host, &ssh).await?;
             if target.is_known().await? {
                 return Ok(None);
@@ -65,7 +67,7 @@ async fn strangers(hosts: &[Host], settings: &Settings) -> Vec<Stranger> {
         }
     };
     let mut strangers = Vec::new();
-    for (host, found) in each(&distant, settings.jobs, work).await {
+    for (host, found) in each(&distant, settings, work).await {
         match found {
             Some(Ok(Some(stranger))) => strangers.push(stranger),
             Some(Ok(None)) | None => {}
