@@ -13,7 +13,7 @@ mod running;
 mod system;
 
 pub use keeper::{Keeper, call_this_program, keep, this_program};
-pub use running::{Running, Tail};
+pub use running::{Piece, Running, Tail};
 pub use system::{end_marked, locate, raise_file_limit};
 
 use crate::text::{human_duration, last_lines, printable_bytes};

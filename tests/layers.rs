@@ -51,6 +51,7 @@ const CORE: &[&str] = &[
     "past",
     "trend",
     "plot",
+    "precision",
     "status",
     "finding",
     "growth",
