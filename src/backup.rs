@@ -22,6 +22,7 @@ use crate::guard::Guard;
 use crate::host::{Host, HostName};
 use crate::lock::{HostLock, LockError, Runtime};
 use crate::outcome::{Allowed, Figures, HookEnd, HookResult, HostReport, Note, Outcome, Severity, Stage};
+use crate::precision::{self, Precision};
 use crate::remote::{Hook, HookLimits, Probe, Remote};
 use crate::settings::Settings;
 use crate::snapshot::{HoldName, Verdict, newest_good};
@@ -212,6 +213,9 @@ impl<S: Store> Story<'_, S> {
         lock: &HostLock,
     ) -> Result<Outcome, Outcome> {
         let workspace = self.prepare(survey).await?;
+        if workspace.precision == Precision::Seconds {
+            self.note(Severity::Ok, format!("the store {}", precision::SECONDS));
+        }
         self.consider(probe);
         self.hooks(remote, probe).await?;
         let transfer = self.transfer(remote, probe, workspace, survey, lock).await?;

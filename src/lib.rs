@@ -25,6 +25,7 @@
 //! | [`guard`] | what a plausible run looks like |
 //! | [`outcome`] | what became of a host; severity; exit code |
 //! | [`rsync_build`] | what an rsync is: version, abilities, package |
+//! | [`precision`] | to what times are kept and compared |
 //! | [`plot`] | figures over time as pictures |
 //! | [`status`] | how a host is doing |
 //! | [`problem`] | what is wrong, how bad it is, what to do |
@@ -78,6 +79,7 @@ pub mod outcome;
 pub mod past;
 pub mod pattern;
 pub mod plot;
+pub mod precision;
 pub mod problem;
 pub mod process;
 pub mod remote;

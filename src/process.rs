@@ -14,7 +14,7 @@ mod streams;
 mod system;
 
 pub use keeper::{Keeper, call_this_program, keep, this_program};
-pub use running::{Running, Tail};
+pub use running::{Piece, Running, Tail};
 pub use system::{end_marked, file_limit, locate, most_hosts, raise_file_limit};
 
 use crate::text::{human_duration, last_lines, printable_bytes};

@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::history::Findings;
 use crate::host::{Host, HostName};
 use crate::lock::Runtime;
+use crate::precision::Precision;
 use crate::remote::{Look, Probe, Question, Remote, SourceState};
 use crate::settings::Settings;
 use crate::snapshot::{Snapshot, newest_good};
@@ -149,6 +150,8 @@ struct Sides {
     remote: Remote,
     /// The snapshot's root.
     root: PathBuf,
+    /// To what the times of its files are kept.
+    precision: Precision,
     /// What the host's clock showed when the copy began, or somewhat earlier.
     begun: DateTime<Utc>,
 }
@@ -168,7 +171,8 @@ impl<S: Store> Story<'_, S> {
         let probe = self.probe(&remote, &snapshot).await?;
         // Where both clocks go as they should, they went as far apart then.
         let apart = probe.time.map_or(TimeDelta::zero(), |theirs| theirs - self.run.clock.now());
-        let sides = Sides { remote, root, begun: copy_begun(&snapshot) + apart };
+        let precision = self.run.store.precision(&self.host.name, &snapshot.name).await.map_err(failed)?;
+        let sides = Sides { remote, root, precision, begun: copy_begun(&snapshot) + apart };
         self.at(Step::Compare);
         self.compare_all(&sides).await.map_err(|stop| match stop {
             // Whatever it was that failed, this is why.
@@ -442,6 +446,7 @@ impl<S: Store> Story<'_, S> {
         let comparison = Comparison {
             source: self.host.settings.source.clone(),
             copy: sides.root.clone(),
+            precision: sides.precision,
             rsh: sides.remote.rsh(),
             rsync_path: sides.remote.rsync_path(),
             contents,

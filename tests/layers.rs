@@ -53,6 +53,7 @@ const CORE: &[&str] = &[
     "problem",
     "trend",
     "plot",
+    "precision",
     "status",
     "finding",
     "growth",

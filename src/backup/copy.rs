@@ -8,13 +8,13 @@ use crate::filter::{self, Apart, Excess, LeftOut, NotAPattern, Rule, Selection, 
 use crate::host::Filesystems;
 use crate::lock::HostLock;
 use crate::offload::{NotInTime, offload};
-use crate::outcome::{Outcome, Stage};
+use crate::outcome::{Outcome, Severity, Stage};
 use crate::remote::{Probe, Remote};
 use crate::snapshot::{Snapshot, newest_good};
 use crate::store::{Store, Survey, Workspace};
 use crate::text::{human_duration, printable};
 use crate::transfer::{
-    Ending, Job, Limits, Parted, Progress, Statistics, Transfer, TransferError, What, Writing, parted,
+    Job, Limits, Parted, Progress, Statistics, Transfer, TransferError, What, Writing, parted,
 };
 use std::convert::Infallible;
 use std::fs::File;
@@ -33,6 +33,9 @@ const VANISHED_TWICE: &str = "files that are written in place vanished twice whi
 
 /// The patterns of an exclude file, and its lines that are none.
 type Patterns = (Vec<Rule>, Excerpt<Warning>);
+/// How often a copy is tried again because a file has too many names. An attempt
+/// for each is set aside meanwhile, fewer than the directory store keeps.
+const LINKED_TRIES: u32 = 4;
 
 /// What is copied, by which rsync.
 struct Tree {
@@ -159,7 +162,7 @@ impl<S: Store> Story<'_, S> {
         let tree = self.tree(apart, &rules)?;
         let settings = &self.run.settings.transfer;
         let mut first = None;
-        let mut lost = 0;
+        let (mut lost, mut linked) = (0, 0);
         loop {
             // To count what is there may take as long as to copy what changed.
             self.at(Step::Transfer);
@@ -186,6 +189,10 @@ impl<S: Store> Story<'_, S> {
                     *remote = self.reconnect(why, &mut lost).await?;
                     workspace = self.prepare(survey).await?;
                 }
+                TransferError::TooManyLinks(why) if linked < LINKED_TRIES => {
+                    linked += 1;
+                    workspace = self.without_links(why, linked, survey).await?;
+                }
                 TransferError::StoreFull(_) => {
                     // What was copied would leave no room for the other hosts.
                     if let Err(refusal) = self.in_time(self.run.store.give_up(&self.host.name)).await {
@@ -196,6 +203,31 @@ impl<S: Store> Story<'_, S> {
                 error => return Err(failed(Stage::Transfer, error)),
             }
         }
+    }
+
+    /// Readies the next try after one in which a file got as many names as the
+    /// store's filesystem allows. They stay with the attempt that is set aside: in
+    /// the next, rsync finds that there can be no more, copies that file from there
+    /// and gives the names to the copy. Each try may meet one more such file, so the
+    /// last does without former copies.
+    async fn without_links(
+        &mut self,
+        why: String,
+        linked: u32,
+        survey: &Survey,
+    ) -> Result<Workspace, Outcome> {
+        if linked == 1 {
+            let text = "a file has more names, with those in former copies, than the store's filesystem allows \
+                        for one file; it is kept once more";
+            self.note(Severity::Ok, text);
+        }
+        debug!("{why}");
+        let mut workspace = self.prepare(survey).await?;
+        if linked == LINKED_TRIES {
+            info!("copied whole, without `--link-dest`: too many files have more names than are allowed");
+            workspace.link_dest.clear();
+        }
+        Ok(workspace)
     }
 
     /// Writes down what each of the two rsyncs is to copy.
@@ -255,7 +287,7 @@ impl<S: Store> Story<'_, S> {
             None => {
                 let (rules, none) = (&tree.rules_of_others, Statistics::default());
                 let once = pass(rules, Writing::Anew, none).await?;
-                if once.ending == Ending::SourceChanged && !self.refusals.is_empty() {
+                if once.source_changed() && !self.refusals.is_empty() {
                     // It may have been written in place, and torn, in a run
                     // before.
                     let again = pass(rules, Writing::Anew, once.statistics).await?;
@@ -270,12 +302,12 @@ impl<S: Store> Story<'_, S> {
         let done = others.statistics;
         let parted = self.parted(try_, tree).await?;
         let once = pass(rules, Writing::InPlace(parted), done).await?;
-        let these = if once.ending == Ending::SourceChanged {
+        let these = if once.source_changed() {
             debug!("in place: {}; once more, since what vanished may be torn", once.ending);
             let done = done.and(once.statistics, 0);
             let parted = self.parted(try_, tree).await?;
             let again = pass(rules, Writing::InPlace(parted), done).await?;
-            let is_whole = again.ending != Ending::SourceChanged;
+            let is_whole = !again.source_changed();
             let both = once.then(again);
             if is_whole { both } else { both.incomplete(VANISHED_TWICE) }
         } else {
@@ -292,6 +324,7 @@ impl<S: Store> Story<'_, S> {
             source: self.host.settings.source.clone(),
             destination: try_.workspace.destination.clone(),
             link_dest: try_.workspace.link_dest.clone(),
+            precision: try_.workspace.precision,
             what,
             rsh: try_.remote.rsh(),
             rsync_path: try_.remote.rsync_path(),

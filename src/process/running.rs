@@ -21,6 +21,15 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// (a suspended pool, a dead disk) must not hold up the run.
 const BURIAL: Duration = Duration::from_secs(5);
 
+/// Some of what a program says.
+#[derive(Debug)]
+pub enum Piece {
+    /// What was asked for.
+    Stdout(Vec<u8>),
+    /// What it has to say about it.
+    Stderr(Vec<u8>),
+}
+
 /// A program under way. Dropping it kills it and its process group.
 #[derive(Debug)]
 pub struct Running {
@@ -124,6 +133,19 @@ impl Running {
     /// The next piece of stdout, gathering stderr meanwhile; `None` at the
     /// end. Can be dropped and called again without losing anything.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+        loop {
+            match self.next_piece().await? {
+                Some(Piece::Stdout(chunk)) => return Ok(Some(chunk)),
+                Some(Piece::Stderr(_)) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// The next piece of either, in the order in which they came; of stderr the
+    /// tail is kept as well. `None` at the end. Can be dropped and called again
+    /// without losing anything.
+    pub async fn next_piece(&mut self) -> Result<Option<Piece>, Failure> {
         let mut out = [0; 16 * 1024];
         let mut err = [0; 4 * 1024];
         loop {
@@ -136,11 +158,14 @@ impl Running {
                 biased;
                 read = read_some(&mut self.stdout, &mut out) => match self.received(read)? {
                     0 => self.stdout = None,
-                    count => return Ok(Some(out[..count].to_vec())),
+                    count => return Ok(Some(Piece::Stdout(out[..count].to_vec()))),
                 },
                 read = read_some(&mut self.stderr, &mut err) => match self.received(read)? {
                     0 => self.stderr = None,
-                    count => self.said.push(&err[..count]),
+                    count => {
+                        self.said.push(&err[..count]);
+                        return Ok(Some(Piece::Stderr(err[..count].to_vec())));
+                    }
                 },
                 end = self.work.end(), if self.exit.is_none() => {
                     self.exit = Some(end.map_err(|end| self.ended_by(end))?);

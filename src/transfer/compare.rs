@@ -7,8 +7,10 @@
 //! it for the files that look alike, and look closely at those that differ.
 
 use super::{
-    ATTRIBUTES, KEPT_ATTRIBUTES, Limits, STAND_IN, TransferError, watched, with_slash, without_wildcards,
+    ATTRIBUTES, KEPT_ATTRIBUTES, Limits, STAND_IN, TransferError, modify_window, watched, with_slash,
+    without_wildcards,
 };
+use crate::precision::Precision;
 use crate::process::{Exit, Program};
 use crate::text::{last_lines, short};
 use std::collections::HashMap;
@@ -33,6 +35,8 @@ pub struct Comparison {
     pub source: String,
     /// The copy of it.
     pub copy: PathBuf,
+    /// To what the copy keeps times.
+    pub precision: Precision,
     /// rsync's `--rsh`; `None` compares on this machine.
     pub rsh: Option<String>,
     /// rsync's `--rsync-path`.
@@ -46,7 +50,7 @@ pub struct Comparison {
 pub enum Likeness {
     /// Nothing that was compared differs.
     Alike,
-    /// Its time of modification, to the nanosecond, differs.
+    /// Its time of modification, as far as the copy keeps it, differs.
     Changed,
     /// Its time is the same, its size is not: a change that left no trace, or a
     /// copy that was cut short.
@@ -122,8 +126,8 @@ impl Comparison {
             "--numeric-ids",
             "--acls",
             ATTRIBUTES,
-            // To the nanosecond, as copies are made.
-            "--modify-window=-1",
+            // As copies are made.
+            modify_window(self.precision),
             // Twice: files that are alike are told too.
             "-ii",
             "--out-format=%i %n",
@@ -244,7 +248,7 @@ fn differences(flags: &[u8]) -> Vec<Unlike> {
 /// A name as rsync prints it in the C locale, where every byte that is no
 /// printable ASCII is `\#` and three octal digits; a backslash that would be
 /// taken for the begin of that is written so itself.
-fn unescaped(name: &[u8]) -> Vec<u8> {
+pub(super) fn unescaped(name: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(name.len());
     let mut rest = name;
     while let Some((&first, after)) = rest.split_first() {
@@ -284,6 +288,7 @@ mod tests {
         let comparison = Comparison {
             source: source.to_str().unwrap().to_owned(),
             copy: copy.to_owned(),
+            precision: Precision::Nanoseconds,
             rsh: None,
             rsync_path: None,
             contents,

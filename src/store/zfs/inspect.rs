@@ -52,7 +52,7 @@ const RULES: [Rule; 16] = [
         property: "xattr",
         bad: |value| value == "off",
         finding: Finding::warning,
-        why: "extended attributes of hosts cannot be kept: a host that has any is never more than partly copied",
+        why: "extended attributes of hosts cannot be kept, and a host that has any is a warning every night",
         better: Some("sa"),
     },
     Rule {
