@@ -24,7 +24,7 @@ use crate::settings::{self, Settings};
 use crate::store::{AnyStore, Inspection, Store};
 use crate::tools::{self, Needs};
 use crate::turn::{Pace, Turn, Turns};
-use crate::{config, logging};
+use crate::{config, logging, process};
 use answer::Answer;
 use anyhow::bail;
 use std::future::Future;
@@ -228,7 +228,8 @@ async fn each<T: 'static, F: Future<Output = T> + 'static>(
 ) -> Vec<(Host, Option<T>)> {
     let mut results: Vec<(Host, Option<T>)> = hosts.iter().map(|host| (host.clone(), None)).collect();
     let connections_per_second = settings.ssh.connections_per_second;
-    let turns = Turns::new(Pace { jobs: settings.jobs, connections_per_second });
+    let most = process::most_hosts(process::file_limit());
+    let turns = Turns::new(Pace { jobs: settings.jobs, most, connections_per_second });
     let mut tasks = JoinSet::new();
     let mut waiting = hosts.iter().cloned().enumerate();
     loop {

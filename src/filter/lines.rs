@@ -104,7 +104,7 @@ mod tests {
             (b"\xef\xbb\xbf", vec![]),
             (b"/a\n\xef\xbb\xbf/b\n", excludes(&[b"/a", b"\xef\xbb\xbf/b"])),
         ] {
-            assert_eq!(parse_lines(file, "f"), (expected, vec![]), "{file:?}");
+            assert_eq!(parse_lines(file, "f"), (expected, Excerpt::default()), "{file:?}");
         }
     }
 

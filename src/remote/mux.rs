@@ -101,5 +101,5 @@ fn text(bytes: &[u8]) -> io::Result<Vec<u8>> {
 
 /// The number at a place in a packet, counted in numbers.
 fn word(packet: &[u8], at: usize) -> Option<u32> {
-    packet.as_chunks().0.get(at).map(|bytes| u32::from_be_bytes(*bytes))
+    packet.chunks_exact(4).nth(at)?.try_into().ok().map(u32::from_be_bytes)
 }
