@@ -191,5 +191,5 @@ fn a_run_that_is_told_to_stop_heeds_it_whatever_a_host_says() {
     signal(&child, Signal::TERM);
     let ran: Ran = finish(child).into();
     assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", begin.elapsed());
-    ran.exits(1).says("Web: CRITICAL: interrupted before it was done");
+    ran.exits(1).says("CRITICAL, 2 hosts: interrupted before it was done");
 }

@@ -186,14 +186,14 @@ fn a_short_trouble_of_netbox_is_waited_out_and_not_mailed() {
 #[test]
 fn the_token_never_goes_where_next_points() {
     let elsewhere = StandIn::start(Vec::new());
-    let mut machines: Vec<Machine> = (0..600).map(|n| Machine::vm(&format!("filler{n:03}"))).collect();
+    let mut machines: Vec<Machine> = (0..1100).map(|n| Machine::vm(&format!("filler{n:04}"))).collect();
     machines.push(Machine::vm("VPN"));
     let mut rig = Rig::new();
     rig.host_with("vpn", "listed = false\n");
     let scene = Scene::with(rig, machines);
     scene.netbox.misbehave(Fault::NextOrigin(elsewhere.url()));
     scene.backup(&["VPN"]).exits(0).says("VPN: OK: ");
-    let pages = scene.netbox.seen().iter().filter(|seen| seen.query.contains("offset=500")).count();
+    let pages = scene.netbox.seen().iter().filter(|seen| seen.query.contains("offset=1000")).count();
     assert_eq!(pages, 1, "the second page comes from where the first did");
     assert_eq!(elsewhere.seen(), [], "another origin was asked");
 

@@ -89,10 +89,9 @@ fn a_run_told_to_stop_while_it_copies_ends_and_reports_every_host(mut rig: Rig) 
     rig.top = "jobs = 1\n".to_owned();
     let child = rig.start(&["all"]);
     wait_for_the_big_file(&rig, &hosts);
-    let mut ran = stop(child, Signal::TERM);
+    let ran = stop(child, Signal::TERM).says_of(&hosts, INTERRUPTED).says("; last good copy 20");
 
     for (host, old) in hosts.iter().zip(&old) {
-        ran = ran.says(&format!("{host}: {INTERRUPTED}; last good copy 20"));
         assert_eq!(differences(old, &rig.newest(&host.to_lowercase())), "");
     }
     ran.says("2 hosts: 2 interrupted");

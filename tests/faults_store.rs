@@ -247,13 +247,10 @@ fn a_store_with_less_room_than_asked_for_is_not_touched() {
     let before = contents(&store);
     rig.backup(&["all"])
         .exits(1)
-        .says("Web: CRITICAL: store failed: ")
-        .says("New: CRITICAL: store failed: ")
+        .says_of(&["Web", "New"], "CRITICAL: store failed: ")
         .says(&format!("`{}` has ", store.display()))
         .says("`min_free_percent` asks for 50%")
-        .says("(remove snapshots, add disks or lower `min_free_percent`)")
-        .says("no good copy known")
-        .says("last good copy ");
+        .says("(remove snapshots, add disks or lower `min_free_percent`)");
     assert_same(&before, &contents(&store));
     assert_nothing_left(&rig);
     mount.remount("size=64m");
@@ -272,13 +269,8 @@ fn a_missing_store_is_not_made() {
         }
         rig.section("store.directory", &format!("path = {store:?}\n"));
         let ran = rig.backup(&["all"]).exits(1).says("mount it or create it");
-        for host in ["Web", "Other"] {
-            let told = format!(
-                "{host}: CRITICAL: store failed: cannot open the store's directory `{}`",
-                store.display()
-            );
-            assert!(ran.stderr.contains(&told), "{told}\n{}", ran.stderr);
-        }
+        let told = format!("CRITICAL: store failed: cannot open the store's directory `{}`", store.display());
+        ran.says_of(&["Web", "Other"], &told);
         assert!(!store.is_dir());
         assert_nothing_left(&rig);
         rig.section("store.directory", &format!("path = {:?}\n", rig.join("store")));
@@ -463,8 +455,8 @@ fn a_clock_that_was_set_back_removes_nothing_anywhere() {
         .says(&format!("`{newest}` of web"))
         .says("nothing is removed anywhere")
         .says("set the clock right")
-        .says("Web: CRITICAL: suspect copy: its date is wrong: this server's clock is 365 days behind the host's")
-        .says("New: CRITICAL: suspect copy: its date is wrong: ");
+        .says("CRITICAL: suspect copy: its date is wrong: this server's clock is 365 days behind the host's")
+        .says_of(&["Web", "New"], "CRITICAL: suspect copy: its date is wrong: ");
     let now = rig.snapshots("web");
     assert!(now.contains(&superfluous), "{}", ran.stderr);
     assert!(kept.iter().all(|name| now.contains(name)), "{now:#?}");

@@ -69,6 +69,19 @@ impl Ran {
     }
 
     /// Fails the test if the run said this.
+    /// Fails the test unless a line on stderr says this of each host, of it alone or
+    /// of several that fare alike.
+    #[track_caller]
+    pub fn says_of(self, hosts: &[&str], text: &str) -> Self {
+        let is_name = |c: char| c.is_alphanumeric() || "-_.".contains(c);
+        for host in hosts {
+            let names = |line: &str| line.split(|c| !is_name(c)).any(|word| word == *host);
+            let told = self.stderr.lines().any(|line| line.contains(text) && names(line));
+            assert!(told, "`{text}` is not said of {host} in:\n{}", self.stderr);
+        }
+        self
+    }
+
     #[track_caller]
     pub fn does_not_say(self, text: &str) -> Self {
         assert!(!self.stderr.contains(text), "`{text}` is in:\n{}", self.stderr);

@@ -45,7 +45,9 @@ impl BackupPc {
     pub fn new(scene: Scene, floor: &Floor) -> Result<Self> {
         let unpacked = unpack(&scene.packages)?;
         let compress = floor.arguments().any(|argument| argument == "--compress");
-        let run = scene.runtime.join(format!("{}-run", scene.dir.file_name().unwrap_or_default().display()));
+        let run = scene
+            .runtime
+            .join(format!("{}-run", scene.dir.file_name().unwrap_or_default().to_string_lossy()));
         super::remove(&run)?;
         fs::create_dir_all(&run)?;
         let daemon = UnixListener::bind(run.join("BackupPC.sock"))?;

@@ -55,7 +55,7 @@ impl Ours {
              [store.directory]\npath = \"{dir}/store\"\nmin_free_percent = 0\n[retention]\ndaily = 1000\n",
             jobs = scene.jobs,
             runtime = scene.runtime.display(),
-            name = scene.dir.file_name().unwrap_or_default().display(),
+            name = scene.dir.file_name().unwrap_or_default().to_string_lossy(),
             port = scene.port,
             login = scene.login.display(),
             known = scene.known_hosts.display(),
