@@ -43,7 +43,8 @@ endef
 .PHONY: test
 test: ## Run every test there is (as root, or with sudo)
 	scripts/need rsync openssh-server=sshd openssh-client=ssh util-linux=unshare mount procps=kill \
-	    busybox sudo faketime icinga2-bin=icinga2 zsh fish groff-base=groff mandoc e2fsprogs=mke2fs btrfs-progs=mkfs.btrfs
+	    busybox sudo faketime icinga2-bin=icinga2 zsh fish ksh=ksh93 mksh csh=bsd-csh tcsh groff-base=groff mandoc \
+	    e2fsprogs=mke2fs btrfs-progs=mkfs.btrfs
 	$(tests_as_root); $(CARGO) test --locked
 	$(MAKE) vm
 

@@ -13,10 +13,10 @@ mod running;
 mod system;
 
 pub use keeper::{Keeper, call_this_program, keep, this_program};
-pub use running::{Running, Tail};
+pub use running::{After, Running, Tail};
 pub use system::{end_marked, locate, raise_file_limit};
 
-use crate::text::{human_duration, last_lines, printable_bytes};
+use crate::text::{gist, human_duration, printable_bytes};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
@@ -26,7 +26,6 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use system::{SYSTEM_PATH, find, guardian, mark, search_path};
-use tokio::io::AsyncWriteExt;
 
 /// How much stdout [`Program::output`] takes unless told, in bytes.
 const STDOUT_LIMIT: usize = 1024 * 1024 * 1024;
@@ -50,7 +49,6 @@ pub struct Program {
 enum Input {
     Null,
     Bytes(Vec<u8>),
-    BytesKeptOpen(Vec<u8>),
     File(File),
     Pipe,
 }
@@ -115,7 +113,7 @@ pub enum Failure {
         error: std::io::Error,
     },
     /// It ended with something else than 0.
-    #[error("`{command}` failed ({exit}){}", said(.stderr))]
+    #[error("`{command}` {}", ended(*.exit, .stderr))]
     Failed {
         /// The command line.
         command: String,
@@ -158,8 +156,17 @@ impl Failure {
 }
 
 fn said(stderr: &[u8]) -> String {
-    let lines = last_lines(stderr, 3);
-    if lines.is_empty() { String::new() } else { format!(": {}", lines.join(" / ")) }
+    let said = gist(stderr);
+    if said.is_empty() { said } else { format!(": {said}") }
+}
+
+fn ended(exit: Exit, stderr: &[u8]) -> String {
+    let said = gist(stderr);
+    if said.is_empty() {
+        format!("failed without a word: {exit}")
+    } else {
+        format!("failed ({exit}): {said}")
+    }
 }
 
 impl Program {
@@ -243,14 +250,6 @@ impl Program {
         self
     }
 
-    /// What the program reads from stdin, whose end then comes when it has ended
-    /// or nobody waits for it any more. It has to end by itself.
-    #[must_use]
-    pub fn input_kept_open(mut self, bytes: impl Into<Vec<u8>>) -> Self {
-        self.input = Input::BytesKeptOpen(bytes.into());
-        self
-    }
-
     /// A file for the program's stdin, inherited by all that it starts.
     #[must_use]
     pub fn input_file(mut self, file: File) -> Self {
@@ -297,11 +296,10 @@ impl Program {
             }
             None => new_command(&program),
         };
-        let keep_open = matches!(self.input, Input::BytesKeptOpen(_));
         let (stdin, bytes) = match self.input {
             Input::Null => (Stdio::null(), None),
             Input::File(file) => (Stdio::from(file), None),
-            Input::Bytes(bytes) | Input::BytesKeptOpen(bytes) => (Stdio::piped(), Some(bytes)),
+            Input::Bytes(bytes) => (Stdio::piped(), Some(bytes)),
             Input::Pipe => (Stdio::piped(), None),
         };
         start
@@ -319,20 +317,12 @@ impl Program {
             .stderr(Stdio::piped());
         let mut child =
             start.spawn().map_err(|error| Failure::NotStarted { command: command.clone(), error })?;
-        let mut input = child.stdin.take();
-        let (holder, let_go) = tokio::sync::oneshot::channel();
-        if let Some(bytes) = bytes
-            && let Some(mut pipe) = input.take()
-        {
-            // A program that does not read its input must not hold up the run.
-            tokio::spawn(async move {
-                let _ = pipe.write_all(&bytes).await;
-                if keep_open {
-                    let _: Result<(), _> = let_go.await;
-                }
-            });
+        let input = child.stdin.take();
+        let mut running = Running::new(command, child, input);
+        if let Some(bytes) = bytes {
+            running.feed(bytes, After::Ends);
         }
-        Ok(Running::new(command, child, input, holder))
+        Ok(running)
     }
 }
 

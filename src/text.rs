@@ -1,6 +1,9 @@
 //! Text from elsewhere (hosts, programs, file names, NetBox), made safe to
 //! print on a terminal, in a log line and in a monitoring system.
 
+/// The longest line of a program that is told among others, in characters.
+const LONGEST_LINE: usize = 400;
+
 /// The text with every control character written as an escape, so that it
 /// stays on one line and cannot steer a terminal.
 pub fn printable(text: &str) -> String {
@@ -69,6 +72,17 @@ pub fn last_lines(bytes: &[u8], count: usize) -> Vec<String> {
     lines[lines.len().saturating_sub(count)..].iter().map(|line| printable(line.trim_end())).collect()
 }
 
+/// What a program said, on one line: what follows from a fault is told after it,
+/// so of many lines the first ones, and the last.
+pub fn gist(bytes: &[u8]) -> String {
+    let lines = last_lines(bytes, usize::MAX);
+    let lines: Vec<String> = lines.iter().map(|line| shortened(line, LONGEST_LINE)).collect();
+    match lines.as_slice() {
+        [first, second, _, .., last] => format!("{first} / {second} / … / {last}"),
+        lines => lines.join(" / "),
+    }
+}
+
 /// A number of bytes for a person: `512 B`, `4.0 KiB`, `1.3 GiB`.
 pub fn human_bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -118,6 +132,13 @@ mod tests {
     fn the_tail_keeps_the_last_lines_that_say_something() {
         assert_eq!(last_lines(b"one\n\ntwo\r\nthree\n\n", 2), ["two", "three"]);
         assert!(last_lines(b"\n\n", 3).is_empty());
+    }
+
+    #[test]
+    fn of_many_lines_the_first_and_the_last_are_told() {
+        assert_eq!(gist(b"one\n\ntwo\nthree\n"), "one / two / three");
+        assert_eq!(gist(b"one\ntwo\nthree\nfour\nfive\n"), "one / two / … / five");
+        assert_eq!(gist(b"\n"), "");
     }
 
     #[test]

@@ -7,18 +7,21 @@
 
 mod anew;
 mod compare;
+mod error;
 mod parted;
+mod reason;
 mod restore;
 mod stats;
 
 pub use anew::{TakenOut, take_out};
 pub use compare::{Compared, Comparison, Likeness};
+pub use error::TransferError;
 pub use parted::{Parted, found, parted};
 pub use restore::{Existing, Overview, Restore};
 pub use stats::{Progress, Statistics};
 
-use crate::process::{Exit, Failure, Output, Program, Running};
-use crate::text::{human_duration, last_lines, printable};
+use crate::process::{Exit, Output, Program, Running};
+use crate::text::printable;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
@@ -32,8 +35,6 @@ const GRACE: Duration = Duration::from_secs(3);
 /// What the far side is called on rsync's command line: its real name plays no
 /// part, since the connection is there.
 const STAND_IN: &str = "client";
-/// How rsync begins to tell that something vanished.
-const VANISHED: [&str; 2] = ["file has vanished: ", "directory has vanished: "];
 /// How many of rsync's complaints are told.
 const COMPLAINTS: usize = 5;
 
@@ -211,64 +212,6 @@ impl fmt::Display for Ending {
     }
 }
 
-/// Why there is no copy worth a snapshot.
-#[derive(Debug, thiserror::Error)]
-pub enum TransferError {
-    /// The connection broke; another try may do.
-    #[error("the connection was lost ({0})")]
-    ConnectionLost(String),
-    /// The store has no room.
-    #[error("the store is full: {0} (remove snapshots or add disks)")]
-    StoreFull(String),
-    /// Nothing moved any more.
-    #[error("nothing moved for {} (`stall_timeout`); does the host or one of its disks hang?", human_duration(*.0))]
-    Stalled(Duration),
-    /// It took too long in all.
-    #[error(
-        "it was not done when the host's `deadline` passed (run it again: files that came whole are not sent \
-         twice; or raise `deadline`)"
-    )]
-    Deadline,
-    /// The run was to stop.
-    #[error("the run was stopped")]
-    Cancelled,
-    /// The host has no rsync.
-    #[error("the host has no rsync (install the package rsync there)")]
-    NoRemoteRsync,
-    /// A login shell there prints text into rsync's protocol.
-    #[error(
-        "the host's shell prints text before rsync can speak \
-         (logging in to run `true` must print nothing: look into `.bashrc` and the like there)"
-    )]
-    NoisyShell,
-    /// The source was gone.
-    #[error("nothing could be read below the source: {0}")]
-    NoSource(String),
-    /// A file that is to be written in place may have a second name.
-    #[error("hard links in the copy cannot be parted, and in place they must not be written to: {0}")]
-    Linked(String),
-    /// Files that are known to be damaged cannot be copied anew.
-    #[error("files that are to be copied anew cannot be: {0}")]
-    NotAnew(String),
-    /// What writes the copy cannot hold the host's lock.
-    #[error("{0}")]
-    NotLocked(String),
-    /// rsync could not be run here.
-    #[error(transparent)]
-    Program(#[from] Failure),
-    /// rsync gave up.
-    #[error("rsync failed ({exit}): {said}")]
-    Failed {
-        /// Its exit.
-        exit: Exit,
-        /// What it said last.
-        said: String,
-    },
-    /// rsync's figures are not to be understood.
-    #[error("rsync ended well, but its statistics are not to be understood: {0}")]
-    NoStatistics(String),
-}
-
 impl Job {
     /// rsync's arguments.
     fn arguments(&self) -> Vec<OsString> {
@@ -438,16 +381,13 @@ impl Watchdog {
 
 /// What rsync's end means; see EXIT VALUES in rsync(1).
 fn judge(output: &Output, figures: &stats::Reader) -> Result<Transfer, TransferError> {
-    let said = || {
-        let lines = last_lines(&output.stderr, 2);
-        if lines.is_empty() { output.exit.to_string() } else { lines.join(" / ") }
-    };
     let stderr = String::from_utf8_lossy(&output.stderr);
+    let said = || reason::of(&stderr, output.exit);
     if let Some(line) = stderr.lines().find(|line| is_full_store(line)) {
         return Err(TransferError::StoreFull(printable(line)));
     }
-    if output.exit == Exit::Code(12) && stderr.lines().any(is_missing_rsync) {
-        return Err(TransferError::NoRemoteRsync);
+    if let Some(refused) = never_began(&stderr, output.exit) {
+        return Err(refused);
     }
     let ending = match output.exit {
         Exit::Code(0) => Ending::Complete,
@@ -460,34 +400,39 @@ fn judge(output: &Output, figures: &stats::Reader) -> Result<Transfer, TransferE
             return Err(TransferError::ConnectionLost(said()));
         }
         Exit::Code(2) if stderr.contains("is your shell clean?") => return Err(TransferError::NoisyShell),
-        Exit::Code(127) => return Err(TransferError::NoRemoteRsync),
         exit => return Err(TransferError::Failed { exit, said: said() }),
     };
     let statistics = figures.statistics().map_err(TransferError::NoStatistics)?;
     if ending == Ending::Incomplete && statistics.files == 0 {
         return Err(TransferError::NoSource(said()));
     }
-    let vanished = |line: &&str| VANISHED.iter().any(|prefix| line.starts_with(prefix));
-    let mut complaints = stderr.lines().filter(|line| line.starts_with("rsync: "));
+    let mut complaints = reason::faults(&stderr);
     let advice = stderr.lines().find_map(advice);
     Ok(Transfer {
         ending,
         statistics,
         stopped_deleting: ending == Ending::TooManyDeletions
             || stderr.lines().any(|line| line.starts_with("Deletions stopped due to --max-delete limit")),
-        vanished: stderr.lines().filter(vanished).count(),
+        vanished: reason::vanished(&stderr),
         complaints: complaints.by_ref().take(COMPLAINTS).map(printable).collect(),
         further_complaints: complaints.count(),
         advice,
     })
 }
 
-/// Whether a far side's shell says with this line that there is no rsync. Its
-/// exit 127 is lost if rsync sees the connection's end before the shell's.
-fn is_missing_rsync(line: &str) -> bool {
-    ["rsync: not found", "rsync: command not found", "command not found: rsync"]
-        .iter()
-        .any(|said| line.ends_with(said))
+/// Why the far side's rsync did not begin, where another try will not help.
+fn never_began(stderr: &str, exit: Exit) -> Option<TransferError> {
+    match exit {
+        Exit::Code(0 | 23 | 24 | 25) => None,
+        _ if reason::is_missing(stderr) => Some(TransferError::NoRemoteRsync),
+        _ if reason::is_refused_there(stderr) => Some(TransferError::RemoteTooOld(reason::of(stderr, exit))),
+        // What a shell exits with if it cannot start a program; it is lost if
+        // rsync sees the connection's end first.
+        _ if matches!(exit, Exit::Code(126 | 127)) || reason::is_broken(stderr) => {
+            Some(TransferError::Failed { exit, said: reason::of(stderr, exit) })
+        }
+        _ => None,
+    }
 }
 
 /// Whether a line says that our side ran out of room; the sender's files may

@@ -345,7 +345,7 @@ fn a_host_without_sudo_is_told_apart() {
     pair.with("sudo = true")
         .fails()
         .says("probe failed: sudo does not work there: ")
-        .says("sudo: not found (install it");
+        .says("not found (install sudo there");
 }
 
 #[test]

@@ -8,7 +8,7 @@
 use crate::host::Host;
 use crate::process::{Failure, Program};
 use crate::settings;
-use crate::text::{last_lines, printable};
+use crate::text::{gist, printable};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
@@ -124,7 +124,7 @@ impl Target {
         let output = scan.output().await.map_err(|failure| unusable(&failure))?;
         let mut keys = keys(&String::from_utf8_lossy(&output.stdout));
         if keys.is_empty() {
-            let said = last_lines(&output.stderr, 1).join("");
+            let said = gist(&output.stderr);
             let said = if said.is_empty() { String::new() } else { format!(" ({said})") };
             return Err(error(
                 format!("it shows no host key{said}"),

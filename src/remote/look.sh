@@ -1,15 +1,12 @@
 # Looks closely at a few files: is each there, can it be read, when was it
 # changed?
 #
-# Standard input: a line with the source directory, a line with a random mark,
-# then the files, relative to it, each ended by a NUL.
-# Standard output: the mark on a line, a line for each file in its order, the
-# mark again.
-#
-# This text travels as one shell word: it holds no single quote.
+# Words: the source directory, a random mark. Standard output: the mark on a line,
+# a line for each file in its order, the mark again. Standard input, after the
+# first mark: the files, relative to the source, each ended by a NUL.
 LC_ALL=C
 export LC_ALL
-IFS= read -r source && IFS= read -r mark || exit 125
+source=$1 mark=$2
 cd "$source" || exit 126
 printf "\n%s\n" "$mark"
 xargs -0 -n 1 sh -c "

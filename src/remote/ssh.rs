@@ -6,11 +6,11 @@
 //! `ProxyCommand`) are one process group, which lives as long as the
 //! connection.
 
+use super::refusal::{self, Said};
 use super::{Refusal, RemoteError, client};
 use crate::host::Host;
 use crate::process::{Output, Program};
 use crate::settings;
-use crate::text::printable;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -77,10 +77,7 @@ impl Connection {
                 return Err(RemoteError::Connect {
                     refusal: Refusal::Other,
                     why: format!("`{}` accepted the connection and then said nothing", host.address),
-                    hint: Some(format!(
-                        "try `ssh -v -p {} {}@{}`",
-                        host.settings.port, host.settings.user, host.address
-                    )),
+                    hint: Some(format!("try `{}`", refusal::by_hand(host))),
                 });
             }
         };
@@ -88,8 +85,8 @@ impl Connection {
             let master = Master(tokio::spawn(running.end()));
             return Ok(Connection { socket, _master: master, _dir: dir });
         }
-        let said = running.end().await.stderr;
-        Err(explain(host, settings, &String::from_utf8_lossy(&said)))
+        let said = Said::of(&running.end().await.stderr);
+        Err(refusal::explain(host, settings, said.with_the_key(settings).await))
     }
 
     /// rsync's `--rsh`. The runtime directory's name has no white space, so
@@ -177,70 +174,4 @@ fn master(host: &Host, settings: &settings::Ssh, socket: &Path) -> Program {
         program = program.arg("-o").arg(option);
     }
     program.arg("-l").arg(&host.settings.user).args(["--", &host.address])
-}
-
-/// What ssh said, and what to do about it.
-fn explain(host: &Host, settings: &settings::Ssh, said: &str) -> RemoteError {
-    let (address, user) = (&host.address, &host.settings.user);
-    let file = settings.known_hosts_file.as_deref().unwrap_or(Path::new("/root/.ssh/known_hosts")).display();
-    let entry = if host.settings.port == 22 {
-        address.clone()
-    } else {
-        format!("[{address}]:{}", host.settings.port)
-    };
-    let (refusal, why, hint) = if said.contains("REMOTE HOST IDENTIFICATION HAS CHANGED") {
-        (
-            Refusal::ChangedKey,
-            format!("the host key of `{address}` is not the one in `{file}`"),
-            Some(format!(
-                "somebody may stand in between; if the host was reinstalled, remove the old key with \
-                 `ssh-keygen -f {file} -R '{entry}'` and add the new one"
-            )),
-        )
-    } else if said.contains("host key is known for") || said.contains("Host key verification failed") {
-        (
-            Refusal::UnknownKey,
-            format!("the host key of `{address}` is not known"),
-            Some(format!(
-                "`backup check --trust-host-keys {}` shows it and, after a yes, keeps it",
-                host.name
-            )),
-        )
-    } else if said.contains("Permission denied (") {
-        (
-            Refusal::Login,
-            format!("`{user}@{address}` refuses our key"),
-            Some(format!("put this server's public key into `{user}`'s authorized_keys there")),
-        )
-    } else if said.contains("Connection refused") {
-        (
-            Refusal::Unreachable,
-            format!("`{address}` refuses connections to port {}", host.settings.port),
-            Some("is sshd running there?".to_owned()),
-        )
-    } else if said.contains("Connection timed out")
-        || said.contains("Operation timed out")
-        || said.contains("timed out during banner")
-    {
-        let limit = crate::text::human_duration(settings.connect_timeout);
-        (
-            Refusal::Unreachable,
-            format!("`{address}` did not answer within {limit}"),
-            Some("is it up, and its address right?".to_owned()),
-        )
-    } else if said.contains("Could not resolve hostname") {
-        (
-            Refusal::Unreachable,
-            format!("no address is known for `{address}`"),
-            Some("is it in DNS, or is `domain` missing?".to_owned()),
-        )
-    } else {
-        (Refusal::Other, format!("cannot connect to `{address}`: {}", last_line(said)), None)
-    };
-    RemoteError::Connect { refusal, why, hint }
-}
-
-fn last_line(text: &str) -> String {
-    let line = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("ssh gave no reason").trim();
-    printable(line.strip_prefix("ssh: ").unwrap_or(line))
 }

@@ -1,7 +1,8 @@
 //! What is on the far side in the place of directories that are to be written
 //! there.
 
-use super::{Remote, RemoteError, random_mark};
+use super::{Asking, Remote, RemoteError, random_mark};
+use crate::process::After;
 use crate::text::printable_bytes;
 use std::time::Duration;
 
@@ -35,14 +36,15 @@ impl Remote {
     /// there is no such directory.
     pub async fn target(&self, root: &str, paths: &[Vec<u8>]) -> Result<Option<Target>, RemoteError> {
         let mark = random_mark();
-        let mut data = format!("{root}\n{mark}\n").into_bytes();
+        let mut data = Vec::new();
         for path in paths {
             data.extend_from_slice(path);
             data.push(b'\n');
         }
-        let asked = self.script(SCRIPT, "the look at what is there already".to_owned()).input(data);
-        let output = asked.deadline(DEADLINE).run().await?;
-        parse(&output.stdout, &mark, paths.len())
+        let (label, words) = ("the look at what is there already", &[root, &mark]);
+        let asking =
+            Asking { script: SCRIPT, words, mark: &mark, data, then: After::Ends, label, deadline: DEADLINE };
+        parse(&self.ask(asking).await?, &mark, paths.len())
     }
 }
 

@@ -166,6 +166,7 @@ async fn host_looked(shared: &Shared, host: &Host) -> HostLooked {
             return looked;
         }
     };
+    let question = Question::of(host, settings, shared.runtime.witness());
     let remote = match connect(host, settings, dir).await {
         Ok(remote) => remote,
         Err(error) => {
@@ -173,7 +174,6 @@ async fn host_looked(shared: &Shared, host: &Host) -> HostLooked {
             return looked;
         }
     };
-    let question = Question::of(host, settings, shared.runtime.witness());
     let asked = async {
         let probe = remote.probe(question).await?;
         let version = match probe.rsync {
@@ -190,9 +190,8 @@ async fn host_looked(shared: &Shared, host: &Host) -> HostLooked {
             rsync(&mut looked, version);
         }
         Ok(Err(error)) => {
-            let (what, remedy) = parted(&error.to_string());
             let unless = format!("log in by hand: `ssh {}@{}`", host.settings.user, host.address);
-            looked.find(Finding::error, what, remedy.unwrap_or(unless));
+            looked.find(Finding::error, error.what(), error.remedy().unwrap_or(unless));
         }
         Err(_) => {
             let text = format!("it let us in, and did not answer within {}", human_duration(ASK_LIMIT));
@@ -219,10 +218,7 @@ async fn connect(host: &Host, settings: &Settings, dir: PathBuf) -> Result<Remot
 async fn refused(looked: &mut HostLooked, host: &Host, settings: &Settings, error: RemoteError) {
     let (refusal, why, hint) = match error {
         RemoteError::Connect { refusal, why, hint } => (refusal, why, hint),
-        other => {
-            let (what, remedy) = parted(&other.to_string());
-            (Refusal::Other, what, remedy)
-        }
+        other => (Refusal::Other, other.what(), other.remedy()),
     };
     if refusal == Refusal::UnknownKey {
         let shown = async { Target::of(host, &settings.ssh).await?.scan(&settings.ssh).await }.await;
@@ -257,8 +253,8 @@ fn judged(looked: &mut HostLooked, host: &Host, settings: &Settings, probe: &Pro
         filesystems(looked, host, probe);
     }
     if probe.rsync.is_none() {
-        let (what, remedy) = parted(&TransferError::NoRemoteRsync.to_string());
-        looked.find(Finding::error, what, remedy.unwrap_or_default());
+        let error = TransferError::NoRemoteRsync;
+        looked.find(Finding::error, error.what(), error.remedy().unwrap_or_default());
     }
     if !probe.is_root {
         let text = format!("`{}` is not root there: what it may not read is missing", host.settings.user);
@@ -331,9 +327,9 @@ async fn in_place(looked: &mut HostLooked, host: &Host, settings: &Settings, rem
     let found = match remote.links(&host.settings.source, &looks, ASK_LIMIT).await {
         Ok(found) => found,
         Err(error) => {
-            let (what, remedy) = parted(&error.to_string());
-            let text = format!("nothing of `inplace` would be written in place: {what}");
-            looked.find(Finding::warning, text, remedy.unwrap_or_else(|| "look at its load".to_owned()));
+            let text = format!("nothing of `inplace` would be written in place: {}", error.what());
+            let remedy = error.remedy().unwrap_or_else(|| "look at its load".to_owned());
+            looked.find(Finding::warning, text, remedy);
             return;
         }
     };
@@ -409,14 +405,13 @@ fn rsync(looked: &mut HostLooked, said: Option<Result<String, RemoteError>>) {
             }
             looked.findings.extend(build.faults(&looked.name));
             if Version::of(&said).is_none() {
-                let (what, remedy) = parted(&TransferError::NoisyShell.to_string());
-                looked.find(Finding::error, what, remedy.unwrap_or_default());
+                let error = TransferError::NoisyShell;
+                looked.find(Finding::error, error.what(), error.remedy().unwrap_or_default());
             }
         }
         Some(Err(error)) => {
-            let (what, remedy) = parted(&error.to_string());
-            let unless = "run `rsync --version` there";
-            looked.find(Finding::error, what, remedy.unwrap_or_else(|| unless.to_owned()));
+            let remedy = error.remedy().unwrap_or_else(|| "run `rsync --version` there".to_owned());
+            looked.find(Finding::error, error.what(), remedy);
         }
     }
 }
