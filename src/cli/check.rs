@@ -220,12 +220,12 @@ async fn store(settings: &Settings, clock: Clock) -> (Vec<Finding>, Option<Inspe
 
 /// Does the same for each host, so many at once, and gives the results in the
 /// hosts' order. Dropped, it gives up what is under way.
-async fn each<T: 'static, F: Future<Output = T> + 'static>(
-    hosts: &[Host],
+async fn each<H: Clone, T: 'static, F: Future<Output = T> + 'static>(
+    hosts: &[H],
     jobs: NonZeroUsize,
-    work: impl Fn(Host) -> F,
-) -> Vec<(Host, Option<T>)> {
-    let mut results: Vec<(Host, Option<T>)> = hosts.iter().map(|host| (host.clone(), None)).collect();
+    work: impl Fn(H) -> F,
+) -> Vec<(H, Option<T>)> {
+    let mut results: Vec<(H, Option<T>)> = hosts.iter().map(|host| (host.clone(), None)).collect();
     let mut tasks = JoinSet::new();
     let mut waiting = hosts.iter().cloned().enumerate();
     loop {

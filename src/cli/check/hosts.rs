@@ -7,7 +7,7 @@ use crate::filter::{self, LeftOut, Look, Reason};
 use crate::finding::{Finding, Level, worst};
 use crate::host::{Host, Transport};
 use crate::lock::Runtime;
-use crate::remote::keys::Target;
+use crate::remote::keys;
 use crate::remote::{Links, Probe, Question, Refusal, Remote, RemoteError, SourceState};
 use crate::rsync_build::{Build, Version};
 use crate::settings::{self, Settings};
@@ -220,24 +220,37 @@ async fn refused(looked: &mut HostLooked, host: &Host, settings: &Settings, erro
         RemoteError::Connect { refusal, why, hint } => (refusal, why, hint),
         other => (Refusal::Other, other.what(), other.remedy()),
     };
-    if refusal == Refusal::UnknownKey {
-        let shown = async { Target::of(host, &settings.ssh).await?.scan(&settings.ssh).await }.await;
-        let text = match &shown {
-            Ok(keys) => {
-                let key = keys.first().map(|key| format!(": it shows {} {}", key.kind, key.fingerprint));
-                why + &key.unwrap_or_default()
-            }
-            Err(error) => format!("{why}, nor could it be fetched: {error}"),
-        };
-        let remedy = match shown {
-            Ok(_) => format!(
+    let unknown = match refusal {
+        Refusal::UnknownKey | Refusal::OnTheWay => keys::stranger(host, &settings.ssh).await,
+        _ => Ok(None),
+    };
+    match unknown {
+        Ok(Some((hop, keys))) => {
+            let key =
+                keys.first().map(|key| (key.name.as_str(), key.kind.as_str(), key.fingerprint.as_str()));
+            let (name, kind, fingerprint) = key.unwrap_or_default();
+            let whose = match hop.is_jump() {
+                true => format!("`{name}`, on the way to `{}`,", host.address),
+                false => format!("`{}`", host.address),
+            };
+            let text = format!("the host key of {whose} is not known: it shows {kind} {fingerprint}");
+            let remedy = format!(
                 "backup check --trust-host-keys {}; compare it with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host",
                 host.name
-            ),
-            Err(error) => error.remedy,
-        };
-        looked.find(Finding::error, text, remedy);
-        return;
+            );
+            looked.find(Finding::error, text, remedy);
+            return;
+        }
+        Err(error) if refusal == Refusal::UnknownKey => {
+            looked.find(Finding::error, format!("{why}, nor could it be fetched: {error}"), error.remedy);
+            return;
+        }
+        Err(error) => {
+            let text = format!("`{}` cannot be reached through its proxy: {error}", host.address);
+            looked.find(Finding::error, text, error.remedy);
+            return;
+        }
+        Ok(None) => {}
     }
     let unless =
         format!("see what `ssh -v -p {} {}@{}` says", host.settings.port, host.settings.user, host.address);
