@@ -21,12 +21,17 @@ help: ## Say what there is to make
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | while IFS=$$'\t' read -r target what; do \
 	    printf '  make %-11s %s\n' "$$target" "$$what"; done
 
+# Says which Rust is needed before cargo does, in its own way.
+.PHONY: rust
+rust:
+	@scripts/need-rust '$(CARGO)'
+
 .PHONY: demo
-demo: ## Back up three small hosts of this machine, and look at the copies
-	scripts/demo.sh
+demo: rust ## Back up three small hosts of this machine, and look at the copies
+	CARGO='$(CARGO)' scripts/demo.sh
 
 .PHONY: build
-build: ## Build the program, optimized
+build: rust ## Build the program, optimized
 	$(CARGO) build --release --locked
 
 # The tests keep owners, start sshd and mount small filesystems, all of which
@@ -41,20 +46,21 @@ fi
 endef
 
 .PHONY: test
-test: ## Run every test there is (as root, or with sudo)
+test: rust ## Run every test there is (as root, or with sudo)
 	scripts/need rsync openssh-server=sshd openssh-client=ssh util-linux=unshare mount procps=kill \
 	    busybox sudo faketime icinga2-bin=icinga2 zsh fish ksh=ksh93 mksh csh=bsd-csh tcsh groff-base=groff mandoc \
 	    e2fsprogs=mke2fs btrfs-progs=mkfs.btrfs
 	$(tests_as_root); $(CARGO) test --locked
-	$(MAKE) vm
+	@if [[ -z $${BACKUP_TEST_WITHOUT_ZFS-} ]]; then $(MAKE) vm; \
+	else echo 'Left out, because BACKUP_TEST_WITHOUT_ZFS is set: the tests that need ZFS (make vm).'; fi
 
 .PHONY: vm
-vm: ## Run the tests that need ZFS, in a virtual machine, or on the pool $BACKUP_TEST_POOL
+vm: rust ## Run the tests that need ZFS, in a virtual machine, or on the pool $BACKUP_TEST_POOL
 	$(tests_as_root); CARGO='$(CARGO)' scripts/vm
 
 # The scripts under src/remote/ run on clients, under whatever sh they have.
 .PHONY: lint
-lint: ## Check formatting, warnings, documentation and shell scripts
+lint: rust ## Check formatting, warnings, documentation and shell scripts
 	scripts/need shellcheck git
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
@@ -75,11 +81,12 @@ bench: build ## Measure against every peer, and write docs/benchmarks.md (about 
 	exit $$code
 
 .PHONY: bench-quick
-bench-quick: ## Measure against every peer, small rows alone (three minutes)
+bench-quick: rust ## Measure against every peer, small rows alone (three minutes)
 	scripts/need $(bench_needs)
 	$(tests_as_root); $(CARGO) bench --locked --bench fleet -- --quick
 
 $(BINARY):
+	@scripts/need-rust '$(CARGO)'
 	$(CARGO) build --release --locked
 
 .PHONY: install

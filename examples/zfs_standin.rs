@@ -475,10 +475,10 @@ impl World {
         if self.state.datasets.contains_key(name) {
             return refuse(format!("cannot create '{name}': dataset already exists"));
         }
-        if let Some((parent, _)) = name.rsplit_once('/')
-            && !self.state.datasets.contains_key(parent)
-        {
-            return refuse(format!("cannot create '{name}': parent does not exist"));
+        if let Some((parent, _)) = name.rsplit_once('/') {
+            if !self.state.datasets.contains_key(parent) {
+                return refuse(format!("cannot create '{name}': parent does not exist"));
+            }
         }
         let known = [
             "acltype",

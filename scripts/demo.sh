@@ -21,9 +21,9 @@ fail() {
 
 if [[ ${1-} != --built ]]; then
     scripts/need rsync openssh-server=sshd openssh-client=ssh acl=setfacl attr=setfattr
-    type -P cargo >/dev/null || fail 'cargo is not in the PATH. With sudo, leave it out: "make demo" asks for it.'
     say 'Building (the first time takes a few minutes) ...'
-    cargo build --quiet --locked --bin backup --example netbox_standin
+    # shellcheck disable=SC2086 # one word or more
+    ${CARGO:-cargo} build --quiet --locked --bin backup --example netbox_standin
     built=$(realpath "${CARGO_TARGET_DIR:-target}")/debug
     ((EUID == 0)) && exec "$0" --built "$built"
     type -P sudo >/dev/null || fail 'it needs root from here on: run it as root, or install sudo.'

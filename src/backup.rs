@@ -22,6 +22,7 @@ use crate::guard::Guard;
 use crate::host::{Host, HostName};
 use crate::lock::{HostLock, LockError, Runtime};
 use crate::outcome::{Allowed, Figures, HookEnd, HookResult, HostReport, Note, Outcome, Severity, Stage};
+use crate::precision::{self, Precision};
 use crate::remote::{Hook, HookLimits, Probe, Remote};
 use crate::settings::Settings;
 use crate::snapshot::{HoldName, Verdict, newest_good};
@@ -212,6 +213,9 @@ impl<S: Store> Story<'_, S> {
         lock: &HostLock,
     ) -> Result<Outcome, Outcome> {
         let workspace = self.prepare(survey).await?;
+        if workspace.precision == Precision::Seconds {
+            self.note(Severity::Ok, format!("the store {}", precision::SECONDS));
+        }
         self.consider(probe);
         self.hooks(remote, probe).await?;
         let transfer = self.transfer(remote, probe, workspace, survey, lock).await?;
@@ -294,12 +298,11 @@ impl<S: Store> Story<'_, S> {
             let file = printable(&settings.excludes.remote_file);
             self.note(Severity::Warning, format!("the host's `{file}` is not used: {fault}"));
         }
-        if self.host.settings.hooks {
-            for name in &probe.hooks.odd {
-                warn!(
-                    "hook {name} is not run: only letters, digits, `-` and `_` may be in its name (rename it)"
-                );
-            }
+        if self.host.settings.hooks && !probe.hooks.odd.is_empty() {
+            warn!(
+                "not run as hooks: {} (only letters, digits, `-` and `_` may be in a hook's name: rename them)",
+                probe.hooks.odd
+            );
         }
     }
 
@@ -390,8 +393,8 @@ impl<S: Store> Story<'_, S> {
         let taken = usize::from(matches!(outcome, Outcome::Copied { .. }));
         HostReport {
             host: self.host.name.spelled().to_owned(),
-            outcome,
-            notes: self.notes,
+            outcome: outcome.cut(),
+            notes: self.notes.into_iter().map(Note::cut).collect(),
             started: self.started,
             finished: self.run.clock.now(),
             figures: self.figures,

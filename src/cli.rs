@@ -12,6 +12,7 @@ mod plan;
 mod progress;
 mod prune;
 mod restore;
+mod retire;
 mod run;
 mod session;
 mod signals;
@@ -74,6 +75,8 @@ enum Command {
     Hold(hold::Hold),
     /// Let rotation have a held snapshot again.
     Release(hold::Release),
+    /// Acknowledge that hosts have left the inventory.
+    Retire(retire::Arguments),
     /// Remove the snapshots that no retention tier claims.
     Prune(prune::Arguments),
     /// Compare files on hosts with their newest snapshots.
@@ -188,6 +191,7 @@ fn execute(command: Command, clock: Clock) -> u8 {
         Command::Restore(arguments) => restore::execute(&arguments, clock),
         Command::Hold(arguments) => hold::hold(&arguments, clock),
         Command::Release(arguments) => hold::release(&arguments, clock),
+        Command::Retire(arguments) => retire::execute(&arguments, clock),
         Command::Prune(arguments) => prune::execute(&arguments, clock),
         Command::Verify(arguments) => verify::execute(&arguments, clock),
         Command::Check(arguments) => check::execute(&arguments, clock),

@@ -13,6 +13,7 @@ mod carve;
 mod lines;
 mod mountinfo;
 mod mounts;
+mod nesting;
 mod standard;
 mod wanted;
 
@@ -108,6 +109,28 @@ impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", if self.include { '+' } else { '-' }, printable_bytes(&self.pattern))
     }
+}
+
+/// Why a host's list of mounts cannot be worked with.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Excess {
+    /// There are more than any host has.
+    #[error(
+        "more than {} filesystems are mounted there (unmount what is not needed)",
+        mountinfo::MOST_MOUNTS
+    )]
+    Mounts,
+    /// What is mounted there cannot be left out.
+    #[error(
+        "a filesystem is mounted there at a path that is too long for a pattern of rsync, so that it could not \
+         be left out (unmount it): `{0}`"
+    )]
+    Path(String),
+    /// See [`carve::rules`].
+    #[error(
+        "filesystems are mounted there so deep in others that no list of rules could tell them apart (unmount them)"
+    )]
+    Rules,
 }
 
 /// Something in a file from elsewhere that was passed over.

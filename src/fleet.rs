@@ -8,10 +8,10 @@ use crate::host::{Host, HostName};
 use crate::outcome::{HostReport, Outcome, Stage};
 use crate::timing::Timings;
 use crate::turn::{Pace, Turn, Turns};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use std::collections::HashMap;
 use std::future::Future;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::time::Duration;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -19,14 +19,19 @@ use tokio_util::sync::CancellationToken;
 /// How long hosts get to end in order once the run is to stop.
 const ORDERLY_END: Duration = Duration::from_secs(6);
 
-/// The order in which hosts are begun. A host whose duration nobody knows may
-/// be a first copy, the longest of all: those come first, shuffled, so that
-/// no name is always last. Then the longest of last time, so that the run
-/// does not end with one long host and idle slots.
-pub fn order(mut hosts: Vec<Host>, last_duration: impl Fn(&HostName) -> Option<u64>) -> Vec<Host> {
-    let random = RandomState::new();
+/// The order in which hosts are begun on a day. A host whose duration nobody
+/// knows may be a first copy, the longest of all: those come first, shuffled
+/// anew each day, so that no name is always last, and a plan of that day is what
+/// is done. Then the longest of last time, so that the run does not end with one
+/// long host and idle slots.
+pub fn order(
+    mut hosts: Vec<Host>,
+    day: NaiveDate,
+    last_duration: impl Fn(&HostName) -> Option<u64>,
+) -> Vec<Host> {
+    let shuffle = BuildHasherDefault::<DefaultHasher>::default();
     hosts.sort_by_cached_key(|host| match last_duration(&host.name) {
-        None => (0, random.hash_one(host.name.key())),
+        None => (0, shuffle.hash_one((day, host.name.key()))),
         Some(seconds) => (1, u64::MAX - seconds),
     });
     hosts
@@ -184,8 +189,11 @@ mod tests {
         bare_report(&host.name, Outcome::Skipped { why: String::new() }, clock().now(), clock().now())
     }
 
-    const FOUR: Pace =
-        Pace { jobs: NonZeroUsize::new(4).unwrap(), connections_per_second: NonZeroU32::new(20).unwrap() };
+    const FOUR: Pace = Pace {
+        jobs: NonZeroUsize::new(4).unwrap(),
+        most: NonZeroUsize::new(1000).unwrap(),
+        connections_per_second: NonZeroU32::new(20).unwrap(),
+    };
 
     #[test]
     fn unknown_hosts_come_first_then_the_longest() {
@@ -194,9 +202,21 @@ mod tests {
             "long" => Some(1000),
             _ => None,
         };
-        let ordered = order(vec![host("short"), host("new"), host("long"), host("newer")], known);
+        let day = NaiveDate::from_ymd_opt(2026, 11, 20).unwrap();
+        let ordered = order(vec![host("short"), host("new"), host("long"), host("newer")], day, known);
         let names: Vec<&str> = ordered.iter().map(|host| host.name.key()).collect();
         assert_eq!(names[2..], ["long", "short"]);
+    }
+
+    #[test]
+    fn hosts_that_nobody_knows_have_the_same_order_all_day_and_another_on_the_next() {
+        let of = |day: NaiveDate| {
+            let ordered = order(hosts(50), day, |_| None);
+            ordered.iter().map(|host| host.name.key().to_owned()).collect::<Vec<_>>()
+        };
+        let day = NaiveDate::from_ymd_opt(2026, 11, 20).unwrap();
+        assert_eq!(of(day), of(day));
+        assert_ne!(of(day), of(day.succ_opt().unwrap()));
     }
 
     #[tokio::test]
@@ -219,6 +239,24 @@ mod tests {
         let cancel = CancellationToken::new();
         LocalSet::new().run_until(run(hosts(50), FOUR, clock(), &cancel, work, |_| count += 1)).await;
         assert_eq!((count, most.get()), (50, 4));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_hosts_are_begun_than_fit_however_silent_they_are() {
+        let (now, most) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let six = Pace { most: NonZeroUsize::new(6).unwrap(), ..FOUR };
+        let work = |_, turn: Turn| {
+            let (now, most) = (now.clone(), most.clone());
+            async move {
+                now.set(now.get() + 1);
+                most.set(now.get().max(most.get()));
+                turn.connection().await;
+                pass(20_000).await;
+                now.set(now.get() - 1);
+            }
+        };
+        assert_eq!(timeline(30, six, work).await.len(), 30);
+        assert_eq!(most.get(), 6);
     }
 
     #[tokio::test]

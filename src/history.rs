@@ -43,7 +43,8 @@ const KEPT: TimeDelta = TimeDelta::days(400);
 const KEPT_AT_LEAST: u32 = 60;
 
 /// Each host's newest entry: from one host to the next by the index, since a
-/// year of a fleet has 70,000 rows.
+/// year of a fleet has 70,000 rows. A run that skipped the host, because another
+/// had it, hides nothing.
 const LAST: &str = concat!(
     "WITH RECURSIVE hosts (host) AS (
         SELECT min(host) FROM runs WHERE host > ''
@@ -52,7 +53,10 @@ const LAST: &str = concat!(
     )
     SELECT ",
     rows::columns!(),
-    " FROM runs WHERE id IN (SELECT (SELECT max(id) FROM runs WHERE host = hosts.host) FROM hosts)"
+    " FROM runs WHERE id IN (SELECT coalesce(
+        (SELECT id FROM runs WHERE host = hosts.host AND word <> 'skipped' ORDER BY id DESC LIMIT 1),
+        (SELECT max(id) FROM runs WHERE host = hosts.host)
+    ) FROM hosts)"
 );
 /// A host's newest entries.
 const RUNS: &str =
@@ -253,7 +257,8 @@ impl History {
         })
     }
 
-    /// Each host's newest entry, by the host's name in lower case.
+    /// Each host's newest entry, by the host's name in lower case; of a run that
+    /// skipped it only if there is no other.
     pub fn last_runs(&self) -> Result<BTreeMap<String, Entry>, HistoryError> {
         let entries = self.ask(|connection| {
             connection

@@ -6,9 +6,11 @@
 //! token or a password cannot go elsewhere. Every answer has an end, in time
 //! and in bytes. This module does not know what is asked, nor of whom.
 
+mod trust;
+
 use crate::text::{human_bytes, human_duration, printable, shortened};
 use reqwest::header::{CONTENT_TYPE, LOCATION};
-use reqwest::{Certificate, Client, RequestBuilder, StatusCode, redirect};
+use reqwest::{Client, RequestBuilder, StatusCode, redirect};
 use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -44,8 +46,8 @@ pub enum ClientError {
 /// connecting to the last byte of the answer.
 ///
 /// With a `ca_file` (PEM) it trusts the certificates in there and nothing
-/// else: whoever names the CA of an internal server does not mean that every
-/// public CA may vouch for it as well. Without one it trusts what the system
+/// else, the server's own among them: whoever names the CA of an internal server
+/// does not mean that every public CA may vouch for it as well. Without one it trusts what the system
 /// trusts; that is looked up only for `https`, so that plain `http` works
 /// where no certificates are installed.
 pub fn client(url: &Url, ca_file: Option<&Path>, timeout: Duration) -> Result<Client, ClientError> {
@@ -62,11 +64,8 @@ pub fn client(url: &Url, ca_file: Option<&Path>, timeout: Duration) -> Result<Cl
         Some(path) => {
             let unusable = |why: String| ClientError::CaFile { path: path.to_owned(), why: printable(&why) };
             let pem = std::fs::read(path).map_err(|e| unusable(e.to_string()))?;
-            let certificates = Certificate::from_pem_bundle(&pem).map_err(|e| unusable(root_cause(&e)))?;
-            if certificates.is_empty() {
-                return Err(unusable("no certificate is in it".to_owned()));
-            }
-            builder.tls_certs_only(certificates).build().map_err(|e| unusable(root_cause(&e)))
+            let trust = trust::only(&pem).map_err(unusable)?;
+            builder.tls_backend_preconfigured(trust).build().map_err(|e| unusable(root_cause(&e)))
         }
         None if url.scheme() == "https" => {
             builder.build().map_err(|e| ClientError::System { why: printable(&root_cause(&e)) })
@@ -87,6 +86,13 @@ pub struct Answer {
     pub media_type: String,
     /// The whole body.
     pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// Whether a page for people came, which is not to be shown.
+    pub fn is_html(&self) -> bool {
+        self.media_type == "text/html" || self.body.trim_ascii_start().starts_with(b"<")
+    }
 }
 
 /// No usable answer came.
@@ -119,8 +125,8 @@ pub async fn ask(request: RequestBuilder, longest: usize) -> Result<Answer, Fail
         let target = header(LOCATION).unwrap_or_default();
         return Err(Failure::lasting(
             format!(
-                "it answered {status} and points to `{}`",
-                shortened(&printable(&without_login(&target)), 200)
+                "the server answered {status} and points to `{}`",
+                shortened(&printable(&without_secrets(&target)), 200)
             ),
             "redirects are not followed, since they could carry the credentials elsewhere: set `url` to where the server really is",
         ));
@@ -131,7 +137,7 @@ pub async fn ask(request: RequestBuilder, longest: usize) -> Result<Answer, Fail
     while let Some(chunk) = response.chunk().await.map_err(|e| failure(&e, begun))? {
         if body.len() + chunk.len() > longest {
             return Err(Failure {
-                why: format!("its answer is longer than {}", human_bytes(longest as u64)),
+                why: format!("the answer is longer than {}", human_bytes(longest as u64)),
                 hint: None,
                 transient: false,
             });
@@ -141,21 +147,25 @@ pub async fn ask(request: RequestBuilder, longest: usize) -> Result<Answer, Fail
     Ok(Answer { status, media_type, body })
 }
 
-/// The URL as it may be shown: without a user and a password.
+/// The URL as it is shown: host, port and path. A query is long and says little.
 pub fn shown(url: &Url) -> String {
-    printable(&without_login(url.as_str()))
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    printable(&format!("{}{port}{}", url.host_str().unwrap_or_default(), url.path()))
 }
 
-/// The text without what stands between a URL's `//` and its `@`.
-fn without_login(url: &str) -> String {
+/// The text of a URL without its query, and without what stands between its
+/// `//` and its `@`.
+fn without_secrets(url: &str) -> String {
     match Url::parse(url) {
         Ok(mut url) if url.has_authority() => {
             // Both refuse only URLs that cannot have a user at all.
             let _ = url.set_username("");
             let _ = url.set_password(None);
+            url.set_query(None);
+            url.set_fragment(None);
             url.into()
         }
-        _ => url.to_owned(),
+        _ => url.split(['?', '#']).next().unwrap_or_default().to_owned(),
     }
 }
 
@@ -192,6 +202,9 @@ fn tls_hint(error: &rustls::Error) -> Option<&'static str> {
         Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
             Some("renew the server's certificate, or set this machine's clock right")
         }
+        error if trust::is_authority(error) => Some(
+            "the server shows a certificate that calls itself an authority: name that very certificate with `ca_file`",
+        ),
         Error::InvalidMessage(_) => Some("does that port speak TLS? `http:` in `url` is without"),
         _ => None,
     }
@@ -252,9 +265,11 @@ mod tests {
     }
 
     #[test]
-    fn a_login_in_a_url_is_not_shown() {
-        assert_eq!(shown(&url("https://me:secret@x/api/?tag=a")), "https://x/api/?tag=a");
-        assert_eq!(without_login("/login/?next=a@b"), "/login/?next=a@b");
+    fn a_url_is_shown_as_host_and_path() {
+        assert_eq!(shown(&url("https://me:secret@x:8443/api/?tag=a#b")), "x:8443/api/");
+        assert_eq!(shown(&url("https://x/")), "x/");
+        assert_eq!(without_secrets("/login/?next=a@b"), "/login/");
+        assert_eq!(without_secrets("https://me:secret@x/login/?next=a"), "https://x/login/");
     }
 
     #[tokio::test]

@@ -7,18 +7,22 @@
 //! and the last good list fills in; and all of that is a warning, which fails
 //! the run's exit code. This module does not know how hosts are backed up.
 
+mod departures;
 mod file;
 mod netbox;
 mod resolve;
 mod select;
 
+pub use departures::{Departure, Departures, departures, follow, retire};
 pub use resolve::forced;
 pub use select::{SelectError, Selection, Unknown, select};
 
 use crate::host::{Host, HostName};
+use crate::outcome::Severity;
+use crate::problem::Problem;
 use crate::settings::{NetBox, Settings};
 use crate::text::{human_duration, printable};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use file::Saved;
 use netbox::Listed;
 use std::collections::HashSet;
@@ -33,14 +37,27 @@ pub struct Inventory {
     pub hosts: Vec<Host>,
     /// Every host that should be and cannot be, sorted by name.
     pub faults: Vec<Fault>,
-    /// What makes the list doubtful; any of it fails the run's exit code.
-    pub warnings: Vec<String>,
+    /// Why the last good list stands in for NetBox's answer, if it does; fails
+    /// the run's exit code, and is critical once that list is older than
+    /// `max_age`.
+    pub stand_in: Option<Problem>,
+    /// What else makes the list doubtful; any of it fails the run's exit code.
+    pub warnings: Vec<Problem>,
     /// What is worth a line in the log, and no more.
     pub notes: Vec<String>,
     /// Whether NetBox's hosts are missing, so that these are the
     /// configuration's alone. A host that is not here may be listed all the
     /// same; why is among the warnings.
     pub is_partial: bool,
+    /// When NetBox gave the list that these hosts are of; `None` without one.
+    pub listed_at: Option<DateTime<Utc>>,
+}
+
+impl Inventory {
+    /// Everything that makes the list doubtful, whose hosts come from first.
+    pub fn problems(&self) -> impl Iterator<Item = &Problem> {
+        self.stand_in.iter().chain(&self.warnings)
+    }
 }
 
 /// A host that cannot be backed up; nobody else will notice.
@@ -56,7 +73,7 @@ pub struct Fault {
 /// There are no hosts at all to begin with: why, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct InventoryError(String);
+pub struct InventoryError(pub Problem);
 
 /// The inventory, asked once a run. `saved_at` is the time of the run; a good
 /// list is kept under it.
@@ -65,17 +82,21 @@ pub struct InventoryError(String);
 /// No host can be known: NetBox gives no list, none was kept, and no static
 /// host is configured.
 pub async fn load(settings: &Settings, saved_at: DateTime<Utc>) -> Result<Inventory, InventoryError> {
-    ask(settings, Some(saved_at), None).await
+    ask(settings, saved_at, true, None).await
 }
 
-/// The inventory for a look at it: nothing is kept, and nothing set aside. NetBox gets `patience` to
-/// answer, if that is shorter than its own timeout; then the last good list
-/// has to do.
+/// The inventory at a moment, for a look at it: nothing is kept, and nothing set
+/// aside. NetBox gets `patience` to answer, if that is shorter than its own
+/// timeout; then the last good list has to do.
 ///
 /// # Errors
 /// As those of [`load`].
-pub async fn look(settings: &Settings, patience: Option<Duration>) -> Result<Inventory, InventoryError> {
-    ask(settings, None, patience).await
+pub async fn look(
+    settings: &Settings,
+    now: DateTime<Utc>,
+    patience: Option<Duration>,
+) -> Result<Inventory, InventoryError> {
+    ask(settings, now, false, patience).await
 }
 
 /// What became of a question to the inventory.
@@ -85,7 +106,7 @@ pub struct Examination {
     pub inventory: Result<Inventory, InventoryError>,
     /// What NetBox itself said, or why it said nothing; `None` if there is no
     /// NetBox.
-    pub netbox: Option<Result<Answered, String>>,
+    pub netbox: Option<Result<Answered, Problem>>,
 }
 
 /// What NetBox said.
@@ -111,9 +132,9 @@ pub struct Drift {
 }
 
 /// [`look`], with what NetBox said in detail.
-pub async fn examine(settings: &Settings, patience: Duration) -> Examination {
+pub async fn examine(settings: &Settings, now: DateTime<Utc>, patience: Duration) -> Examination {
     let mut netbox = None;
-    let inventory = question(settings, None, Some(patience), &mut netbox).await;
+    let inventory = question(settings, now, false, Some(patience), &mut netbox).await;
     Examination { inventory, netbox }
 }
 
@@ -133,23 +154,25 @@ pub fn remembered(settings: &Settings) -> Vec<String> {
 
 async fn ask(
     settings: &Settings,
-    keep: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+    keep: bool,
     patience: Option<Duration>,
 ) -> Result<Inventory, InventoryError> {
-    question(settings, keep, patience, &mut None).await
+    question(settings, now, keep, patience, &mut None).await
 }
 
 async fn question(
     settings: &Settings,
-    keep: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+    keep: bool,
     patience: Option<Duration>,
-    said: &mut Option<Result<Answered, String>>,
+    said: &mut Option<Result<Answered, Problem>>,
 ) -> Result<Inventory, InventoryError> {
     let has_static = settings.hosts.values().any(|own| own.listed);
     let Some(netbox) = &settings.netbox else {
         if !has_static {
-            let why = "no host is configured: set `[inventory.netbox]`, or list hosts as `[hosts.NAME]`";
-            return Err(InventoryError(why.to_owned()));
+            let remedy = "set `[inventory.netbox]`, or list hosts as `[hosts.NAME]`";
+            return Err(InventoryError(Problem::critical("no host is configured", remedy)));
         }
         return Ok(assemble(settings, Decision::default(), Vec::new()));
     };
@@ -160,17 +183,20 @@ async fn question(
     let mut tag_confirmed = false;
     let answer = match listing {
         Ok(Ok(listing)) => {
-            warnings.extend(listing.warnings);
+            warnings.extend(listing.warnings.into_iter().map(|what| Problem::warning(what, "")));
             tag_confirmed = listing.tag_confirmed;
             Ok(listing.hosts)
         }
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("NetBox did not list its hosts within {}", human_duration(patience))),
+        Ok(Err(error)) => Err(error.problem()),
+        Err(_) => Err(Problem::warning(
+            format!("NetBox did not list its hosts within {}", human_duration(patience)),
+            "look at its load, and at the network between",
+        )),
     };
     // Who only looks leaves a file that cannot be used where it is.
-    let read = if keep.is_some() { file::read } else { file::peek };
+    let read = if keep { file::read } else { file::peek };
     let saved = read(state_dir).unwrap_or_else(|why| {
-        warnings.push(why);
+        warnings.push(Problem::warning(why, ""));
         None
     });
     *said = Some(answer.as_ref().map_err(Clone::clone).map(|hosts| Answered {
@@ -178,23 +204,28 @@ async fn question(
         tag_confirmed,
         last: saved.as_ref().map(|saved| drift(hosts, saved)),
     }));
-    let mut decision = decide(answer, saved, netbox, &file::path(state_dir));
+    let mut decision = decide(answer, saved, netbox, now, &file::path(state_dir));
     let is_partial = decision.nothing.is_some();
     if let Some(why) = decision.nothing.take() {
         if !has_static {
-            return Err(InventoryError([warnings, vec![why]].concat().join("; ")));
+            let what = warnings.iter().map(|warning| &warning.what).chain([&why.what]);
+            let what: Vec<&str> = what.map(String::as_str).collect();
+            return Err(InventoryError(Problem { what: what.join("; "), ..why }));
         }
-        decision.warnings.push(format!("{why}; only the hosts of the configuration are backed up"));
+        let what = format!("{}; only the hosts of the configuration are backed up", why.what);
+        decision.stand_in = Some(Problem { what, ..why });
     }
-    if decision.keep
-        && let Some(saved_at) = keep
-        && let Err(e) = file::write(state_dir, saved_at, &decision.hosts)
-    {
-        let path = file::path(state_dir);
-        warnings.push(format!(
-            "cannot keep NetBox's list as `{}`: {e}; it will be missing when NetBox is down; check `state_dir`",
-            path.display()
-        ));
+    if decision.keep && keep {
+        if let Err(e) = file::write(state_dir, now, &decision.hosts) {
+            let path = file::path(state_dir);
+            warnings.push(Problem::warning(
+                format!(
+                    "{e}: cannot keep NetBox's list as `{}`; it will be missing when NetBox is down",
+                    path.display()
+                ),
+                "check `state_dir`",
+            ));
+        }
     }
     Ok(Inventory { is_partial, ..assemble(settings, decision, warnings) })
 }
@@ -204,70 +235,98 @@ async fn question(
 struct Decision {
     /// NetBox's hosts for this run.
     hosts: Vec<Listed>,
-    /// Names that were in the last good list and have left it.
-    gone: Vec<HostName>,
     /// Whether the hosts are the new good list.
     keep: bool,
-    warnings: Vec<String>,
+    /// When NetBox gave the list.
+    listed_at: Option<DateTime<Utc>>,
+    /// Why they are those of the last good list.
+    stand_in: Option<Problem>,
+    warnings: Vec<Problem>,
     /// Why none of NetBox's hosts are known, and what to do.
-    nothing: Option<String>,
+    nothing: Option<Problem>,
 }
 
 /// Weighs NetBox's answer against the last good list.
 fn decide(
-    answer: Result<Vec<Listed>, String>,
+    answer: Result<Vec<Listed>, Problem>,
     saved: Option<Saved>,
     netbox: &NetBox,
+    now: DateTime<Utc>,
     path: &Path,
 ) -> Decision {
     let saved = saved.filter(|saved| !saved.hosts.is_empty());
     let (fresh, saved) = match (answer, saved) {
         (Err(why), None) => {
-            let nothing = Some(format!(
-                "{why}; no earlier list of its hosts was kept: make NetBox answer, or name hosts as `[hosts.NAME]`"
-            ));
-            return Decision { nothing, ..Decision::default() };
+            let first = if why.remedy.is_empty() { "make NetBox answer" } else { &why.remedy };
+            let remedy = format!("{first}; or name hosts as `[hosts.NAME]`");
+            let what = format!("{}; no earlier list of its hosts was kept", why.what);
+            return Decision { nothing: Some(Problem::critical(what, remedy)), ..Decision::default() };
         }
         (Err(why), Some(saved)) => {
-            let warning =
-                format!("{why}; its list of {} is used ({})", when(saved.at), hosts(saved.hosts.len()));
-            return Decision { hosts: saved.hosts, warnings: vec![warning], ..Decision::default() };
+            let (severity, age) = age(saved.at, now, netbox.max_age);
+            let what = format!(
+                "{}; its list of {} is used ({}){age}",
+                why.what,
+                when(saved.at),
+                hosts(saved.hosts.len())
+            );
+            let stand_in = Some(Problem { severity, what, ..why });
+            let listed_at = Some(saved.at);
+            return Decision { hosts: saved.hosts, stand_in, listed_at, ..Decision::default() };
         }
         (Ok(fresh), None) if fresh.is_empty() => {
-            let nothing = Some(format!(
-                "NetBox knows no host with the tag `{}` and a status of `{}`: tag the hosts, or look at the token, \
-                 since one without the right to view hosts gets an empty list",
+            let what = format!(
+                "NetBox knows no host with the tag `{}` and a status of `{}`",
                 printable(&netbox.tag),
                 printable(&netbox.statuses.join("`, `"))
-            ));
-            return Decision { nothing, ..Decision::default() };
+            );
+            let remedy = "tag the hosts, or look at the token, since one without the right to view hosts gets an \
+                          empty list";
+            return Decision { nothing: Some(Problem::critical(what, remedy)), ..Decision::default() };
         }
-        (Ok(fresh), None) => return Decision { hosts: fresh, keep: true, ..Decision::default() },
+        (Ok(fresh), None) => {
+            return Decision { hosts: fresh, keep: true, listed_at: Some(now), ..Decision::default() };
+        }
         (Ok(fresh), Some(saved)) => (fresh, saved),
     };
     let names: HashSet<String> = fresh.iter().map(identity).collect();
     let before = saved.hosts.len();
-    let kept_at = when(saved.at);
+    let (at, kept_at) = (saved.at, when(saved.at));
     let missing: Vec<Listed> =
         saved.hosts.into_iter().filter(|machine| !names.contains(&identity(machine))).collect();
     let still = before - missing.len();
     let share = usize::from(netbox.max_shrink_percent);
     if !fresh.is_empty() && still * 100 >= before * share {
-        let gone = missing.iter().filter_map(|machine| machine.name.as_ref()?.parse().ok()).collect();
-        return Decision { hosts: fresh, gone, keep: true, ..Decision::default() };
+        return Decision { hosts: fresh, keep: true, listed_at: Some(now), ..Decision::default() };
     }
-    let warning = format!(
+    let (severity, age) = age(at, now, netbox.max_age);
+    let what = format!(
         "NetBox lists only {} of the {} that it listed on {}, which is not believed (`max_shrink_percent` is {share}): \
-         the {} missing are backed up as before. If they are meant to be gone, remove `{}`; \
-         if not, look at the token, since one without the right to view a host does not get it",
+         the {} missing are backed up as before{age}",
         still,
         hosts(before),
         kept_at,
         missing.len(),
+    );
+    let remedy = format!(
+        "if they are meant to be gone, remove `{}`; if not, look at the token, since one without the right to view \
+         a host does not get it",
         path.display()
     );
+    let warnings = vec![Problem { severity, what, remedy }];
     let hosts = fresh.into_iter().chain(missing).collect();
-    Decision { hosts, warnings: vec![warning], ..Decision::default() }
+    Decision { hosts, warnings, listed_at: Some(at), ..Decision::default() }
+}
+
+/// How bad it is to go on with a list, and what there is to say of its age.
+fn age(at: DateTime<Utc>, now: DateTime<Utc>, max_age: Duration) -> (Severity, String) {
+    match TimeDelta::from_std(max_age) {
+        Ok(most) if now - at > most => (
+            Severity::Critical,
+            format!(", which is older than `inventory.netbox.max_age` ({})", human_duration(max_age)),
+        ),
+        _ => (Severity::Warning, String::new()),
+    }
 }
 
 fn drift(hosts: &[Listed], last: &Saved) -> Drift {
@@ -294,22 +353,24 @@ fn hosts(count: usize) -> String {
     if count == 1 { "1 host".to_owned() } else { format!("{count} hosts") }
 }
 
-fn assemble(settings: &Settings, decision: Decision, mut warnings: Vec<String>) -> Inventory {
+fn assemble(settings: &Settings, decision: Decision, mut warnings: Vec<Problem>) -> Inventory {
     warnings.extend(decision.warnings);
     let resolved = resolve::resolve(settings, decision.hosts);
-    let is_here = |name: &HostName| resolved.hosts.binary_search_by(|host| host.name.cmp(name)).is_ok();
-    let mut notes: Vec<String> = decision
-        .gone
-        .iter()
-        .filter(|name| !is_here(name))
-        .map(|name| format!("{name} left NetBox's list; its snapshots are kept"))
-        .collect();
-    notes.extend(resolved.unused.iter().map(|name| {
+    let notes = resolved.unused.iter().map(|name| {
         format!(
             "`[hosts.{name}]` has `listed = false`, and NetBox does not list that host: it is not backed up"
         )
-    }));
-    Inventory { hosts: resolved.hosts, faults: resolved.faults, warnings, notes, is_partial: false }
+    });
+    let notes = notes.collect();
+    Inventory {
+        hosts: resolved.hosts,
+        faults: resolved.faults,
+        stand_in: decision.stand_in,
+        warnings,
+        notes,
+        is_partial: false,
+        listed_at: decision.listed_at,
+    }
 }
 
 #[cfg(test)]

@@ -25,11 +25,14 @@
 //! | [`guard`] | what a plausible run looks like |
 //! | [`outcome`] | what became of a host; severity; exit code |
 //! | [`rsync_build`] | what an rsync is: version, abilities, package |
+//! | [`precision`] | to what times are kept and compared |
 //! | [`plot`] | figures over time as pictures |
 //! | [`status`] | how a host is doing |
+//! | [`problem`] | what is wrong, how bad it is, what to do |
 //! | [`past`] | what is remembered of runs |
 //! | [`trace`] | a run as a trace for Chrome and Perfetto |
 //! | [`trend`] | whether a run's figures are what they usually are |
+//! | [`excerpt`] | the first few of what others may repeat without end |
 //! | [`finding`] | what a check found, and what to do |
 //! | [`growth`] | how fast a store fills |
 //! | [`table`] | tables of text |
@@ -40,6 +43,7 @@
 //! | **edges** | **each talks to one thing outside** |
 //! | [`config`] | TOML to [`settings::Settings`], every fault at once |
 //! | [`process`] | the only place that starts programs |
+//! | [`offload`] | work that must not hold up the thread that serves all hosts |
 //! | [`https`] | HTTP clients: what they trust, what their failures mean |
 //! | [`inventory`] | NetBox, and the last good list |
 //! | [`lock`] | one run a host; the runtime directory |
@@ -58,6 +62,7 @@ pub mod clock;
 pub mod config;
 pub mod difference;
 pub mod entry;
+pub mod excerpt;
 pub mod filter;
 pub mod finding;
 pub mod fleet;
@@ -69,10 +74,13 @@ pub mod https;
 pub mod inventory;
 pub mod lock;
 pub mod logging;
+pub mod offload;
 pub mod outcome;
 pub mod past;
 pub mod pattern;
 pub mod plot;
+pub mod precision;
+pub mod problem;
 pub mod process;
 pub mod remote;
 pub mod report;

@@ -6,15 +6,22 @@
 //! `WARN` on, whatever the options: what an HTTP client has to tell of each
 //! request drowns everything else.
 //!
+//! What many hosts have to warn of alike is said on stderr once, and in the end
+//! with their number; a field `same` says what two events have in common where
+//! their texts differ. An event with the field `syslog_only` is of record and
+//! not for whoever watches.
+//!
 //! Not known here: what is worth saying.
 
+mod repeated;
 mod syslog;
 
-use crate::text::printable;
+use crate::text::{printable, shortened};
+use repeated::Repeated;
 use std::fmt::{self, Write as _};
 use std::io::{IsTerminal, Write as _};
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use syslog::Syslog;
 use tracing::field::{Field, Visit};
@@ -28,8 +35,18 @@ use tracing_subscriber::registry::{LookupSpan, Registry};
 const SYSLOG: &str = "/dev/log";
 /// How long to wait before a lost syslog daemon is looked for again.
 const SYSLOG_PAUSE: Duration = Duration::from_secs(3);
+/// The most lines of one event.
+const MOST_LINES: usize = 200;
+/// The longest of them, in characters.
+const LONGEST_LINE: usize = 4000;
 /// The span, and its field, that name the host.
 const HOST: &str = "host";
+/// The file in the state directory whose age says when a missing syslog was told
+/// of.
+const STAMP: &str = "syslog-missing";
+
+/// The log of this program, once there is one.
+static LOG: OnceLock<Arc<Sinks>> = OnceLock::new();
 
 /// Prints text on stderr, with a line break after it. It may come from any
 /// thread.
@@ -63,7 +80,7 @@ impl fmt::Debug for Options {
 }
 
 /// Keeps the log going; when it is dropped, at the end of a run, syslog gets
-/// what it could not take before.
+/// what it could not take before, and people hear how many hosts were alike.
 #[must_use = "dropped at once, it hands the last lines to syslog too early"]
 #[derive(Debug)]
 pub struct Logging {
@@ -73,6 +90,7 @@ pub struct Logging {
 impl Drop for Logging {
     fn drop(&mut self) {
         self.sinks.complain(self.sinks.syslog.as_ref().and_then(Syslog::finish));
+        self.sinks.conclude();
     }
 }
 
@@ -80,9 +98,18 @@ impl Drop for Logging {
 /// called once; a later call changes nothing.
 pub fn init(options: Options) -> Logging {
     let (layer, logging) = layer(options, Path::new(SYSLOG), SYSLOG_PAUSE);
+    let _ = LOG.set(logging.sinks.clone());
     // Fails only where a subscriber has been set, which then stays.
     let _ = tracing::subscriber::set_global_default(Registry::default().with(layer));
     logging
+}
+
+/// Says where the log may keep what it remembers from one run to the next: when
+/// it told of a missing syslog, which is not to be in each mail of cron.
+pub fn keep_state_in(state_dir: &Path) {
+    if let Some(sinks) = LOG.get() {
+        sinks.remember_in(state_dir);
+    }
 }
 
 /// Whether stderr shows colours: it is a terminal, and nobody said otherwise
@@ -106,7 +133,14 @@ fn layer(options: Options, socket: &Path, pause: Duration) -> (Shared, Logging) 
         (false, false) => LevelFilter::INFO,
     };
     let syslog = options.syslog.then(|| Syslog::new(socket, pause));
-    let sinks = Arc::new(Sinks { options, stderr_level, syslog });
+    let sinks = Arc::new(Sinks {
+        options,
+        stderr_level,
+        syslog,
+        repeated: Mutex::default(),
+        missing: Mutex::default(),
+        stamp: Mutex::default(),
+    });
     (Shared(sinks.clone()), Logging { sinks })
 }
 
@@ -115,6 +149,12 @@ struct Sinks {
     options: Options,
     stderr_level: LevelFilter,
     syslog: Option<Syslog>,
+    /// What hosts have warned of.
+    repeated: Mutex<Repeated>,
+    /// What is wrong with syslog, which is told in the end.
+    missing: Mutex<Option<String>>,
+    /// The file whose age says when that was told last.
+    stamp: Mutex<Option<PathBuf>>,
 }
 
 /// The sinks, as a layer.
@@ -151,7 +191,9 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Shared {
         });
         let level = *event.metadata().level();
         let lines = said.lines(host.as_deref());
-        if level <= self.0.stderr_level {
+        let is_for_people = !said.syslog_only || self.0.options.verbose;
+        let is_shown = is_for_people && level <= self.0.stderr_level;
+        if is_shown && !self.0.was_said(level, &said, &lines) {
             self.0.print(level, &lines);
         }
         if level <= Level::INFO {
@@ -181,9 +223,36 @@ impl Sinks {
         (self.options.printer)(&format!("{label}{}", lines.for_people()));
     }
 
+    /// Whether another host has said the same already.
+    fn was_said(&self, level: Level, said: &Said, lines: &Lines) -> bool {
+        let Some(host) = lines.host.as_deref().filter(|_| level <= Level::WARN && !self.options.verbose)
+        else {
+            return false;
+        };
+        let text = said.same.clone().unwrap_or_else(|| lines.lines.join("\n"));
+        self.repeated.lock().unwrap_or_else(PoisonError::into_inner).hear(level, text, host)
+    }
+
     /// Syslog's own trouble can only be told to stderr.
     fn complain(&self, complaint: Option<String>) {
-        if let Some(complaint) = complaint {
+        if complaint.is_some() {
+            *self.missing.lock().unwrap_or_else(PoisonError::into_inner) = complaint;
+        }
+    }
+
+    fn remember_in(&self, state_dir: &Path) {
+        *self.stamp.lock().unwrap_or_else(PoisonError::into_inner) = Some(state_dir.join(STAMP));
+    }
+
+    /// Tells what there is to tell in the end.
+    fn conclude(&self) {
+        let repeated = std::mem::take(&mut *self.repeated.lock().unwrap_or_else(PoisonError::into_inner));
+        for (level, line) in repeated.told() {
+            self.print(level, &Lines { host: None, lines: vec![line] });
+        }
+        let missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let stamp = self.stamp.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(complaint) = missing.filter(|_| !stamp.is_some_and(|stamp| repeated::is_young(&stamp))) {
             self.print(Level::WARN, &Lines { host: None, lines: vec![complaint] });
         }
     }
@@ -217,6 +286,10 @@ impl Lines {
 struct Said {
     host: Option<String>,
     message: String,
+    /// What it has in common with other events that are told once.
+    same: Option<String>,
+    /// It is not for whoever watches.
+    syslog_only: bool,
     /// ` key=value`, for each further one.
     fields: String,
 }
@@ -226,19 +299,23 @@ impl Said {
         match field.name() {
             "message" => self.message = value.to_owned(),
             HOST => self.host = Some(printable(value)),
+            "same" => self.same = Some(value.to_owned()),
+            "syslog_only" => self.syslog_only = value == "true",
             // Writing to a `String` does not fail.
             name => drop(write!(self.fields, " {name}={}", printable(value))),
         }
     }
 
-    /// The fields go with the first line, which says what they belong to.
+    /// The fields go with the first line, which says what they belong to. Whoever
+    /// wrote the text, it is cut to what somebody may still read.
     fn lines(&self, host: Option<&str>) -> Lines {
-        let mut lines: Vec<String> = self
-            .message
-            .lines()
-            .map(|line| printable(line.trim_end()))
-            .filter(|line| !line.is_empty())
+        let said = || self.message.lines().map(str::trim_end).filter(|line| !line.is_empty());
+        let mut lines: Vec<String> = said()
+            .take(MOST_LINES)
+            .map(|line| shortened(&printable(&shortened(line, LONGEST_LINE)), LONGEST_LINE))
             .collect();
+        let more = said().skip(MOST_LINES).count();
+        lines.extend(Some(more).filter(|more| *more > 0).map(|more| format!("and {more} more lines")));
         match lines.first_mut() {
             Some(first) => first.push_str(&self.fields),
             None => lines.push(self.fields.trim_start().to_owned()),
@@ -417,6 +494,18 @@ mod tests {
     }
 
     #[test]
+    fn an_event_without_end_is_cut() {
+        let mut bench = Bench::new();
+        bench.log(options(), SYSLOG_PAUSE, |_| {
+            warn!("{}", "x".repeat(10_000_000));
+            warn!("{}", "line\n".repeat(1_000_000));
+        });
+        let printed = bench.printed();
+        assert!(printed[0].chars().count() < LONGEST_LINE + 20, "{}", printed[0].len());
+        assert!(printed[1].ends_with("line\n  and 999800 more lines"), "{}", printed[1]);
+    }
+
+    #[test]
     fn a_long_line_is_cut_for_syslog_alone() {
         let mut bench = Bench::new();
         let long = "é".repeat(2000);
@@ -425,6 +514,46 @@ mod tests {
         let received = bench.received();
         assert!(received.len() == 1 && received[0].len() <= 1024, "{received:?}");
         assert!(received[0].ends_with("éé…"), "{received:?}");
+    }
+
+    #[test]
+    fn what_hosts_have_in_common_is_said_once_on_stderr_and_of_each_in_syslog() {
+        let of = |host: &str, age: u32| {
+            info_span!("host", host).in_scope(|| {
+                warn!("the pool is slow");
+                error!(same = "failed", "failed; last good copy {age} days old");
+            });
+        };
+        let mut bench = Bench::new();
+        bench.log(Options { quiet: true, ..options() }, SYSLOG_PAUSE, |_| {
+            ["a", "b", "c"].iter().zip(1..).for_each(|(host, age)| of(host, age));
+            warn!("the pool is slow");
+        });
+        assert_eq!(
+            bench.printed(),
+            [
+                "warning: a: the pool is slow",
+                "error: a: failed; last good copy 1 days old",
+                "warning: the pool is slow",
+                "error: the same of 2 more hosts (b, c) as of a: failed",
+                "warning: the same of 2 more hosts (b, c) as of a: the pool is slow",
+            ]
+        );
+        let received = bench.received();
+        assert_eq!(received.len(), 7, "{received:?}");
+        assert!(received.contains(&"<27>backup[7]: c: failed; last good copy 3 days old".to_owned()));
+        bench.log(Options { verbose: true, ..options() }, SYSLOG_PAUSE, |_| {
+            ["a", "b"].iter().for_each(|host| of(host, 1));
+        });
+        assert_eq!(bench.printed().len(), 4, "who asks for more gets it");
+    }
+
+    #[test]
+    fn what_is_of_record_alone_is_not_on_stderr() {
+        let mut bench = Bench::new();
+        bench.log(options(), SYSLOG_PAUSE, |_| info!(syslog_only = true, "a run begins"));
+        assert!(bench.printed().is_empty());
+        assert_eq!(bench.received(), ["<30>backup[7]: a run begins"]);
     }
 
     #[test]
@@ -448,14 +577,14 @@ mod tests {
         bench.log(Options { quiet: true, ..options() }, Duration::ZERO, |bench| {
             info!("one");
             info!("two");
-            let printed = bench.printed();
-            assert_eq!(printed.len(), 1, "{printed:?}");
-            assert!(printed[0].starts_with("warning: cannot write to syslog at `"), "{printed:?}");
-            assert!(printed[0].contains("No such file"), "{printed:?}");
+            assert!(bench.printed().is_empty());
             bench.start_daemon();
             info!("three");
         });
-        assert!(bench.printed().is_empty());
+        let printed = bench.printed();
+        assert_eq!(printed.len(), 1, "{printed:?}");
+        assert!(printed[0].starts_with("warning: cannot write to syslog at `"), "{printed:?}");
+        assert!(printed[0].contains("No such file"), "{printed:?}");
         let texts = ["one", "two", "three"].map(|text| format!("<30>backup[7]: {text}"));
         assert_eq!(bench.received(), texts, "what was said before it came is not lost");
     }

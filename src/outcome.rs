@@ -6,7 +6,7 @@ mod hook;
 pub use hook::{Allowed, HookEnd, HookResult};
 
 use crate::snapshot::{SnapshotName, Verdict};
-use crate::text::{human_bytes, human_duration};
+use crate::text::{human_bytes, human_duration, shortened};
 use crate::timing::Timings;
 use chrono::{DateTime, Utc};
 use std::fmt;
@@ -117,6 +117,34 @@ pub struct Note {
     pub text: String,
 }
 
+/// The longest text of a note, and of an outcome's reason, in characters: what a
+/// host said may be in it.
+const LONGEST_TEXT: usize = 16 * 1024;
+
+impl Note {
+    /// The note, cut to what somebody may still read.
+    #[must_use]
+    pub fn cut(self) -> Self {
+        Note { text: shortened(&self.text, LONGEST_TEXT), ..self }
+    }
+}
+
+impl Outcome {
+    /// The outcome, its reason cut to what somebody may still read.
+    #[must_use]
+    pub fn cut(self) -> Self {
+        let cut = |why: String| shortened(&why, LONGEST_TEXT);
+        match self {
+            Outcome::Copied { verdict, why, snapshot } => {
+                Outcome::Copied { verdict, why: cut(why), snapshot }
+            }
+            Outcome::Failed { stage, why } => Outcome::Failed { stage, why: cut(why) },
+            Outcome::Skipped { why } => Outcome::Skipped { why: cut(why) },
+            Outcome::Interrupted => Outcome::Interrupted,
+        }
+    }
+}
+
 /// What was copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Figures {
@@ -199,9 +227,14 @@ impl HostReport {
         }
     }
 
-    /// What to say of the host in one line, without its name and severity:
-    /// the worst first.
-    pub fn summary(&self) -> String {
+    /// What is to be said of the host beside its figures, in one line: the worst
+    /// first. The same for hosts that fared alike: their own names stand there
+    /// as `HOST`.
+    pub fn problem(&self) -> String {
+        without_name(&self.problems().join("; "), &self.host)
+    }
+
+    fn problems(&self) -> Vec<String> {
         let mut parts = Vec::new();
         match &self.outcome {
             Outcome::Copied { verdict, why, .. } => {
@@ -218,6 +251,13 @@ impl HostReport {
         let mut notes: Vec<&Note> = self.notes.iter().collect();
         notes.sort_by_key(|note| std::cmp::Reverse(note.severity));
         parts.extend(notes.iter().map(|note| first_line(&note.text).to_owned()));
+        parts
+    }
+
+    /// What to say of the host in one line, without its name and severity:
+    /// the worst first.
+    pub fn summary(&self) -> String {
+        let mut parts = self.problems();
         if let Some(figures) = self.figures {
             parts.push(format!(
                 "{} files, {}, {} received in {}",
@@ -251,6 +291,28 @@ impl HostReport {
             .flat_map(|text| text.lines().skip(1))
             .collect()
     }
+}
+
+/// The text with `HOST` for a host's name, in any case, wherever it stands by
+/// itself.
+fn without_name(text: &str, name: &str) -> String {
+    if name.is_empty() {
+        return text.to_owned();
+    }
+    let is_part = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
+    let mut said = String::new();
+    let mut done = 0;
+    // ASCII letters alone: so places are the same in both texts.
+    for (at, _) in text.to_ascii_lowercase().match_indices(&name.to_ascii_lowercase()) {
+        let end = at + name.len();
+        let (before, after) = (text[..at].chars().next_back(), text[end..].chars().next());
+        if !before.is_some_and(is_part) && !after.is_some_and(is_part) {
+            said.push_str(&text[done..at]);
+            said.push_str("HOST");
+            done = end;
+        }
+    }
+    said + &text[done..]
 }
 
 fn first_line(text: &str) -> &str {
@@ -329,6 +391,20 @@ mod tests {
         );
         assert_eq!(report.details(), ["no such database"]);
         assert_eq!(exit_code(&[report], false), 1);
+    }
+
+    #[test]
+    fn hosts_that_fared_alike_have_one_problem_whatever_they_are_called() {
+        let of = |host: &str, address: &str| {
+            let why = format!("no address is known for `{address}`; is a web-1a there?\nssh: {address}");
+            let outcome = Outcome::Failed { stage: Stage::Connect, why };
+            HostReport { host: host.into(), ..report(outcome) }
+        };
+        let said = "connect failed: no address is known for `HOST.example.org`; is a web-1a there?";
+        assert_eq!(of("Web-1", "web-1.example.org").problem(), said);
+        assert_eq!(of("db", "db.example.org").problem(), said);
+        assert_eq!(of("", "x").problem(), "connect failed: no address is known for `x`; is a web-1a there?");
+        assert!(of("db", "db.example.org").summary().contains("`db.example.org`"), "of one the name is said");
     }
 
     #[test]

@@ -10,21 +10,26 @@
 
 mod keeper;
 mod running;
+mod streams;
 mod system;
 
 pub use keeper::{Keeper, call_this_program, keep, this_program};
-pub use running::{After, Running, Tail};
-pub use system::{end_marked, locate, raise_file_limit};
+pub use running::{After, Piece, Running, Tail};
+pub use system::{end_marked, file_limit, locate, most_hosts, raise_file_limit};
 
 use crate::text::{gist, human_duration, printable_bytes};
+use running::Work;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::pin::Pin;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
+use streams::{Stdin, streams};
 use system::{SYSTEM_PATH, find, guardian, mark, search_path};
 
 /// How much stdout [`Program::output`] takes unless told, in bytes.
@@ -32,10 +37,17 @@ const STDOUT_LIMIT: usize = 1024 * 1024 * 1024;
 /// What of our own environment a program may see.
 const ENVIRONMENT: [&str; 6] = ["HOME", "USER", "LOGNAME", "SSH_AUTH_SOCK", "TMPDIR", "TZ"];
 
+/// A program that is under way elsewhere, until it is known how it ended, or why
+/// that cannot be known. It ends when this is dropped.
+pub type Elsewhere = dyn Future<Output = Result<Exit, String>> + Send;
+
+/// What starts a program elsewhere, with these as its stdin, stdout and stderr.
+type Start = dyn FnOnce([OwnedFd; 3]) -> Pin<Box<Elsewhere>> + Send;
+
 /// A program to run, with its arguments.
-#[derive(Debug)]
 pub struct Program {
     name: OsString,
+    elsewhere: Option<Box<Start>>,
     args: Vec<OsString>,
     environment: Vec<(&'static str, OsString)>,
     outlives_us: bool,
@@ -122,6 +134,16 @@ pub enum Failure {
         /// The end of what it wrote to stderr.
         stderr: Vec<u8>,
     },
+    /// Nobody knows how it ended.
+    #[error("`{command}` was cut off: {why}{}", said(.stderr))]
+    Lost {
+        /// The command line.
+        command: String,
+        /// What happened.
+        why: String,
+        /// The end of what it wrote to stderr.
+        stderr: Vec<u8>,
+    },
     /// It was killed because it took too long.
     #[error("`{command}` did not end within {} and was killed{}", human_duration(*.deadline), said(.stderr))]
     Deadline {
@@ -149,7 +171,9 @@ impl Failure {
     /// The end of what the program wrote to stderr, if it ran.
     pub fn stderr(&self) -> &[u8] {
         match self {
-            Failure::Failed { stderr, .. } | Failure::Deadline { stderr, .. } => stderr,
+            Failure::Failed { stderr, .. }
+            | Failure::Lost { stderr, .. }
+            | Failure::Deadline { stderr, .. } => stderr,
             _ => &[],
         }
     }
@@ -175,6 +199,7 @@ impl Program {
     pub fn new(name: impl AsRef<OsStr>) -> Self {
         Program {
             name: name.as_ref().to_owned(),
+            elsewhere: None,
             args: Vec::new(),
             environment: Vec::new(),
             outlives_us: false,
@@ -183,6 +208,16 @@ impl Program {
             label: None,
             most_output: STDOUT_LIMIT,
         }
+    }
+
+    /// A program that another runs for us, by a name for people, started by a
+    /// function that is given its stdin, stdout and stderr.
+    pub fn elsewhere<F>(name: &str, start: impl FnOnce([OwnedFd; 3]) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = Result<Exit, String>> + Send + 'static,
+    {
+        let start = Box::new(move |streams| Box::pin(start(streams)) as Pin<Box<Elsewhere>>);
+        Program { elsewhere: Some(start), ..Program::new("").called(name) }
     }
 
     /// One more argument.
@@ -285,44 +320,67 @@ impl Program {
     /// keeps the deadline.
     pub fn start(self) -> Result<Running, Failure> {
         let command = self.to_string();
-        let path = search_path();
-        let program = find(&self.name, &path)
-            .ok_or_else(|| Failure::NotInstalled(printable_bytes(self.name.as_bytes())))?;
-        let mut start = match guardian(&path).filter(|_| !self.outlives_us) {
-            Some(setpriv) => {
-                let mut start = new_command(setpriv);
-                start.args(["--pdeathsig", "KILL", "--"]).arg(&program);
-                start
-            }
-            None => new_command(&program),
-        };
+        let failed = |error| Failure::NotStarted { command: command.clone(), error };
         let (stdin, bytes) = match self.input {
-            Input::Null => (Stdio::null(), None),
-            Input::File(file) => (Stdio::from(file), None),
-            Input::Bytes(bytes) => (Stdio::piped(), Some(bytes)),
-            Input::Pipe => (Stdio::piped(), None),
+            Input::Null => (Stdin::Nothing, None),
+            Input::File(file) => (Stdin::File(file), None),
+            Input::Bytes(bytes) => (Stdin::Pipe, Some(bytes)),
+            Input::Pipe => (Stdin::Pipe, None),
         };
-        start
-            .args(&self.args)
-            .env_clear()
-            .env("LC_ALL", "C")
-            .env("PATH", &path)
-            .envs(ENVIRONMENT.iter().filter_map(|key| Some((key, std::env::var_os(key)?))))
-            .envs(self.environment)
-            .current_dir("/")
-            .process_group(0)
-            .kill_on_drop(true)
-            .stdin(stdin)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child =
-            start.spawn().map_err(|error| Failure::NotStarted { command: command.clone(), error })?;
-        let input = child.stdin.take();
-        let mut running = Running::new(command, child, input);
+        let (ours, own) = streams(stdin).map_err(failed)?;
+        let work = match self.elsewhere {
+            Some(start) => Work::There(start(own)),
+            None => {
+                let child = here(&self.name, &self.args, self.environment, !self.outlives_us, own)?;
+                let child = child.map_err(failed)?;
+                Work::Here { group: child.id(), child }
+            }
+        };
+        let mut running = Running::new(command, work, ours);
         if let Some(bytes) = bytes {
             running.feed(bytes, After::Ends);
         }
         Ok(running)
+    }
+}
+
+/// Starts a program of this machine with these streams.
+fn here(
+    name: &OsStr,
+    args: &[OsString],
+    environment: Vec<(&'static str, OsString)>,
+    dies_with_us: bool,
+    [stdin, stdout, stderr]: [OwnedFd; 3],
+) -> Result<std::io::Result<tokio::process::Child>, Failure> {
+    let path = search_path();
+    let program = find(name, &path).ok_or_else(|| Failure::NotInstalled(printable_bytes(name.as_bytes())))?;
+    let mut start = match guardian(&path).filter(|_| dies_with_us) {
+        Some(setpriv) => {
+            let mut start = new_command(setpriv);
+            start.args(["--pdeathsig", "KILL", "--"]).arg(&program);
+            start
+        }
+        None => new_command(&program),
+    };
+    start
+        .args(args)
+        .env_clear()
+        .env("LC_ALL", "C")
+        .env("PATH", &path)
+        .envs(ENVIRONMENT.iter().filter_map(|key| Some((key, std::env::var_os(key)?))))
+        .envs(environment)
+        .current_dir("/")
+        .process_group(0)
+        .kill_on_drop(true)
+        .stdin(Stdio::from(stdin))
+        .stdout(Stdio::from(stdout))
+        .stderr(Stdio::from(stderr));
+    Ok(start.spawn())
+}
+
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
     }
 }
 

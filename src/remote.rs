@@ -12,8 +12,10 @@ mod hook;
 pub mod keys;
 mod links;
 mod look;
+mod mux;
 mod probe;
 mod refusal;
+mod session;
 mod ssh;
 mod target;
 mod words;
@@ -46,8 +48,6 @@ const LAST_WORD: Duration = Duration::from_secs(10);
 const NOTHING: &str = "true";
 /// More than any login shell prints before it runs a command, in bytes.
 const LONGEST_NOISE: usize = 256 * 1024;
-/// More than any answer, in bytes.
-const LONGEST_ANSWER: usize = 1024 * 1024 * 1024;
 /// More than rsync says of itself, in bytes.
 const LONGEST_VERSION: usize = 64 * 1024;
 
@@ -71,6 +71,8 @@ struct Asking<'a> {
     then: After,
     /// What errors call it.
     label: &'static str,
+    /// It says no more than this, in bytes.
+    most: usize,
     deadline: Duration,
 }
 
@@ -119,7 +121,7 @@ impl Remote {
     /// (`UnusedConnectionTimeout`). Whether the host has answered is not told.
     pub async fn touch(&self) {
         if let Some(connection) = &self.connection {
-            let asked = connection.command(NOTHING).called("a sign of life").output().await;
+            let asked = connection.command(NOTHING.to_owned(), "a sign of life").output().await;
             tracing::debug!("a sign of life: {:?}", asked.map(|output| output.exit));
         }
     }
@@ -137,16 +139,15 @@ impl Remote {
     /// A program that runs a fixed shell script on the host, with these words.
     fn script(&self, script: &'static str, words: &[&str], label: String) -> Program {
         match &self.connection {
-            Some(connection) => connection.command(&words::line(script, words, self.sudo)),
-            None => Program::new("sh").args(words::arguments(script, words)),
+            Some(connection) => connection.command(words::line(script, words, self.sudo), &label),
+            None => Program::new("sh").args(words::arguments(script, words)).called(label),
         }
-        .called(label)
     }
 
     /// Runs a script that reads data, and gives what it said, from its mark on or
     /// from before.
     async fn ask(&self, asking: Asking<'_>) -> Result<Vec<u8>, RemoteError> {
-        let Asking { script, words, mark, data, then, label, deadline } = asking;
+        let Asking { script, words, mark, data, then, label, most, deadline } = asking;
         let mut running = self.script(script, words, label.to_owned()).input_pipe().start()?;
         let until = Instant::now() + deadline;
         let ready = format!("\n{mark}\n").into_bytes();
@@ -158,13 +159,18 @@ impl Remote {
             return Err(RemoteError::no_answer(&output, self.sudo));
         }
         running.feed(data, then);
-        let output = running.output(until.duration_since(Instant::now()), LONGEST_ANSWER).await?;
+        let output = running.output(until.duration_since(Instant::now()), most).await?;
         if output.exit.is_success() {
             return Ok(output.stdout);
         }
         let (command, exit, stderr) = (label.to_owned(), output.exit, output.stderr);
         Err(Failure::Failed { command, exit, stderr }.into())
     }
+}
+
+/// The most that is said, in bytes, of so many things, each told in so many.
+fn most(things: usize, each: usize) -> usize {
+    things.saturating_mul(each).saturating_add(LONGEST_NOISE)
 }
 
 /// A word that nobody can guess, to mark the ends of things that strangers

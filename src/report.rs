@@ -11,13 +11,14 @@ pub mod icinga;
 pub mod metrics;
 pub mod summary;
 
-use crate::outcome::HostReport;
+use crate::outcome::{HostReport, Outcome, Severity};
+use crate::problem::Problem;
 use crate::text::{printable, shortened};
 use icinga::{Icinga, ReportError};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -36,6 +37,28 @@ pub struct Reporter {
     deliveries: Mutex<Deliveries>,
 }
 
+/// What a run of all hosts says beside what it says of each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunReport {
+    /// What is wrong and belongs to no host that is told of by itself.
+    pub problems: Vec<Problem>,
+    /// How many hosts it had.
+    pub hosts: usize,
+    /// How many of them were not good.
+    pub not_good: usize,
+    /// How long it took.
+    pub duration: Duration,
+    /// What became of it, in a line.
+    pub summary: String,
+}
+
+impl RunReport {
+    /// The worst of its problems.
+    pub fn severity(&self) -> Severity {
+        self.problems.iter().map(|problem| problem.severity).max().unwrap_or(Severity::Ok)
+    }
+}
+
 /// What was handed in, in order, and the tasks that deliver it.
 #[derive(Debug, Default)]
 struct Deliveries {
@@ -48,6 +71,8 @@ struct Deliveries {
 struct HandedIn {
     report: Arc<HostReport>,
     at: Instant,
+    /// Another run has the host, and tells of it.
+    is_others: bool,
 }
 
 /// What became of it, and when.
@@ -62,12 +87,13 @@ struct Fate {
 /// How the telling went.
 #[derive(Debug)]
 pub struct Delivered {
-    /// One line for each reason for which hosts went unreported, fit to be
-    /// shown; none if all were told of.
-    pub problems: Vec<String>,
+    /// One for each reason for which hosts went unreported; none if all were
+    /// told of.
+    pub problems: Vec<Problem>,
     /// Of each report, in the order in which they were submitted, from when to
     /// when Icinga was told of it: until it had been, or it was given up. Twice
-    /// where it was tried again at the end. Nothing without an Icinga.
+    /// where it was tried again at the end. Nothing without an Icinga, and of a
+    /// host of which another run tells.
     pub tries: Vec<Vec<(Instant, Instant)>>,
 }
 
@@ -89,7 +115,13 @@ impl Reporter {
         let mut deliveries = self.deliveries();
         let index = deliveries.handed_in.len();
         let report = Arc::new(report);
-        deliveries.handed_in.push(HandedIn { report: report.clone(), at: Instant::now() });
+        // Whoever has the host tells of it: a result that says only that would
+        // hide how the host's last run went, or how this very one has gone.
+        let is_others = matches!(report.outcome, Outcome::Skipped { .. });
+        deliveries.handed_in.push(HandedIn { report: report.clone(), at: Instant::now(), is_others });
+        if is_others {
+            return;
+        }
         deliveries.tasks.spawn(async move {
             // Nobody closes the gate: the permit always comes.
             let _permit = gate.acquire().await;
@@ -98,8 +130,27 @@ impl Reporter {
         });
     }
 
+    /// Whether this host's service is the one that was meant for the run: then
+    /// the run is not told of.
+    pub fn is_of_run(&self, host: &str) -> bool {
+        self.icinga.as_ref().is_some_and(|icinga| icinga.is_of_run(host))
+    }
+
+    /// Tells of the run itself; what is wrong if that could not be done within
+    /// reason.
+    pub async fn tell_of_run(&self, report: &RunReport, enough: impl Future<Output = ()>) -> Option<Problem> {
+        let icinga = self.icinga.as_ref()?;
+        let told = tokio::select! {
+            told = icinga.send_run(report) => told.map_err(icinga::ReportError::problem),
+            () = enough => Err(Problem::warning("the run ended before its result was delivered", "")),
+        };
+        let Problem { what, remedy, .. } = told.err()?;
+        let severity = report.severity().max(Severity::Warning);
+        Some(Problem { severity, what: format!("{what}; could not report the run itself to Icinga"), remedy })
+    }
+
     /// Waits for what is under way until it is `enough`, then gives up the rest.
-    pub async fn finish(self, enough: impl Future<Output = ()>) -> Delivered {
+    pub async fn finish(&self, enough: impl Future<Output = ()>) -> Delivered {
         let Deliveries { handed_in, mut tasks } = std::mem::take(&mut *self.deliveries());
         let mut fates: Vec<Option<Fate>> = vec![None; handed_in.len()];
         // Past that, and after a panic, what has no fate is undelivered.
@@ -118,18 +169,28 @@ impl Reporter {
             () = enough => {}
         }
         let tries = handed_in.iter().zip(&fates).map(|(handed_in, fate)| {
+            if handed_in.is_others {
+                return Vec::new();
+            }
             let first = fate.as_ref().map_or_else(Instant::now, |fate| fate.at);
             let late = fate.as_ref().and_then(|fate| fate.late);
             [(handed_in.at, first)].into_iter().chain(late).collect()
         });
         let tries = tries.collect();
-        let untold = handed_in.iter().zip(fates).filter_map(|(HandedIn { report, .. }, fate)| {
+        let untold = handed_in.iter().zip(fates).filter(|(handed_in, _)| !handed_in.is_others);
+        let untold = untold.filter_map(|(HandedIn { report, .. }, fate)| {
             let why = match fate {
                 Some(Fate { result: Ok(()), .. }) => return None,
-                Some(Fate { result: Err(error), .. }) => error.to_string(),
-                None => "the run ended before the result was delivered".to_owned(),
+                // Nobody else says what is wrong with it.
+                Some(Fate { result: Err(error @ ReportError::UnfitName), .. }) => {
+                    Problem::warning(report.problem(), error.problem().what)
+                }
+                Some(Fate { result: Err(error), .. }) => error.problem(),
+                None => Problem::warning("the run ended before the result was delivered", ""),
             };
-            Some((report.host.as_str(), why))
+            // Nobody hears of it otherwise.
+            let severity = report.severity().max(Severity::Warning);
+            Some((report.host.as_str(), Problem { severity, ..why }))
         });
         Delivered { problems: problems(untold), tries }
     }
@@ -155,17 +216,21 @@ async fn catch_up(icinga: &Icinga, handed_in: &[HandedIn], fates: &mut [Option<F
     }
 }
 
-/// One line for each reason: 200 hosts that failed alike are one problem.
-fn problems<'a>(undelivered: impl Iterator<Item = (&'a str, String)>) -> Vec<String> {
-    let mut by_reason: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    for (host, reason) in undelivered {
-        by_reason.entry(reason).or_default().push(host);
+/// One for each reason: 200 hosts that failed alike are one problem, as bad as
+/// the worst of them.
+fn problems<'a>(undelivered: impl Iterator<Item = (&'a str, Problem)>) -> Vec<Problem> {
+    let mut by_reason: BTreeMap<(String, String), (Severity, Vec<&str>)> = BTreeMap::new();
+    for (host, Problem { severity, what, remedy }) in undelivered {
+        let (worst, hosts) = by_reason.entry((what, remedy)).or_insert((severity, Vec::new()));
+        *worst = severity.max(*worst);
+        hosts.push(host);
     }
     by_reason
         .into_iter()
-        .map(|(reason, mut hosts)| {
+        .map(|((what, remedy), (severity, mut hosts))| {
             hosts.sort_unstable();
-            format!("Icinga was not told of {}: {reason}", listed(&hosts))
+            let what = format!("{what}; could not report {} to Icinga", listed(&hosts));
+            Problem { severity, what, remedy }
         })
         .collect()
 }
@@ -193,16 +258,22 @@ mod tests {
     #[test]
     fn hosts_that_failed_alike_are_one_problem() {
         let names: Vec<String> = (0..200).map(|n| format!("web{n:03}")).collect();
-        let down = names.iter().map(|name| (name.as_str(), "it is down".to_owned()));
-        let odd = [("", "the name is empty".to_owned()), ("a\nb", "the name is odd".to_owned())];
+        let down = names.iter().map(|name| (name.as_str(), Problem::warning("it is down", "start it")));
+        let odd = [
+            ("", Problem::warning("the name is empty", "")),
+            ("a\nb", Problem::warning("the name is odd", "")),
+            ("web7", Problem::critical("it is down", "start it")),
+        ];
+        let told = problems(down.chain(odd));
         assert_eq!(
-            problems(down.chain(odd)),
+            told.iter().map(ToString::to_string).collect::<Vec<_>>(),
             [
-                "Icinga was not told of 200 hosts (web000, web001, web002, web003, web004 and 195 more): it is down",
-                "Icinga was not told of (no name): the name is empty",
-                "Icinga was not told of a\\nb: the name is odd",
+                "it is down; could not report 201 hosts (web000, web001, web002, web003, web004 and 196 more) to Icinga (start it)",
+                "the name is empty; could not report (no name) to Icinga",
+                "the name is odd; could not report a\\nb to Icinga",
             ]
         );
+        assert_eq!(told[0].severity, Severity::Critical, "the worst of them");
     }
 
     #[test]

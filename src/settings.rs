@@ -70,6 +70,8 @@ pub struct NetBox {
     pub timeout: Duration,
     /// Fewer hosts than this share of the last good list are not believed.
     pub max_shrink_percent: u8,
+    /// A last good list that is older than this is critical.
+    pub max_age: Duration,
 }
 
 /// Where NetBox keeps a host's address.
@@ -205,6 +207,10 @@ pub struct Icinga {
     pub ca_file: Option<PathBuf>,
     /// The service's name, `{server}` already replaced.
     pub service: String,
+    /// The host whose service is that of the run itself.
+    pub run_host: String,
+    /// That service's name, `{server}` already replaced.
+    pub run_service: String,
     /// How long a result stays fresh.
     pub ttl: Duration,
 }

@@ -13,6 +13,7 @@ pub use plugin::{Line, plugin};
 
 use crate::outcome::Severity;
 use crate::snapshot::{Growth, Overview, Taken, Verdict};
+use crate::text::printable;
 use crate::verification::OpenFindings;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
@@ -30,7 +31,7 @@ const AT_ONCE: TimeDelta = TimeDelta::minutes(5);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// It has left the inventory; what it has stays.
+    /// It has left the inventory, as is meant; what it has stays.
     Retired,
     /// It has a fresh good copy, and its last run had nothing to say.
     Good,
@@ -38,6 +39,8 @@ pub enum State {
     Running,
     /// No run has tried it yet.
     Never,
+    /// It has left the inventory, and nobody has said that it is meant.
+    Left,
     /// Someone should look in the morning.
     Warning,
     /// Someone should look now.
@@ -46,8 +49,15 @@ pub enum State {
 
 impl State {
     /// All of them, those that need a look last.
-    pub const ALL: [State; 6] =
-        [State::Retired, State::Good, State::Running, State::Never, State::Warning, State::Failed];
+    pub const ALL: [State; 7] = [
+        State::Retired,
+        State::Good,
+        State::Running,
+        State::Never,
+        State::Left,
+        State::Warning,
+        State::Failed,
+    ];
 }
 
 impl fmt::Display for State {
@@ -57,6 +67,7 @@ impl fmt::Display for State {
             State::Good => "good",
             State::Running => "running",
             State::Never => "never",
+            State::Left => "left",
             State::Warning => "warning",
             State::Failed => "failed",
         })
@@ -91,6 +102,9 @@ pub enum Listing {
     Unfit(String),
     /// It is not to be backed up any more.
     Gone,
+    /// It was listed, and is no more since this time; nobody has said that it is
+    /// meant.
+    Left(DateTime<Utc>),
     /// There is no inventory to ask.
     Unknown,
 }
@@ -188,7 +202,7 @@ impl Status {
 
     /// Whether it is one that the inventory wants to be backed up.
     pub fn is_expected(&self) -> bool {
-        self.state != State::Retired
+        !matches!(self.state, State::Retired | State::Left)
     }
 }
 
@@ -233,6 +247,7 @@ pub fn judge(known: Known, now: DateTime<Utc>, patience: Patience) -> Status {
     let worst = problems.first().map_or(Severity::Ok, |(severity, _)| *severity);
     let (state, severity) = match (&listing, running) {
         (Listing::Gone, _) => (State::Retired, Severity::Ok),
+        (Listing::Left(_), _) => (State::Left, Severity::Warning),
         (_, Some(_)) => (State::Running, worst),
         _ if untried => (State::Never, worst),
         _ => match worst {
@@ -241,8 +256,15 @@ pub fn judge(known: Known, now: DateTime<Utc>, patience: Patience) -> Status {
             Severity::Critical => (State::Failed, worst),
         },
     };
-    let problem = match state {
-        State::Retired => Some(retired(&copies, unreadable.as_deref(), running.is_some())),
+    let what_stays = || what_stays(&copies, unreadable.as_deref(), running.is_some());
+    let problem = match (state, &listing) {
+        (State::Retired, _) => Some(format!("not in the inventory; {}", what_stays())),
+        (State::Left, Listing::Left(at)) => Some(format!(
+            "left the inventory on {}; list it again, or acknowledge it with `backup retire {}`; {}",
+            at.format("%Y-%m-%d"),
+            printable(&name),
+            what_stays()
+        )),
         _ if problems.is_empty() => None,
         _ => Some(problems.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("; ")),
     };
@@ -273,7 +295,8 @@ fn too_old(age: TimeDelta, patience: Patience) -> Option<(Severity, String)> {
     Some((severity, format!("last good copy is {} old", human_age(age))))
 }
 
-fn retired(copies: &Overview, unreadable: Option<&str>, running: bool) -> String {
+/// What there is of a host that is not backed up any more.
+fn what_stays(copies: &Overview, unreadable: Option<&str>, running: bool) -> String {
     let what = match (unreadable, copies.ours + copies.foreign) {
         (Some(why), _) => why,
         (None, 0) => "nothing of it but its place is there",
@@ -281,7 +304,7 @@ fn retired(copies: &Overview, unreadable: Option<&str>, running: bool) -> String
         (None, _) => "its snapshots stay",
     };
     let running = if running { "; a run works on it at this moment" } else { "" };
-    format!("not in the inventory; {what}{running}")
+    format!("{what}{running}")
 }
 
 /// How long ago something was, for a person: `12 minutes`, `3 days`.
@@ -318,6 +341,7 @@ fn counted(state: State) -> String {
     match state {
         State::Warning => "with a warning".to_owned(),
         State::Never => "never backed up".to_owned(),
+        State::Left => "left the inventory".to_owned(),
         other => other.to_string(),
     }
 }

@@ -15,6 +15,7 @@ pub use inspection::{Inspection, Room};
 pub use zfs::Zfs;
 
 use crate::host::HostName;
+use crate::precision::Precision;
 use crate::settings;
 use crate::snapshot::{Facts, HoldName, Overview, Snapshot, SnapshotName};
 use crate::text::{human_bytes, printable};
@@ -47,6 +48,8 @@ pub struct Workspace {
     /// Trees whose unchanged files the copy may share (`--link-dest`), best
     /// first, fewer than rsync's limit of 20.
     pub link_dest: Vec<PathBuf>,
+    /// To what the destination keeps times.
+    pub precision: Precision,
     /// Whether the destination is the former copy, in which rsync deletes,
     /// rather than a fresh tree.
     pub in_place: bool,
@@ -211,6 +214,11 @@ pub trait Store {
     /// without a name has the empty one. A host without a place has none.
     async fn holds(&self, host: &HostName) -> Result<BTreeMap<String, Vec<String>>, StoreError>;
 
+    /// To what the times of a snapshot's files are kept.
+    async fn precision(&self, _host: &HostName, _snapshot: &str) -> Result<Precision, StoreError> {
+        Ok(Precision::Nanoseconds)
+    }
+
     /// Where people look for a snapshot's files. Known for certain after
     /// [`Store::survey`] or [`Store::snapshots`].
     fn browse(&self, host: &HostName, name: &str) -> PathBuf;
@@ -359,6 +367,13 @@ impl Store for AnyStore {
         match self {
             AnyStore::Zfs(store) => store.holds(host).await,
             AnyStore::Directory(store) => store.holds(host).await,
+        }
+    }
+
+    async fn precision(&self, host: &HostName, snapshot: &str) -> Result<Precision, StoreError> {
+        match self {
+            AnyStore::Zfs(store) => store.precision(host, snapshot).await,
+            AnyStore::Directory(store) => store.precision(host, snapshot).await,
         }
     }
 

@@ -32,7 +32,7 @@ impl Table {
     /// A table without rows.
     pub fn new(columns: &[Column]) -> Self {
         let mut grid = Grid::new();
-        grid.load_style(presets::NOTHING);
+        grid.load_preset(presets::NOTHING);
         grid.set_header(columns.iter().map(|column| match column {
             Column::Words(title) | Column::Figures(title) => *title,
         }));
@@ -83,7 +83,7 @@ pub fn wrapped(text: &str, indent: u16, width: Option<u16>) -> Vec<String> {
     let Some(width) = width else { return vec![format!("{margin}{text}")] };
     let indent = usize::from(indent) + begin;
     let mut grid = Grid::new();
-    grid.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    grid.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     let room = usize::from(width.min(WIDEST)).saturating_sub(indent).max(1);
     grid.set_width(u16::try_from(room).unwrap_or(WIDEST));
     grid.add_row([text]);

@@ -1,9 +1,6 @@
 //! Text from elsewhere (hosts, programs, file names, NetBox), made safe to
 //! print on a terminal, in a log line and in a monitoring system.
 
-/// The longest line of a program that is told among others, in characters.
-const LONGEST_LINE: usize = 400;
-
 /// The text with every control character written as an escape, so that it
 /// stays on one line and cannot steer a terminal.
 pub fn printable(text: &str) -> String {
@@ -65,18 +62,31 @@ pub fn shortened(text: &str, limit: usize) -> String {
     }
 }
 
-/// The last `count` lines of a text that are not blank, made printable.
+/// The longest that one line from elsewhere is told, in characters.
+pub const LONGEST_LINE: usize = 500;
+
+/// A line from elsewhere, printable, cut to [`LONGEST_LINE`].
+pub fn short(line: &[u8]) -> String {
+    // A character takes four bytes at most.
+    let enough = line.get(..4 * LONGEST_LINE + 4).unwrap_or(line);
+    shortened(&printable(String::from_utf8_lossy(enough).trim_end()), LONGEST_LINE)
+}
+
+/// The last `count` lines of a text that are not blank, made printable, each cut
+/// as [`short`] does.
 pub fn last_lines(bytes: &[u8], count: usize) -> Vec<String> {
-    let text = String::from_utf8_lossy(bytes);
-    let lines: Vec<&str> = text.split(['\n', '\r']).filter(|line| !line.trim().is_empty()).collect();
-    lines[lines.len().saturating_sub(count)..].iter().map(|line| printable(line.trim_end())).collect()
+    let is_blank = |line: &&[u8]| String::from_utf8_lossy(line).trim().is_empty();
+    let ends = |byte: &u8| matches!(byte, b'\n' | b'\r');
+    let mut lines: Vec<String> =
+        bytes.rsplit(ends).filter(|line| !is_blank(line)).take(count).map(short).collect();
+    lines.reverse();
+    lines
 }
 
 /// What a program said, on one line: what follows from a fault is told after it,
 /// so of many lines the first ones, and the last.
 pub fn gist(bytes: &[u8]) -> String {
     let lines = last_lines(bytes, usize::MAX);
-    let lines: Vec<String> = lines.iter().map(|line| shortened(line, LONGEST_LINE)).collect();
     match lines.as_slice() {
         [first, second, _, .., last] => format!("{first} / {second} / … / {last}"),
         lines => lines.join(" / "),
@@ -139,6 +149,17 @@ mod tests {
         assert_eq!(gist(b"one\n\ntwo\nthree\n"), "one / two / three");
         assert_eq!(gist(b"one\ntwo\nthree\nfour\nfive\n"), "one / two / … / five");
         assert_eq!(gist(b"\n"), "");
+    }
+
+    #[test]
+    fn a_line_without_end_is_cut() {
+        for (line, why) in
+            [("x", "one byte"), ("日", "three"), ("\u{1b}", "an escape"), ("\u{1f600}", "four")]
+        {
+            let long = last_lines(line.repeat(1_000_000).as_bytes(), 1).remove(0);
+            assert_eq!((long.chars().count(), long.chars().last()), (LONGEST_LINE, Some('…')), "{why}");
+        }
+        assert_eq!(short("x".repeat(LONGEST_LINE).as_bytes()).len(), LONGEST_LINE);
     }
 
     #[test]

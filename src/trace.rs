@@ -80,10 +80,10 @@ fn host(events: &mut Vec<Event>, tid: usize, report: &HostReport) {
     for span in report.timings.spans() {
         let mut args = Map::new();
         args.insert("host".to_owned(), json!(name));
-        if span.what == Step::Transfer
-            && let Some(ending) = endings.next()
-        {
-            args.insert("ended".to_owned(), json!(printable(ending)));
+        if span.what == Step::Transfer {
+            if let Some(ending) = endings.next() {
+                args.insert("ended".to_owned(), json!(printable(ending)));
+            }
         }
         events.push(complete(tid, "step", span.what.to_string(), span.begin, span.end(), args));
         if span.what == Step::Hooks {

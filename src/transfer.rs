@@ -6,22 +6,28 @@
 //! looked at here and nowhere else.
 
 mod anew;
+mod capabilities;
 mod compare;
 mod error;
+mod judge;
 mod parted;
 mod reason;
 mod restore;
 mod stats;
+mod unkept;
 
 pub use anew::{TakenOut, take_out};
-pub use compare::{Compared, Comparison, Likeness};
+pub use compare::{Compared, Comparison, Likeness, Unlike};
 pub use error::TransferError;
 pub use parted::{Parted, found, parted};
 pub use restore::{Existing, Overview, Restore};
 pub use stats::{Progress, Statistics};
+pub use unkept::Unkept;
 
-use crate::process::{Exit, Output, Program, Running};
-use crate::text::printable;
+use judge::judge;
+
+use crate::precision::Precision;
+use crate::process::{Output, Piece, Program, Running};
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
@@ -49,6 +55,8 @@ pub struct Job {
     pub link_dest: Vec<PathBuf>,
     /// Which of it.
     pub what: What,
+    /// To what times are compared.
+    pub precision: Precision,
     /// rsync's `--rsh`; `None` copies on this machine.
     pub rsh: Option<String>,
     /// rsync's `--rsync-path`.
@@ -97,6 +105,17 @@ pub enum Writing {
 /// (docs/decisions/0018-in-place.md).
 const BLOCK: &str = "--block-size=131072";
 
+/// Times in whole: by the second, as rsync compares if not told otherwise, a file
+/// that changes twice in the second of its copy and keeps its size would stay as it
+/// was then for ever. Where the copy keeps no more than seconds, all files would
+/// differ, and none be shared.
+fn modify_window(precision: Precision) -> &'static str {
+    match precision {
+        Precision::Nanoseconds => "--modify-window=-1",
+        Precision::Seconds => "--modify-window=0",
+    }
+}
+
 /// Extended attributes, twice: with one `X`, rsync leaves out those of another
 /// rsync's `--fake-super` (`user.rsync.%stat`), without which a backup that is
 /// kept on the host is worth nothing.
@@ -113,7 +132,7 @@ const KEPT_ATTRIBUTES: [(char, &str); 4] =
     [('+', "user.**"), ('+', "trusted.**"), ('+', "security.**"), ('-', "*")];
 
 /// When a transfer is given up.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Limits<'a> {
     /// No byte moved for so long.
     pub stall_timeout: Duration,
@@ -140,6 +159,8 @@ pub struct Transfer {
     pub further_complaints: usize,
     /// What helps, where our side's filesystem is not made for what it got.
     pub advice: Option<&'static str>,
+    /// The extended attributes that it lacks.
+    pub unkept: Option<Unkept>,
 }
 
 impl Transfer {
@@ -153,6 +174,7 @@ impl Transfer {
             complaints: Vec::new(),
             further_complaints: 0,
             advice: None,
+            unkept: None,
         }
     }
 
@@ -169,6 +191,10 @@ impl Transfer {
             other.further_complaints + self.complaints.len().saturating_sub(COMPLAINTS);
         self.complaints.truncate(COMPLAINTS);
         self.advice = self.advice.or(other.advice);
+        self.unkept = match (self.unkept, other.unkept) {
+            (Some(one), Some(other)) => Some(Unkept { further: one.further + other.further + 1, ..one }),
+            (one, other) => one.or(other),
+        };
         self
     }
 
@@ -177,6 +203,24 @@ impl Transfer {
     pub fn then(self, again: Transfer) -> Self {
         let statistics = self.statistics.then(again.statistics);
         Transfer { statistics, ..self.and(again, 0) }
+    }
+
+    /// This copy, of which rsync complained for nothing but these attributes.
+    fn without(mut self, unkept: Option<Unkept>) -> Self {
+        if self.ending == Ending::Incomplete && unkept.is_some() {
+            self.ending = Ending::WithoutAttributes;
+            self.unkept = unkept;
+        }
+        self
+    }
+
+    /// Whether all was copied but for files that vanished meanwhile.
+    pub fn source_changed(&self) -> bool {
+        match self.ending {
+            Ending::SourceChanged => true,
+            Ending::WithoutAttributes => self.vanished > 0,
+            _ => false,
+        }
     }
 
     /// This copy, which is not whole for a reason that rsync does not know of.
@@ -195,6 +239,8 @@ pub enum Ending {
     Complete,
     /// Files vanished while they were copied, as they do on a living host.
     SourceChanged,
+    /// All contents are there, and not all extended attributes.
+    WithoutAttributes,
     /// The limit on deletions was reached.
     TooManyDeletions,
     /// Some files could not be read, or not be written in all their attributes.
@@ -206,6 +252,7 @@ impl fmt::Display for Ending {
         f.pad(match self {
             Ending::Complete => "everything was copied (exit 0)",
             Ending::SourceChanged => "everything was copied that did not vanish meanwhile (exit 24)",
+            Ending::WithoutAttributes => "everything was copied but for some extended attributes (exit 23)",
             Ending::Incomplete => "some files could not be copied (exit 23)",
             Ending::TooManyDeletions => "the limit on deletions was reached (exit 25)",
         })
@@ -219,10 +266,7 @@ impl Job {
             "-aA",
             ATTRIBUTES,
             "--numeric-ids",
-            // Compare times in whole: by the second, as rsync does if not told
-            // otherwise, a file that changes twice in the second of its copy
-            // and keeps its size would stay as it was then for ever.
-            "--modify-window=-1",
+            modify_window(self.precision),
             "--stats",
             "--no-h",
             "--info=progress2",
@@ -270,6 +314,9 @@ impl Job {
         for tree in &self.link_dest {
             valued("--link-dest=", tree.as_os_str());
         }
+        if !self.link_dest.is_empty() {
+            valued(capabilities::FORMAT, "".as_ref());
+        }
         if let Some(rsh) = &self.rsh {
             valued("--rsh=", rsh.as_ref());
         }
@@ -308,15 +355,55 @@ impl Job {
         limits: Limits<'_>,
         mut progress: impl FnMut(Progress),
     ) -> Result<Transfer, TransferError> {
-        let program = Program::new("rsync").args(self.arguments()).called("rsync").input_file(self.lock);
+        let lock = self.lock.try_clone().map_err(|error| TransferError::NotLocked(error.to_string()))?;
+        let program = Program::new("rsync").args(self.arguments()).called("rsync").input_file(lock);
         let mut figures = stats::Reader::default();
-        let output = watched(program, limits, |chunk| {
-            if let Some(now) = figures.take(chunk) {
-                progress(now);
+        let mut copied_here = capabilities::Reader::default();
+        let mut unkept = unkept::Reader::new(&self.destination);
+        let output = watched_whole(program, limits, |piece| match piece {
+            Piece::Stderr(chunk) => unkept.take(&chunk),
+            Piece::Stdout(chunk) => {
+                copied_here.take(&chunk);
+                if let Some(now) = figures.take(&chunk) {
+                    progress(now);
+                }
             }
         })
         .await?;
-        judge(&output, &figures)
+        let transfer = judge(&output, &figures)?.without(unkept.all_there_is());
+        let paths = copied_here.paths();
+        if paths.is_empty() { Ok(transfer) } else { self.put_back(paths, transfer, limits).await }
+    }
+
+    /// Gives files the capabilities that they lost on the way.
+    async fn put_back(
+        self,
+        paths: Vec<Vec<u8>>,
+        transfer: Transfer,
+        limits: Limits<'_>,
+    ) -> Result<Transfer, TransferError> {
+        let Job { destination, link_dest, precision, lock, .. } = self;
+        let work = tokio::task::spawn_blocking(move || {
+            // The host stays locked for as long as its copy is written to.
+            let _locked = lock;
+            capabilities::put_back(&destination, &link_dest, &paths, precision)
+        });
+        let done = tokio::select! {
+            done = work => done.unwrap_or_else(|error| Err(error.to_string())),
+            () = tokio::time::sleep_until(limits.deadline) => return Err(TransferError::Deadline),
+            () = limits.cancel.cancelled() => return Err(TransferError::Cancelled),
+        };
+        Ok(match done {
+            Ok(count) => {
+                if count > 0 {
+                    tracing::debug!(
+                        "{count} files got back the capabilities that they lost with their former owner"
+                    );
+                }
+                transfer
+            }
+            Err(why) => transfer.incomplete(&why),
+        })
     }
 }
 
@@ -326,6 +413,19 @@ async fn watched(
     program: Program,
     limits: Limits<'_>,
     mut heard: impl FnMut(&[u8]),
+) -> Result<Output, TransferError> {
+    watched_whole(program, limits, |piece| match piece {
+        Piece::Stdout(chunk) => heard(&chunk),
+        Piece::Stderr(_) => {}
+    })
+    .await
+}
+
+/// [`watched`], handing on stderr as well.
+async fn watched_whole(
+    program: Program,
+    limits: Limits<'_>,
+    mut heard: impl FnMut(Piece),
 ) -> Result<Output, TransferError> {
     let mut running = program.start()?;
     let mut watchdog = Watchdog::new(&running, limits.stall_timeout);
@@ -337,8 +437,8 @@ async fn watched(
             () = tokio::time::sleep_until(watchdog.next_look) => if watchdog.barks(&running) {
                 break Err(TransferError::Stalled(limits.stall_timeout));
             },
-            chunk = running.next() => match chunk? {
-                Some(chunk) => heard(&chunk),
+            piece = running.next_piece() => match piece? {
+                Some(piece) => heard(piece),
                 None => break Ok(()),
             },
         }
@@ -379,90 +479,6 @@ impl Watchdog {
     }
 }
 
-/// What rsync's end means; see EXIT VALUES in rsync(1).
-fn judge(output: &Output, figures: &stats::Reader) -> Result<Transfer, TransferError> {
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    let said = || reason::of(&stderr, output.exit);
-    if let Some(line) = stderr.lines().find(|line| is_full_store(line)) {
-        return Err(TransferError::StoreFull(printable(line)));
-    }
-    if let Some(refused) = never_began(&stderr, output.exit) {
-        return Err(refused);
-    }
-    let ending = match output.exit {
-        Exit::Code(0) => Ending::Complete,
-        Exit::Code(24) => Ending::SourceChanged,
-        Exit::Code(23) => Ending::Incomplete,
-        Exit::Code(25) => Ending::TooManyDeletions,
-        // Socket I/O, protocol stream, a far side that was told to end (as in a
-        // shutdown), timeouts; ssh's own failure.
-        Exit::Code(10 | 12 | 20 | 30 | 35 | 255) if !figures.is_complete() => {
-            return Err(TransferError::ConnectionLost(said()));
-        }
-        Exit::Code(2) if stderr.contains("is your shell clean?") => return Err(TransferError::NoisyShell),
-        exit => return Err(TransferError::Failed { exit, said: said() }),
-    };
-    let statistics = figures.statistics().map_err(TransferError::NoStatistics)?;
-    if ending == Ending::Incomplete && statistics.files == 0 {
-        return Err(TransferError::NoSource(said()));
-    }
-    let mut complaints = reason::faults(&stderr);
-    let advice = stderr.lines().find_map(advice);
-    Ok(Transfer {
-        ending,
-        statistics,
-        stopped_deleting: ending == Ending::TooManyDeletions
-            || stderr.lines().any(|line| line.starts_with("Deletions stopped due to --max-delete limit")),
-        vanished: reason::vanished(&stderr),
-        complaints: complaints.by_ref().take(COMPLAINTS).map(printable).collect(),
-        further_complaints: complaints.count(),
-        advice,
-    })
-}
-
-/// Why the far side's rsync did not begin, where another try will not help.
-fn never_began(stderr: &str, exit: Exit) -> Option<TransferError> {
-    match exit {
-        Exit::Code(0 | 23 | 24 | 25) => None,
-        _ if reason::is_missing(stderr) => Some(TransferError::NoRemoteRsync),
-        _ if reason::is_refused_there(stderr) => Some(TransferError::RemoteTooOld(reason::of(stderr, exit))),
-        // What a shell exits with if it cannot start a program; it is lost if
-        // rsync sees the connection's end first.
-        _ if matches!(exit, Exit::Code(126 | 127)) || reason::is_broken(stderr) => {
-            Some(TransferError::Failed { exit, said: reason::of(stderr, exit) })
-        }
-        _ => None,
-    }
-}
-
-/// Whether a line says that our side ran out of room; the sender's files may
-/// be called what they like. An attribute that does not fit (ext4 has one block
-/// for all of a file's) is no full store, though the kernel says so.
-fn is_full_store(line: &str) -> bool {
-    let Some(what) = said_here(line) else { return false };
-    !what.starts_with("rsync_xal_set: ")
-        && (line.ends_with("No space left on device (28)") || line.ends_with("Disk quota exceeded (122)"))
-}
-
-/// What helps against a line of our side that its filesystem has no place for
-/// what a file has. ZFS on Linux keeps no ACLs unless told to.
-fn advice(line: &str) -> Option<&'static str> {
-    let what = said_here(line).filter(|_| line.ends_with("Operation not supported (95)"))?;
-    if what.starts_with("set_acl: ") {
-        Some("where the copies live, ACLs cannot be kept: for a dataset, `zfs set acltype=posixacl`")
-    } else if what.starts_with("rsync_xal_set: ") {
-        Some("where the copies live, extended attributes cannot be kept: for a dataset, `zfs set xattr=sa`")
-    } else {
-        None
-    }
-}
-
-/// What a line says that comes from our side, not from the sender.
-fn said_here(line: &str) -> Option<&str> {
-    let ours = ["rsync: [receiver] ", "rsync: [generator] ", "rsync: [Receiver] "];
-    ours.iter().find_map(|prefix| line.strip_prefix(prefix))
-}
-
 fn without_wildcards(path: &str) -> String {
     let mut safe = String::with_capacity(path.len());
     for c in path.chars() {
@@ -483,6 +499,7 @@ fn with_slash(path: &Path) -> OsString {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::Exit;
     use std::os::unix::fs::PermissionsExt;
 
     struct Place {
@@ -509,6 +526,7 @@ mod tests {
                 destination: self.path("copy"),
                 link_dest: Vec::new(),
                 what: What::Tree(self.path("rules")),
+                precision: Precision::Nanoseconds,
                 rsh: None,
                 rsync_path: None,
                 max_delete: None,
@@ -581,6 +599,7 @@ mod tests {
             stopped_deleting: true,
             vanished: 2,
             advice: Some("x"),
+            unkept: None,
         };
         let both = one.and(other, 3);
         assert_eq!((both.ending, both.stopped_deleting, both.vanished), (Ending::SourceChanged, true, 3));
@@ -591,7 +610,8 @@ mod tests {
         assert_eq!((both.further_complaints, both.advice), (6, Some("x")));
         for (worse, better) in [
             (Ending::Incomplete, Ending::TooManyDeletions),
-            (Ending::TooManyDeletions, Ending::SourceChanged),
+            (Ending::TooManyDeletions, Ending::WithoutAttributes),
+            (Ending::WithoutAttributes, Ending::SourceChanged),
             (Ending::SourceChanged, Ending::Complete),
         ] {
             assert_eq!(worse.max(better), worse);
@@ -729,6 +749,10 @@ mod tests {
         assert!(matches!(exit(11, full), Err(TransferError::StoreFull(_))));
         let attribute = "rsync: [generator] rsync_xal_set: lsetxattr(\"/x\",\"user.x\") failed: No space left on device (28)";
         assert_eq!(exit(23, attribute).unwrap().ending, Ending::Incomplete, "one file, not the store");
+        let link = "rsync: [generator] link \"/store/m/31999\" => a failed: Too many links (31)";
+        for code in [13, 23] {
+            assert!(matches!(exit(code, link), Err(TransferError::TooManyLinks(_))), "exit {code}");
+        }
         let theirs = "rsync: [sender] read errors mapping \"/No space left on device (28)";
         assert_eq!(exit(23, theirs).unwrap().ending, Ending::Incomplete);
         let both =

@@ -35,6 +35,9 @@ const MOST_SILENT: usize = 64;
 pub struct Pace {
     /// Hosts at once.
     pub jobs: NonZeroUsize,
+    /// No more hosts than this are begun, whatever they do: dead ones and those
+    /// that are made ready are among them.
+    pub most: NonZeroUsize,
     /// Connections a second, but for a few that are made at once after a pause.
     pub connections_per_second: NonZeroU32,
 }
@@ -97,6 +100,9 @@ impl Turns {
         };
         let working = count(|state, _| *state == State::Working);
         let silent = count(State::is_silent);
+        if self.hosts.borrow().len() >= self.pace.most.get() {
+            return false;
+        }
         let ready_soon = self.hosts.borrow().len() - working - silent;
         let near = jobs - working.min(jobs) + jobs.clamp(LEAST_AHEAD, MOST_AHEAD);
         ready_soon < near && (silent < MOST_SILENT || working + ready_soon == 0)

@@ -48,6 +48,11 @@ pub struct Tally {
     pub unreadable: u64,
     /// Cannot be read on the host.
     pub unreadable_there: u64,
+    /// Directories, symlinks and so on that were looked at as well.
+    pub others: u64,
+    /// Files and others whose owner, mode, attributes and so on are not as on
+    /// the host, which has not changed them since.
+    pub attributes: u64,
     /// Chosen and left out, because together they are too big for a sample.
     pub too_large: u64,
     /// Bytes that were read from the snapshot.
@@ -67,6 +72,8 @@ pub enum Matter {
     UnreadableThere,
     /// See [`Tally::overlooked`]; when the host changed it.
     Overlooked(DateTime<Utc>),
+    /// See [`Tally::attributes`]; when the host last changed it, if known.
+    Attributes(Option<DateTime<Utc>>),
 }
 
 impl Matter {
@@ -77,6 +84,7 @@ impl Matter {
             Matter::Unreadable => "unreadable",
             Matter::UnreadableThere => "unreadable_there",
             Matter::Overlooked(_) => "overlooked",
+            Matter::Attributes(_) => "attributes",
         }
     }
 }
@@ -99,6 +107,12 @@ impl fmt::Display for Finding {
         match self.matter {
             Matter::Different(_) => f.write_str("same size and time, other contents")?,
             Matter::Resized(_) => f.write_str("same time, other size")?,
+            Matter::Attributes(changed) => {
+                let what = self.reason.as_deref().unwrap_or("attributes");
+                write!(f, "not as on the host in {what}")?;
+                return changed
+                    .map_or(Ok(()), |changed| write!(f, "; unchanged there since {}", time(changed)));
+            }
             Matter::Unreadable => f.write_str("cannot be read from the snapshot")?,
             Matter::UnreadableThere => f.write_str("cannot be read on the host")?,
             Matter::Overlooked(changed) => {
@@ -141,6 +155,8 @@ pub enum State {
     UnreadableThere,
     /// Runs do not see a change of files.
     Overlooked,
+    /// Owners, modes, attributes and the like are not as on the host.
+    Attributes,
     /// Almost nothing could be compared.
     Incomparable,
     /// All is as it should be.
@@ -158,6 +174,7 @@ impl State {
             State::Interrupted => "interrupted",
             State::UnreadableThere => "unreadable_there",
             State::Overlooked => "overlooked",
+            State::Attributes => "attributes",
             State::Incomparable => "incomparable",
             State::Good => "good",
         }
@@ -169,7 +186,9 @@ impl State {
             State::Different | State::Unreadable | State::Open | State::Failed | State::Interrupted => {
                 Severity::Critical
             }
-            State::UnreadableThere | State::Overlooked | State::Incomparable => Severity::Warning,
+            State::UnreadableThere | State::Overlooked | State::Attributes | State::Incomparable => {
+                Severity::Warning
+            }
             State::Good => Severity::Ok,
         }
     }
@@ -186,6 +205,10 @@ impl State {
                 Some("is its disk failing, or may the user that logs in not read it (`sudo = true`)?")
             }
             State::Overlooked => Some("runs would not see this by themselves"),
+            State::Attributes => Some(
+                "the next run compares these itself and mends what the store can keep: if they are still not as on \
+                 the host after it, see what it says of attributes",
+            ),
             State::Incomparable => Some(
                 "back the host up and verify at once; if files still count as changed, the store's filesystem does \
                  not keep their times: see `backup check`",
@@ -243,6 +266,7 @@ impl Verification {
             Matter::Unreadable => &mut tally.unreadable,
             Matter::UnreadableThere => &mut tally.unreadable_there,
             Matter::Overlooked(_) => &mut tally.overlooked,
+            Matter::Attributes(_) => &mut tally.attributes,
         } += 1;
         if self.findings.len() < MOST_OPEN {
             self.findings.push(Finding { path, matter, reason });
@@ -261,6 +285,7 @@ impl Verification {
             (self.stop == Some(Stop::Interrupted), State::Interrupted),
             (tally.unreadable_there > 0, State::UnreadableThere),
             (tally.overlooked > 0 || !self.open.is_empty(), State::Overlooked),
+            (tally.attributes > 0, State::Attributes),
             // A copy without files is compared at once; the guard has judged it.
             (tally.files > 0 && tally.identical * ENOUGH < tally.sampled.max(1), State::Incomparable),
         ];
@@ -288,6 +313,7 @@ impl Verification {
         count(tally.identical, "identical");
         count(tally.changed, "changed since");
         count(tally.gone, "gone since");
+        count(tally.attributes, "not as on the host beside contents");
         count(tally.too_large, "left out for their size");
         let mut said = Vec::new();
         match &self.stop {
@@ -303,17 +329,17 @@ impl Verification {
             said.push(self.open.summary());
         }
         said.extend(self.unrecorded.iter().map(|why| format!("what was found is not remembered: {why}")));
-        if let Some((name, _)) = &self.snapshot
-            && (self.stop.is_none() || tally.sampled > 0)
-        {
-            let counts = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) };
-            said.push(format!(
-                "{} of {} compared with {name}{counts}; {} read in {}",
-                tally.sampled,
-                files(tally.files),
-                human_bytes(tally.bytes),
-                human_duration(self.duration())
-            ));
+        if let Some((name, _)) = &self.snapshot {
+            if self.stop.is_none() || tally.sampled > 0 {
+                let counts = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) };
+                said.push(format!(
+                    "{} of {} compared with {name}{counts}; {} read in {}",
+                    tally.sampled,
+                    files(tally.files),
+                    human_bytes(tally.bytes),
+                    human_duration(self.duration())
+                ));
+            }
         }
         said.join("; ")
     }
@@ -324,7 +350,8 @@ impl Verification {
         let tally = &self.tally;
         let mut lines: Vec<String> =
             self.findings.iter().take(MOST_FINDINGS).map(ToString::to_string).collect();
-        let all = tally.different + tally.unreadable + tally.unreadable_there + tally.overlooked;
+        let all =
+            tally.different + tally.unreadable + tally.unreadable_there + tally.overlooked + tally.attributes;
         let more = all.saturating_sub(lines.len() as u64);
         if more > 0 {
             lines.push(format!("and {more} more"));

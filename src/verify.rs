@@ -12,12 +12,13 @@ use crate::clock::Clock;
 use crate::history::Findings;
 use crate::host::{Host, HostName};
 use crate::lock::Runtime;
+use crate::precision::Precision;
 use crate::remote::{Look, Probe, Question, Remote, SourceState};
 use crate::settings::Settings;
 use crate::snapshot::{Snapshot, newest_good};
 use crate::store::Store;
 use crate::text::{human_duration, printable};
-use crate::transfer::{Comparison, Likeness, Limits, TransferError};
+use crate::transfer::{Compared, Comparison, Likeness, Limits, TransferError, Unlike};
 use crate::verification::{Matter, Stop, Verification};
 use chrono::{DateTime, TimeDelta, Utc};
 use files::{Entry, Fault, Found, Named, Pulse};
@@ -149,6 +150,8 @@ struct Sides {
     remote: Remote,
     /// The snapshot's root.
     root: PathBuf,
+    /// To what the times of its files are kept.
+    precision: Precision,
     /// What the host's clock showed when the copy began, or somewhat earlier.
     begun: DateTime<Utc>,
 }
@@ -168,7 +171,8 @@ impl<S: Store> Story<'_, S> {
         let probe = self.probe(&remote, &snapshot).await?;
         // Where both clocks go as they should, they went as far apart then.
         let apart = probe.time.map_or(TimeDelta::zero(), |theirs| theirs - self.run.clock.now());
-        let sides = Sides { remote, root, begun: copy_begun(&snapshot) + apart };
+        let precision = self.run.store.precision(&self.host.name, &snapshot.name).await.map_err(failed)?;
+        let sides = Sides { remote, root, precision, begun: copy_begun(&snapshot) + apart };
         self.at(Step::Compare);
         self.compare_all(&sides).await.map_err(|stop| match stop {
             // Whatever it was that failed, this is why.
@@ -217,13 +221,13 @@ impl<S: Store> Story<'_, S> {
             return Err(failed(TransferError::NoRemoteRsync));
         }
         let copied = snapshot.facts().and_then(|facts| facts.machine.as_ref());
-        if let (Some(copied), Some(found)) = (copied, &probe.machine)
-            && copied != found
-        {
-            return Err(failed(format!(
-                "the host is not the machine that was copied: its `/etc/machine-id` is {found}, and {copied} in \
+        if let (Some(copied), Some(found)) = (copied, &probe.machine) {
+            if copied != found {
+                return Err(failed(format!(
+                    "the host is not the machine that was copied: its `/etc/machine-id` is {found}, and {copied} in \
                  the copy (if it was reinstalled, back it up first)"
-            )));
+                )));
+            }
         }
         Ok(probe)
     }
@@ -241,7 +245,8 @@ impl<S: Store> Story<'_, S> {
     /// Remembers what was found, and forgets what is well by now.
     async fn remember(&mut self) {
         let tally = &self.result.tally;
-        let bad = tally.different + tally.unreadable + tally.overlooked + tally.unreadable_there;
+        let bad =
+            tally.different + tally.unreadable + tally.overlooked + tally.unreadable_there + tally.attributes;
         let all = self.run.scope == Scope::All && self.result.stop.is_none() && bad == 0;
         let told = u64::try_from(self.result.findings.len()).unwrap_or(u64::MAX);
         if self.result.unrecorded.is_some() || (bad == 0 && self.result.open.is_empty()) {
@@ -294,6 +299,7 @@ impl<S: Store> Story<'_, S> {
         loop {
             match self.in_time(walk.recv(), &pulse).await? {
                 Some(Found::Batch(entries)) => self.compare(sides, entries).await?,
+                Some(Found::Others(entries)) => self.compare_others(sides, entries).await?,
                 Some(Found::Fault(fault)) => self.fault(sides, fault)?,
                 Some(Found::End { files, too_large }) => {
                     (self.result.tally.files, self.result.tally.too_large) = (files, too_large);
@@ -308,8 +314,13 @@ impl<S: Store> Story<'_, S> {
     async fn compare(&mut self, sides: &Sides, entries: Vec<Entry>) -> Result<(), Stop> {
         self.result.tally.files += entries.len() as u64;
         let quick = self.rsync(sides, &entries, false).await?;
+        let unlike = entries.iter().zip(&quick.likeness).zip(quick.unlike);
+        let unlike = unlike
+            .filter(|((_, likeness), unlike)| **likeness == Some(Likeness::Alike) && !unlike.is_empty());
+        let unlike: Vec<_> = unlike.map(|((entry, _), unlike)| (entry.clone(), unlike)).collect();
+        self.judge_unlike(sides, unlike).await;
         let (mut alike, mut others, mut suspects) = (Vec::new(), Vec::new(), Vec::new());
-        for (entry, likeness) in entries.into_iter().zip(quick) {
+        for (entry, likeness) in entries.into_iter().zip(quick.likeness) {
             match likeness {
                 Some(Likeness::Alike) => alike.push(entry),
                 Some(Likeness::Resized) => suspects.push(entry),
@@ -324,7 +335,7 @@ impl<S: Store> Story<'_, S> {
         // rsync reads the snapshot's side of those that it compares.
         let (contents, read) =
             tokio::join!(self.rsync(sides, &alike, true), self.read(sides.root.clone(), others));
-        for (entry, likeness) in alike.into_iter().zip(contents?) {
+        for (entry, likeness) in alike.into_iter().zip(contents?.likeness) {
             match likeness {
                 Some(Likeness::Different | Likeness::Resized) => suspects.push(entry),
                 likeness => self.count(sides, &entry, likeness)?,
@@ -339,6 +350,38 @@ impl<S: Store> Story<'_, S> {
         }
         self.tell();
         if suspects.is_empty() { Ok(()) } else { self.look_again(sides, suspects).await }
+    }
+
+    /// Compares what is no regular file.
+    async fn compare_others(&mut self, sides: &Sides, entries: Vec<Entry>) -> Result<(), Stop> {
+        let found = self.rsync(sides, &entries, false).await?;
+        self.result.tally.others += entries.len() as u64;
+        let unlike = entries.into_iter().zip(found.unlike).filter(|(_, unlike)| !unlike.is_empty());
+        self.judge_unlike(sides, unlike.collect()).await;
+        self.tell();
+        Ok(())
+    }
+
+    /// Takes what is not as on the host beside contents, unless the host has
+    /// changed it since.
+    async fn judge_unlike(&mut self, sides: &Sides, unlike: Vec<(Entry, Vec<Unlike>)>) {
+        if unlike.is_empty() {
+            return;
+        }
+        let paths: Vec<&[u8]> = unlike.iter().map(|(entry, _)| entry.path.as_slice()).collect();
+        let limit = self.run.settings.transfer.stall_timeout;
+        let looks = sides.remote.changes(&self.host.settings.source, &paths, limit).await;
+        let looks = looks.unwrap_or_else(|error| {
+            warn!("cannot look closely at what differs: {error}");
+            vec![Look::File { changed: None }; paths.len()]
+        });
+        for ((entry, unlike), look) in unlike.into_iter().zip(looks) {
+            let Look::File { changed } = look else { continue };
+            if changed.is_none_or(|changed| changed <= sides.begun - SLACK) {
+                let unlike: Vec<String> = unlike.iter().map(Unlike::to_string).collect();
+                self.result.find(entry.path, Matter::Attributes(changed), Some(unlike.join(", ")));
+            }
+        }
     }
 
     /// Finds out what is behind files that have their copies' time and other
@@ -357,7 +400,7 @@ impl<S: Store> Story<'_, S> {
         tokio::time::sleep(SECOND_LOOK).await;
         let again = self.rsync(sides, &suspects, true).await?;
         let (mut different, mut resized) = (Vec::new(), Vec::new());
-        for (entry, likeness) in suspects.into_iter().zip(again) {
+        for (entry, likeness) in suspects.into_iter().zip(again.likeness) {
             match likeness {
                 Some(Likeness::Different) => different.push(entry),
                 Some(Likeness::Resized) => resized.push(entry),
@@ -396,18 +439,14 @@ impl<S: Store> Story<'_, S> {
     }
 
     /// One comparison by rsync, in the order of the entries.
-    async fn rsync(
-        &self,
-        sides: &Sides,
-        entries: &[Entry],
-        contents: bool,
-    ) -> Result<Vec<Option<Likeness>>, Stop> {
+    async fn rsync(&self, sides: &Sides, entries: &[Entry], contents: bool) -> Result<Compared, Stop> {
         if entries.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Compared::default());
         }
         let comparison = Comparison {
             source: self.host.settings.source.clone(),
             copy: sides.root.clone(),
+            precision: sides.precision,
             rsh: sides.remote.rsh(),
             rsync_path: sides.remote.rsync_path(),
             contents,
@@ -423,7 +462,7 @@ impl<S: Store> Story<'_, S> {
         match comparison.run(&paths, limits).await {
             Ok(compared) => {
                 compared.complaints.iter().for_each(|complaint| warn!("{complaint}"));
-                Ok(compared.likeness)
+                Ok(compared)
             }
             Err(TransferError::Cancelled) => Err(Stop::Interrupted),
             Err(TransferError::Deadline) => {

@@ -96,10 +96,10 @@ impl Here {
     }
 
     fn one_word(self, word: &str) -> Option<Meant> {
-        if let Some((day, time)) = word.split_once('t')
-            && let Some(day) = date(day)
-        {
-            return day.map_or(Some(Meant::Impossible), |day| at(day, time));
+        if let Some((day, time)) = word.split_once('t') {
+            if let Some(day) = date(day) {
+                return day.map_or(Some(Meant::Impossible), |day| at(day, time));
+            }
         }
         if let Some(day) = self.day(word) {
             return Some(whole(day));

@@ -1,11 +1,13 @@
-//! Hosts that are reached through others: what holds for a host next door holds
-//! for them, and nothing of the way there outlives the run.
+//! What root's ssh configuration may do. Hosts that are reached through others:
+//! what holds for a host next door holds for them, and nothing of the way there
+//! outlives the run. Settings that would hurt: none does.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
 use rustix::process::Signal;
 use std::fmt::Write;
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -189,6 +191,15 @@ fn holds_something(directory: &Path) -> bool {
     })
 }
 
+/// A host behind a bastion that is reached as ssh is told by these lines.
+fn behind(gate: &str) -> Map {
+    let mut map = Map::new();
+    map.stanza("gate", &format!("HostName 127.0.0.1\n{gate}"));
+    map.host("far", "ProxyJump gate\n");
+    map.draw();
+    map
+}
+
 #[test]
 fn a_host_behind_a_chain_of_two_jumps_is_a_host_like_any_other() {
     everything_works(&mut chain());
@@ -207,4 +218,160 @@ fn a_killed_run_leaves_nothing_of_a_chain_of_jumps() {
 #[test]
 fn a_killed_run_leaves_nothing_of_a_program_on_the_way() {
     killed_runs_leave_nothing(program());
+}
+
+#[test]
+fn twelve_hosts_behind_one_bastion_are_hosts_like_any_other_and_killed_runs_leave_nothing() {
+    let mut map = Map::new();
+    map.gate("gate", "");
+    for number in 1..=12 {
+        map.host(&format!("far-{number}"), "ProxyJump gate\n");
+    }
+    map.draw();
+    // sshd drops some of those that knock at once, by its own default.
+    for sshd in map.gates.iter_mut().chain([map.rig.sshd()]) {
+        sshd.start_again_with(&Setup { lines: "MaxStartups 100", ..Setup::default() });
+    }
+    everything_works(&mut map);
+    map.rig.hook("10-hook", "sleep 0.2");
+    for number in 0..20 {
+        // From before the first connection to where the last hosts are copied.
+        let moment = Instant::now() + Duration::from_millis(60 * number);
+        killed_when(&mut map, &format!("{number} times 60 ms have passed"), |_| Instant::now() >= moment);
+    }
+    map.rig.backup(&["all"]).exits(0);
+}
+
+#[test]
+fn a_bastion_that_refuses_is_named_with_the_way_to_try_it() {
+    let port = free_port();
+    let map = behind(&format!("Port {port}\n"));
+    map.rig.backup(&["all"]).exits(1).says(&format!(
+        "far: CRITICAL: connect failed: cannot reach `far` through the bastion `gate`: ssh: connect to host \
+         127.0.0.1 port {port}: Connection refused (try `ssh gate`)"
+    ));
+}
+
+#[test]
+fn a_bastion_with_an_unknown_key_is_refused_and_named() {
+    let mut stranger = Sshd::start(tempfile::tempdir().unwrap().path());
+    let map = behind(&format!("Port {}\nUserKnownHostsFile /dev/null\n", stranger.port));
+    map.rig
+        .backup(&["all"])
+        .exits(1)
+        .says("far: CRITICAL: connect failed: cannot reach `far` through the bastion `gate`: Host key verification failed")
+        .says("(try `ssh gate`)");
+    assert!(!stranger.logs_now("Accepted publickey"), "our key was shown to a stranger");
+}
+
+#[test]
+fn a_bastion_that_hangs_is_given_up_and_named_and_a_killed_run_does_not_leave_its_ssh() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut map = behind(&format!("Port {}\n", silent.local_addr().unwrap().port()));
+    map.rig.section("ssh", "connect_timeout = \"2s\"");
+    let begin = Instant::now();
+    map.rig.backup(&["all"]).exits(1).says(
+        "far: CRITICAL: connect failed: cannot reach `far` through the bastion `gate`: Connection timed out during \
+         banner exchange (try `ssh gate`)",
+    );
+    assert!(begin.elapsed() < Duration::from_secs(30), "took {:?}", begin.elapsed());
+    gone(&mut map, "it was given up");
+    killed_when(&mut map, "the bastion hangs", |map| proxies(map).iter().any(|line| line.contains(" -W ")));
+}
+
+#[test]
+fn a_program_on_the_way_that_fails_is_named_with_its_reason() {
+    let mut map = Map::new();
+    let tunnel = map.script("tunnel", "#!/bin/sh\necho no ticket for %h >&2\nexit 3\n");
+    map.host("far", &format!("ProxyCommand {}\n", tunnel.display()));
+    map.draw();
+    map.rig.backup(&["all"]).exits(1).says(&format!(
+        "far: CRITICAL: connect failed: cannot reach `far` through the proxy `{}`: no ticket for",
+        tunnel.display()
+    ));
+}
+
+/// Everything in a configuration of ssh that could break a connection of ours,
+/// blind us, or have it do what nobody asked for.
+fn hostile(map: &Map) -> String {
+    let file = |name: &str| map.rig.join(name).display().to_string();
+    format!(
+        "Host *\n\
+         IgnoreUnknown UseKeychain\n\
+         UseKeychain yes\n\
+         LogLevel QUIET\n\
+         LogVerbose kex.c:*\n\
+         StdinNull yes\n\
+         ForkAfterAuthentication yes\n\
+         SessionType subsystem\n\
+         RemoteCommand echo instead\n\
+         RequestTTY force\n\
+         EscapeChar x\n\
+         PermitLocalCommand yes\n\
+         LocalCommand touch {}\n\
+         LocalForward 127.0.0.1:{port} 127.0.0.1:1\n\
+         RemoteForward 127.0.0.1:{port} 127.0.0.1:1\n\
+         DynamicForward 127.0.0.1:{other}\n\
+         ExitOnForwardFailure yes\n\
+         Tunnel yes\n\
+         ControlMaster auto\n\
+         ControlPath {}\n\
+         ControlPersist yes\n\
+         ForwardAgent yes\n\
+         ForwardX11 yes\n\
+         ForwardX11Trusted yes\n\
+         VisualHostKey yes\n\
+         BatchMode no\n\
+         NumberOfPasswordPrompts 9\n\
+         PreferredAuthentications password,keyboard-interactive\n\
+         PubkeyAuthentication no\n\
+         StrictHostKeyChecking no\n\
+         NoHostAuthenticationForLocalhost yes\n\
+         CheckHostIP yes\n\
+         HashKnownHosts yes\n\
+         UpdateHostKeys yes\n\
+         CanonicalizeHostname yes\n\
+         ConnectionAttempts 9\n\
+         ServerAliveInterval 0\n\
+         ServerAliveCountMax 0\n\
+         TCPKeepAlive no\n\
+         RekeyLimit 64K\n\
+         IPQoS none\n\
+         Compression yes\n\
+         AddKeysToAgent yes\n\
+         SendEnv *\n\
+         SetEnv LC_ALL=de_DE.UTF-8 ENV=/nonexistent\n\
+         Match exec true\n\
+         EnableSSHKeysign no\n",
+        file("local-command"),
+        file("shared-%C"),
+        port = free_port(),
+        other = free_port(),
+    )
+}
+
+#[test]
+fn nothing_in_the_configuration_of_ssh_breaks_a_connection_or_has_it_do_something_else() {
+    let mut map = Map::new();
+    for name in ["one", "two", "three"] {
+        map.host(name, "");
+    }
+    // The first value of a kind is what counts.
+    let stanzas = std::mem::take(&mut map.config);
+    map.config = format!("{}{stanzas}", hostile(&map));
+    map.draw();
+    everything_works(&mut map);
+    assert!(!map.rig.join("local-command").exists());
+    let shared = |name: &fs::DirEntry| name.file_name().to_string_lossy().starts_with("shared-");
+    assert!(!fs::read_dir(map.rig.path()).unwrap().flatten().any(|entry| shared(&entry)));
+
+    // Nor does it blind us, or let a stranger in.
+    let stranger = Sshd::start(&map.rig.join("stranger"));
+    map.rig.host_with("stranger", &format!("port = {}\naddress = \"127.0.0.1\"\n", stranger.port));
+    map.rig.sshd().forget_keys();
+    map.rig
+        .backup(&["all"])
+        .exits(1)
+        .says("one: CRITICAL: connect failed: `root@one` refuses our key")
+        .says("stranger: CRITICAL: connect failed: the host key of `127.0.0.1` is not known");
 }

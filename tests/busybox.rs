@@ -59,10 +59,12 @@ fn a_hook_that_is_ended_leaves_no_daemon_where_all_is_busybox() {
     assert!(!alive, "the daemon is still there");
 }
 
+const LINKS: &str = include_str!("../src/remote/links.sh");
+
 /// The look for hard links, with these tools, in a process group of its own.
-fn look(tools: &Path, source: &Path, limit: &str) -> Child {
+fn look(tools: &Path, script: &str, source: &Path, limit: &str) -> Child {
     program(tools.join("sh").to_str().unwrap())
-        .args(["-c", include_str!("../src/remote/links.sh"), "sh"])
+        .args(["-c", script, "sh"])
         .args([source.to_str().unwrap(), limit, "MARK"])
         .env("PATH", tools)
         .stdin(Stdio::piped())
@@ -78,8 +80,12 @@ fn a_look_for_linked_files_leaves_nothing_behind_when_its_caller_goes_or_kills_i
         let rig = Rig::without_sshd();
         let tools = tools(&rig);
         if !all_is_busybox {
-            fs::remove_file(tools.join("timeout")).unwrap();
-            symlink("/usr/bin/timeout", tools.join("timeout")).unwrap();
+            // The shell as well: there are busyboxes whose shell takes their own
+            // `timeout`, whatever the PATH says.
+            for (name, path) in [("timeout", "/usr/bin/timeout"), ("sh", "/bin/sh")] {
+                fs::remove_file(tools.join(name)).unwrap();
+                symlink(path, tools.join(name)).unwrap();
+            }
         }
         // One that hangs, but for the first, which only tries the options.
         let text = format!(
@@ -87,11 +93,13 @@ fn a_look_for_linked_files_leaves_nothing_behind_when_its_caller_goes_or_kills_i
             tools.display(),
             rig.join("pid").display()
         );
-        fs::remove_file(tools.join("find")).unwrap();
-        let find = rig.write("tools/find", text);
+        // Those would take their own `find`, too; none has one of this name.
+        let find = rig.write("tools/find-that-hangs", text);
         fs::set_permissions(&find, PermissionsExt::from_mode(0o755)).unwrap();
+        let with_it = LINKS.replace(" find \"$@\"", " find-that-hangs \"$@\"");
+        assert_ne!(with_it, LINKS);
         rig.write("source/file", "");
-        let mut script = look(&tools, &rig.join("source"), "1000");
+        let mut script = look(&tools, &with_it, &rig.join("source"), "1000");
         let mut stdin = script.stdin.take().unwrap();
         write!(stdin, "all ./file\n\n").unwrap();
         let pid = || fs::read_to_string(rig.join("pid")).unwrap_or_default().trim().to_owned();
@@ -123,7 +131,7 @@ fn linked_files_are_found_or_the_look_fails_where_all_is_busybox() {
     rig.write("source/plain/file", "");
     rig.write("source/linked/a", "");
     fs::hard_link(rig.join("source/linked/a"), rig.join("source/linked/b")).unwrap();
-    let mut script = look(&tools, &rig.join("source"), "60");
+    let mut script = look(&tools, LINKS, &rig.join("source"), "60");
     let mut stdin = script.stdin.take().unwrap();
     write!(stdin, "all ./plain\none ./linked\nall ./gone\n\n").unwrap();
     let output = script.wait_with_output().unwrap();

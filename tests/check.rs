@@ -493,7 +493,12 @@ fn a_netbox_is_asked_and_its_list_is_not_kept() {
     netbox.misbehave(Fault::Status(502));
     rig.section("inventory.netbox", "timeout = \"1s\"\n");
     let found = check(&rig, &[]).exits(1);
-    found.tells("inventory", "error", "it answered 502", "").tells("inventory", "note", "its list of", "");
+    found.tells("inventory", "error", "NetBox answered 502", "").tells(
+        "inventory",
+        "note",
+        "its list of",
+        "",
+    );
     assert_eq!(found.host("Web")["level"], "ok", "the last good list fills in");
 }
 
@@ -505,7 +510,7 @@ fn a_token_that_netbox_does_not_take_is_an_error_and_named_hosts_are_still_looke
     let token = secret(&rig, "token", "ffffffffffffffffffffffffffffffffffffffff");
     rig.section("inventory.netbox", &format!("url = {:?}\ntoken_file = {token:?}\n", netbox.url()));
     let found = check(&rig, &["web"]).exits(1);
-    found.tells("inventory", "error", "it answered 403", "inventory.netbox.token_file");
+    found.tells("inventory", "error", "NetBox answered 403", "inventory.netbox.token_file");
     assert!(!found.ran.stdout.contains("ffffffff"), "the token is shown");
     assert_eq!(found.host("web")["level"], "ok");
 }
@@ -565,7 +570,7 @@ fn icinga_is_asked_what_it_would_take_and_told_nothing() {
         (icinga::Fault::NoPermission, "may not report results", "actions/process-check-result"),
         (icinga::Fault::PassiveDisabled, "takes no passive results on VPN", "enable_passive_checks"),
         (icinga::Fault::Html, "something else than Icinga 2's API", "is `icinga.url` the root"),
-        (icinga::Fault::Unavailable, "it answered 503", "Icinga's log"),
+        (icinga::Fault::Unavailable, "Icinga answered 503: an HTML page", "Icinga's log"),
     ] {
         icinga.set_fault(fault);
         check(&rig, &["vpn"]).exits(1).tells("icinga", "error", text, remedy);
@@ -758,4 +763,26 @@ async fn datasets_that_are_not_mounted_are_told() {
         "no dataset can be made below it",
         "zfs mount data"
     ));
+}
+
+/// An ssh stands in its place that is as slow as a name server that is not there.
+#[test]
+fn hosts_that_do_not_answer_hold_no_other_up() {
+    let mut rig = Rig::new();
+    for number in 0..12 {
+        rig.host(&format!("dead{number:02}"));
+    }
+    let script = "#!/bin/sh\ncase $* in -V*|-G*) exec /usr/bin/ssh \"$@\" ;; esac\n\
+        sleep 10\necho 'ssh: Could not resolve hostname dead: Name or service not known' >&2\nexit 255\n";
+    let path = rig.write("bin/ssh", script);
+    fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+    rig.top = "jobs = 1\n".to_owned();
+    let mut command = rig.command(&["check"]);
+    command.env("PATH", format!("{}:/usr/bin:/bin", rig.join("bin").display()));
+    let begin = std::time::Instant::now();
+    let ran: Ran = finish(command.spawn().unwrap()).into();
+    let ran = ran.exits(1);
+    assert!(ran.stdout.matches("dead").count() >= 12, "{}", ran.stdout);
+    // One after the other they take two minutes.
+    assert!(begin.elapsed() < std::time::Duration::from_secs(60), "{:?}", begin.elapsed());
 }

@@ -19,6 +19,7 @@ on_every_store! {
     a_change_in_the_second_of_the_last_one_is_seen,
     files_that_were_one_and_are_still_alike_part_with_their_first_difference,
     what_is_excluded_is_not_copied,
+    file_capabilities_stay_with_another_owner_group_mode_or_list,
 }
 
 /// Fails the test unless `copy` is `source`, by rsync's judgement and by
@@ -445,4 +446,41 @@ fn a_property_of_the_hosts_filesystem_is_not_taken_for_a_files_attribute() {
     assert_eq!(rig.verdicts("web"), ["good", "good"]);
     let newest = rig.newest("web").join("etc/hostname");
     assert_eq!(newest.metadata().unwrap().nlink(), 2, "an unchanged file takes no space again");
+}
+
+/// The kernel takes them from a file that gets another owner, as each new file of a
+/// copy does.
+fn file_capabilities_stay_with_another_owner_group_mode_or_list(mut rig: Rig) {
+    let source = rig.near_host("Web", "");
+    let bin = source.join("bin");
+    fs::create_dir(&bin).unwrap();
+    let names = ["owner", "group", "mode", "list", "none", "taken away", "odd \n\\#012 name"];
+    for name in names {
+        fs::write(bin.join(name), name).unwrap();
+        chown(bin.join(name), Some(4242), Some(4343)).unwrap();
+        set_mode(&bin.join(name), 0o755);
+        xattr(&bin.join(name), "security.capability", &CAPABILITY);
+    }
+    fs::hard_link(bin.join("owner"), bin.join("owner too")).unwrap();
+    rig.backup(&["all"]).exits(0);
+    let first = date_back(&rig, "web", "2 days ago");
+    let before = listing(&rig.snapshot("web", &first));
+
+    chown(bin.join("owner"), Some(4444), None).unwrap();
+    chown(bin.join("group"), None, Some(4444)).unwrap();
+    for name in ["mode", "odd \n\\#012 name", "taken away"] {
+        set_mode(&bin.join(name), 0o700);
+    }
+    xattr(&bin.join("list"), "system.posix_acl_access", &some_acl());
+    for name in ["owner", "group"] {
+        xattr(&bin.join(name), "security.capability", &CAPABILITY);
+    }
+    rustix::fs::removexattr(bin.join("taken away"), "security.capability").unwrap();
+    rig.backup(&["all"]).exits(0);
+    assert_identical(&source, &rig.newest("web"));
+    let copied = listing(&rig.newest("web"));
+    for name in names.into_iter().filter(|name| *name != "taken away") {
+        assert!(copied[&Path::new("bin").join(name)].contains("security.capability"), "{name}");
+    }
+    assert_same(&before, &listing(&rig.snapshot("web", &first)));
 }

@@ -467,3 +467,17 @@ fn hostile_names_of_hosts_on_the_command_line_start_nothing() {
     no_one_was_tricked(&rig);
     rig.backup(&["--", "WEB"]).exits(0).says("Web: OK");
 }
+
+#[test]
+fn a_byte_order_mark_in_an_exclude_file_is_no_part_of_its_first_pattern() {
+    let mut rig = Rig::new();
+    rig.host("vpn");
+    let own = rig.write("own", "\u{feff}/srv/data\n");
+    rig.section("excludes", &format!("files = [{own:?}]\n"));
+    rig.write("backup-exclude.conf", "\u{feff}/etc/fstab\r\n");
+    rig.backup(&["all"]).exits(0);
+    let copy = rig.newest("vpn");
+    assert!(copy.join("etc/hostname").exists());
+    assert!(!copy.join("srv/data").exists(), "the operator's");
+    assert!(!copy.join("etc/fstab").exists(), "the host's own");
+}

@@ -144,7 +144,7 @@ fn a_netbox_that_refuses_stops_the_first_run_and_only_taints_later_ones() {
     scene.netbox_patience("1s");
     for (fault, why, advice, reason) in &refusals {
         scene.netbox.misbehave(fault.clone());
-        let ran = scene.backup(&["all"]).exits(2).says("NetBox at `").says(why).says(advice);
+        let ran = scene.backup(&["all"]).exits(2).says("(NetBox at `").says(why).says(advice);
         assert!(ran.stderr.contains("no earlier list"), "{reason}: {}", ran.stderr);
         assert!(ran.stderr.contains("`[hosts.NAME]`"), "{reason}: {}", ran.stderr);
         assert_eq!(scene.rig.snapshots("vpn").len(), 0, "{reason}");
@@ -233,15 +233,51 @@ fn a_list_that_shrank_below_half_is_filled_up_until_the_operator_says_it_is_righ
 }
 
 #[test]
-fn a_host_that_left_is_told_of_once_and_its_snapshots_are_kept() {
-    let scene = Scene::of(&["a", "b", "c"]);
+fn a_host_that_left_is_told_of_until_it_is_retired_and_its_snapshots_are_kept() {
+    let mut scene = Scene::of(&["a", "b", "C"]);
+    scene.rig.section("metrics", &format!("textfile = {:?}\n", scene.rig.join("backup.prom")));
+    let metric = "backup_host_state{server=\"b32-1\",host=\"C\"} 0";
+    let metrics = |scene: &Scene| fs::read_to_string(scene.rig.join("backup.prom")).unwrap();
     scene.backup(&["all"]).exits(0);
     scene.netbox.set_machines(vec![Machine::vm("a"), Machine::vm("b")]);
-    scene.backup(&["--quiet", "all"]).exits(0).says("c left NetBox's list; its snapshots are kept");
-    scene.backup(&["--quiet", "all"]).exits(0).does_not_say("c left");
+    scene.backup(&["a"]).exits(0).does_not_say("left the inventory");
+    for _ in 0..2 {
+        scene.backup(&["--quiet", "all"]).exits(1).says("C left the inventory").says("`backup retire C`");
+        assert!(metrics(&scene).contains(metric), "its metrics stay");
+        let status = scene.rig.backup(&["status"]).exits(1).stdout;
+        assert!(status.lines().any(|line| line.starts_with("c ") && line.contains(" left ")), "{status}");
+        let line = scene.rig.backup(&["status", "--nagios"]).exits(1).stdout;
+        assert!(line.starts_with("BACKUP WARNING - 2 hosts good; c: left the inventory on "), "{line}");
+    }
+    let checked = scene.rig.backup(&["check", "a"]).exits(1).stdout;
+    assert!(checked.contains("warning  hosts: C left the inventory"), "{checked}");
+
+    scene.backup(&["retire", "a", "c"]).exits(1).says("a is still in the inventory");
+    scene.backup(&["retire", "cc"]).exits(2).says("nobody knows a host `cc`");
+    scene.backup(&["--quiet", "all"]).exits(1).says("C left the inventory");
+    scene.backup(&["retire", "C"]).exits(0).says("c is retired; 1 snapshot is kept");
+    scene.backup(&["--quiet", "all"]).exits(0).does_not_say("left the inventory");
+    assert!(!metrics(&scene).contains("host=\"C\""), "{}", metrics(&scene));
     assert_eq!(scene.rig.verdicts("c"), ["good"]);
+    let status = scene.rig.backup(&["status"]).exits(0).says("1 retired");
+    assert!(!status.stdout.contains("retired"), "{}", status.stdout);
+    let status = scene.rig.backup(&["status", "--retired"]).exits(0).stdout;
+    assert!(status.lines().any(|line| line.starts_with("c ") && line.contains(" retired ")), "{status}");
+
     scene.backup(&["c"]).exits(2).says("no host `c`");
     scene.backup(&["--force", "c"]).exits(0);
+    scene.netbox.set_machines(["a", "b", "C"].map(Machine::vm).into());
+    scene.backup(&["all"]).exits(0).says("3 hosts: 3 good");
+    scene.netbox.set_machines(vec![Machine::vm("a"), Machine::vm("b")]);
+    scene.backup(&["--quiet", "all"]).exits(1).says("C left the inventory");
+}
+
+#[test]
+fn a_plan_has_the_same_order_each_time() {
+    let names: Vec<String> = (0..12).map(|n| format!("vm{n:02}")).collect();
+    let scene = Scene::with(Rig::without_sshd(), names.iter().map(|name| Machine::vm(name)).collect());
+    let plan = || scene.rig.backup(&["plan"]).exits(0).stdout;
+    assert_eq!(plan(), plan());
 }
 
 #[test]
@@ -254,7 +290,7 @@ fn a_netbox_that_is_down_stops_only_a_first_run() {
     let ran = scene.backup(&["all"]).exits(1).says("Connection refused").says("2 hosts: 2 good");
     let last = ran.stderr.trim_end().lines().last().unwrap();
     assert!(
-        last.starts_with("WARNING: NetBox at `"),
+        last.starts_with("WARNING: cannot connect: Connection refused"),
         "the end does not say why the run exits with 1: {last}"
     );
     scene.backup(&["vnp"]).exits(2).says("Connection refused").says("is `VPN` meant?");
@@ -286,7 +322,7 @@ fn every_host_that_cannot_be_one_is_reported_and_the_rest_are_backed_up() {
         ("blank ", "rename virtual machine 8 in NetBox"),
         ("../db", "rename virtual machine 9 in NetBox"),
         ("VPN", "have one name, as names compare without case; rename all but one; last good copy 20"),
-        ("vpn", "have one name, as names compare without case; rename all but one; last good copy 20"),
+        ("the same of vpn as of VPN", "have one name, as names compare without case; rename all but one"),
     ] {
         let begin = format!("error: {name}: CRITICAL: ");
         let line = ran.stderr.lines().find(|line| line.starts_with(&begin));

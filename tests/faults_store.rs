@@ -7,7 +7,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use support::rig::*;
 use support::trees::*;
@@ -121,22 +121,116 @@ fn a_host_that_fills_the_store_leaves_room_for_the_others_and_for_its_next_try()
 }
 
 #[test]
-fn an_attribute_that_does_not_fit_is_not_a_full_store() {
+fn an_attribute_that_does_not_fit_leaves_a_whole_copy_that_rotates() {
     let mut rig = Rig::new();
+    // ext4 has one block for all attributes of a file.
+    let _store = Mount::disk(
+        &rig.join("disk"),
+        64,
+        &["mke2fs", "-q", "-F", "-t", "ext4", "-b", "1024"],
+        &rig.join("store"),
+    );
     let source = rig.host("Web");
     let _source = Mount::tmpfs(&source, "size=1m");
-    rig.write(source.join("heavy"), "with a note");
-    rig.write(source.join("other"), "without");
-    xattr(&source.join("heavy"), "user.note", &[b'x'; 60_000]);
-    rig.sshd().start_again();
-    let ran = rig.backup(&["all"]);
-    // Some file systems have room for it.
-    if ran.code == Some(0) {
-        return;
+    for name in ["heavy", "heavier", "other"] {
+        rig.write(source.join("srv").join(name), name);
     }
-    ran.exits(1).says("Web: WARNING: partial copy: ").says("heavy").does_not_say("full");
-    assert_eq!(rig.verdicts("web"), ["partial"]);
-    assert_eq!(fs::read_to_string(rig.newest("web").join("other")).unwrap(), "without");
+    for name in ["heavy", "heavier"] {
+        xattr(&source.join("srv").join(name), "user.note", &[b'x'; 20_000]);
+        xattr(&source.join("srv").join(name), "user.small", b"fits");
+    }
+    rig.sshd().start_again();
+    let removed = name_at("10:00 40 days ago");
+    for night in ["2 days ago", "1 day ago", "now"] {
+        made_up(&rig, "web", &removed, "good");
+        made_up(&rig, "web", &name_at("11:00 40 days ago"), "good");
+        rig.backup(&["all"])
+            .exits(1)
+            .says("Web: WARNING: ")
+            .says("the extended attribute `user.note` of `/srv/heav")
+            .says("` and 1 more could not be kept, all contents were: No space left on device (28)")
+            .does_not_say("partial")
+            .does_not_say("full");
+        assert!(!rig.snapshots("web").contains(&removed), "it stops rotation for ever");
+        if night != "now" {
+            date_back(&rig, "web", night);
+        }
+    }
+    assert_eq!(rig.verdicts("web"), ["good", "good", "good", "good"]);
+    let copy = rig.newest("web");
+    assert_eq!(fs::read_to_string(copy.join("srv/heavy")).unwrap(), "heavy");
+    assert!(listing(&copy)[Path::new("srv/heavy")].contains("user.small"));
+}
+
+#[test]
+fn a_store_that_keeps_whole_seconds_is_compared_by_seconds_and_told() {
+    let mut rig = Rig::new();
+    let _store = Mount::disk(
+        &rig.join("disk"),
+        64,
+        &["mke2fs", "-q", "-F", "-t", "ext4", "-I", "128"],
+        &rig.join("store"),
+    );
+    let source = rig.host("Web");
+    set_times(&source.join("srv/data"), 1_600_000_000, 123_456_789);
+    let told = "keeps times to the second only";
+    let found = rig.backup(&["check", "web"]);
+    assert!(found.stdout.contains(told) && found.stdout.contains("-I 256"), "{}", found.stdout);
+    rig.backup(&["all"]).exits(0).says(told);
+    let first = date_back(&rig, "web", "1 day ago");
+    rig.backup(&["all"]).exits(0).says(told).says(" 0 changed");
+    let inode = |tree: PathBuf| fs::metadata(tree.join("srv/data")).unwrap().ino();
+    assert_eq!(inode(rig.snapshot("web", &first)), inode(rig.newest("web")), "nothing is shared");
+
+    let verified = rig.backup(&["verify", "--json", "web"]).exits(0);
+    let answer: serde_json::Value = serde_json::from_str(&verified.stdout).unwrap();
+    assert_eq!(answer["hosts"][0]["identical"], 3, "{answer:#}");
+    assert_eq!(
+        fs::read_dir(rig.join("store"))
+            .unwrap()
+            .filter(|entry| { entry.as_ref().unwrap().file_name() == ".times" })
+            .count(),
+        0,
+        "check leaves nothing"
+    );
+}
+
+#[test]
+fn a_file_with_more_names_than_the_store_allows_is_kept_once_more_in_the_same_run() {
+    let mut rig = Rig::without_sshd();
+    let store = rig.join("store");
+    // A file has 65,000 names there at most.
+    let _store =
+        Mount::disk(&rig.join("disk"), 64, &["mke2fs", "-q", "-F", "-t", "ext4", "-N", "2000"], &store);
+    let source = rig.host("Web");
+    let names = 100;
+    for group in ["one", "two"] {
+        let folder = source.join("srv").join(group);
+        rig.write(folder.join("a"), group);
+        for number in 1..names {
+            fs::hard_link(folder.join("a"), folder.join(format!("{number}"))).unwrap();
+        }
+    }
+    rig.backup(&["all"]).exits(0);
+    let first = date_back(&rig, "web", "1 day ago");
+    // As if it had had many more names.
+    for group in ["one", "two"] {
+        let file = rig.snapshot("web", &first).join("srv").join(group).join("a");
+        let folder = store.join(group);
+        fs::create_dir(&folder).unwrap();
+        for number in fs::metadata(&file).unwrap().nlink()..65_000 - names / 2 {
+            fs::hard_link(&file, folder.join(number.to_string())).unwrap();
+        }
+    }
+    let before = listing(&rig.snapshot("web", &first));
+    rig.backup(&["all"]).exits(0).says("Web: OK").says("more names, with those in former copies, than");
+    assert_eq!(rig.verdicts("web"), ["good", "good"]);
+    assert_eq!(differences(&source, &rig.newest("web")), "");
+    assert_same(&before, &listing(&rig.snapshot("web", &first)));
+    let linked = |name: &str| fs::metadata(rig.newest("web").join(name)).unwrap().nlink();
+    assert_eq!((linked("srv/one/a"), linked("srv/two/7")), (names, names));
+    assert_eq!(linked("etc/fstab"), 2, "all else is shared");
+    assert_nothing_left(&rig);
 }
 
 #[test]

@@ -272,7 +272,7 @@ fn a_client_can_leave_out_more_but_never_let_in_what_others_left_out() {
     let rules_of = |text: &str| parse_lines(text.as_bytes(), "f").0;
     let standard = rules_of("/var/log/journal/\n/swap.img");
     let configured = rules_of("/secret/*");
-    let mounts = select(mountinfo, "/", Filesystems::Local);
+    let mounts = select(mountinfo, "/", Filesystems::Local).unwrap();
     let client =
         rules_of("/run/disk\n!\n+ /own/keep\n+ *\n/own/*\n+ /nfs/x\n+ /secret/x\n+ /swap.img\n+ ***");
     let expected = set([
@@ -484,7 +484,7 @@ proptest! {
             if name.starts_with(b"/") { name[1..].to_vec() } else { name }
         }));
 
-        let selection: Selection = select(&mountinfo_of(&mounts), "/top/", Filesystems::Local);
+        let selection: Selection = select(&mountinfo_of(&mounts), "/top/", Filesystems::Local).unwrap();
         prop_assert!(selection.warnings.is_empty());
         let copied = lab.copy(&selection.rules, Via::Local);
 

@@ -47,3 +47,33 @@ fn a_copy_of_this_machine_leaves_out_the_store() {
     assert!(copy.join("etc/hostname").exists());
     assert_eq!(std::fs::read_dir(copy.join("srv/backup")).unwrap().count(), 0);
 }
+
+#[test]
+fn make_says_which_rust_is_needed_and_how_to_get_it_before_cargo_fails() {
+    use std::os::unix::fs::PermissionsExt;
+    let rig = Rig::without_sshd();
+    let needed = env!("CARGO_PKG_RUST_VERSION");
+    let cargo = |version: &str| {
+        let text =
+            format!("#!/bin/sh\n[ \"$1\" != --version ] || echo 'cargo {version} (fd9c4297c 2022-07-01)'\n");
+        let path = rig.write(format!("cargo-{version}"), text);
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let missing = "no-such-cargo".to_owned();
+    for (cargo, says) in [
+        (missing, Some("Rust is not installed: there is no `no-such-cargo` in the PATH.")),
+        (cargo("1.63.0"), Some("cargo-1.63.0 is 1.63.0")),
+        (cargo("1.9.0"), Some("cargo-1.9.0 is 1.9.0")),
+        (cargo(&format!("{needed}.0")), None),
+        (cargo("1.100.0-nightly"), None),
+    ] {
+        let make = ["--directory", env!("CARGO_MANIFEST_DIR"), "build", &format!("CARGO={cargo}")];
+        let output = program("make").args(make).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.success(), says.is_none(), "{cargo}: {said}");
+        for part in says.into_iter().flat_map(|says| [says, needed, "rustup.rs", "apt install cargo"]) {
+            assert!(said.contains(part), "{cargo}: {said}");
+        }
+    }
+}

@@ -104,7 +104,6 @@ fn every_state_arrives_with_its_output_and_its_figures() {
     for (host, expected, said, why) in [
         ("VPN", 0, "OK: 6 files, ", "spelled as the inventory does"),
         ("Web-01.Example.org", 0, "OK: 6 files, ", "a name with dots"),
-        ("Held", 1, "WARNING: skipped: another run has it", "a run that has the host"),
         (
             "Hooked",
             2,
@@ -156,11 +155,15 @@ fn every_state_arrives_with_its_output_and_its_figures() {
             assert_eq!(figure["value"].as_f64(), value, "{figure}");
         }
     }
-    assert_eq!(
-        result(&icinga, "Held")["performance_data"],
-        json!(["snapshots=0;;;0"]),
-        "nothing was measured"
-    );
+    assert_eq!(result(&icinga, "Held"), Value::Null, "the run that has it tells of it");
+    let run = icinga.service("b32-1!BACKUP-b32-1");
+    assert_eq!(run["state"].as_f64(), Some(1.0), "{run}");
+    let output = run["last_check_result"]["output"].as_str().unwrap();
+    assert!(output.starts_with("WARNING: skipped, since another run has them: Held; 5 hosts: "), "{output}");
+    let data = run["last_check_result"]["performance_data"].clone();
+    let figures: Vec<Value> = data.as_array().unwrap().iter().map(|datum| perfdata(&icinga, datum)).collect();
+    let labels: Vec<&str> = figures.iter().map(|figure| figure["label"].as_str().unwrap()).collect();
+    assert_eq!(labels, ["duration", "hosts", "hosts_not_good", "problems"]);
 }
 
 /// A figure, as Icinga reads it.
@@ -202,7 +205,7 @@ fn a_result_counts_although_icinga_looked_itself_while_the_run_was_on() {
     let run: Ran = {
         let busy = backup(&rig, &["vpn"]).exits(1);
         assert!(busy.stderr.contains("another run has it"), "{}", busy.stderr);
-        assert_eq!(state(&icinga, "VPN"), 1, "the busy host's WARNING");
+        assert_eq!(state(&icinga, "VPN"), 3, "the run that has the host tells of it, and nobody else");
         go_on(&rig);
         finish(child).into()
     };
@@ -220,10 +223,14 @@ fn an_icinga_that_is_not_rightly_named_is_told_with_what_to_correct() {
     for (lines, said, hint) in [
         (
             format!("password_file = {wrong:?}\n"),
-            "it does not accept the user and the password (401)",
+            "Icinga does not accept the user and the password (401)",
             "compare `icinga.user` and the password with its `ApiUser` object",
         ),
-        ("user = \"bakcup\"\n".into(), "it does not accept the user and the password (401)", "`icinga.user`"),
+        (
+            "user = \"bakcup\"\n".into(),
+            "Icinga does not accept the user and the password (401)",
+            "`icinga.user`",
+        ),
         (format!("ca_file = {stranger:?}\n"), "TLS failed: ", "it is not the CA that signed it"),
         (
             format!("url = \"https://127.0.0.1:{port}/\"\n"),
@@ -232,18 +239,18 @@ fn an_icinga_that_is_not_rightly_named_is_told_with_what_to_correct() {
         ),
         (
             format!("url = \"https://localhost:{port}/v1\"\n"),
-            "it answered 404: The requested path",
+            "Icinga answered 404: The requested path",
             "is `icinga.url` the root of Icinga 2's API",
         ),
         (
             format!("url = \"http://localhost:{port}/\"\n"),
-            "`http://localhost",
+            "(Icinga at `localhost:",
             "Icinga 2 itself speaks https alone",
         ),
     ] {
         tell(&mut rig, &icinga);
         rig.replace("icinga", &lines);
-        let ran = backup(&rig, &["--quiet", "all"]).exits(1).says("warning: Icinga was not told of VPN: ");
+        let ran = backup(&rig, &["--quiet", "all"]).exits(1).says("could not report VPN to Icinga");
         let ran = ran.says(said).says(hint).does_not_say("not-the-password");
         assert_eq!(rig.verdicts("vpn"), ["good"], "{lines}: {}", ran.stderr);
     }
@@ -272,9 +279,9 @@ fn a_result_that_icinga_does_not_take_is_told_with_its_reason() {
     icinga.check_now("Host", "Router");
     let ran = backup(&rig, &["all"]).exits(1);
     for said in [
-        "Icinga was not told of 2 hosts (Plain, vpn2): it knows no service `BACKUP-b32-1` on a host of exactly that name (404): create the service there, with passive checks",
-        "Icinga was not told of Deaf: it did not take the result (403): Passive checks are disabled for object 'HOST!BACKUP-b32-1'",
-        "Icinga was not told of Behind: it dropped the result: Ignoring passive check result for unreachable object 'HOST!BACKUP-b32-1'",
+        "Icinga knows no service `BACKUP-b32-1` on a host of exactly that name (404); could not report 2 hosts (Plain, vpn2) to Icinga (create the service there, with passive checks",
+        "Icinga did not take the result (403): Passive checks are disabled for object 'HOST!BACKUP-b32-1'.; could not report Deaf to Icinga",
+        "Icinga dropped the result: Ignoring passive check result for unreachable object 'HOST!BACKUP-b32-1'.; could not report Behind to Icinga",
     ] {
         assert!(ran.stderr.contains(said), "`{said}` is missing in:\n{}", ran.stderr);
     }
@@ -305,7 +312,7 @@ fn an_api_user_who_may_too_little_is_told_with_the_permission_to_grant() {
         ("elsewhere", "the permission, with a filter that leaves the service out"),
     ] {
         rig.replace("icinga", &format!("user = {user:?}\n"));
-        let ran = backup(&rig, &["all"]).exits(1).says("Icinga was not told of VPN: ");
+        let ran = backup(&rig, &["all"]).exits(1).says("could not report VPN to Icinga");
         assert!(
             ran.stderr.contains("the permission `actions/process-check-result`"),
             "{why}: {}",
@@ -330,9 +337,10 @@ fn a_stopped_icinga_costs_a_run_its_exit_code_and_not_its_copies() {
     let told = icinga.service("VPN!BACKUP-b32-1");
     icinga.stop();
     let begin = Instant::now();
-    let ran = backup(&rig, &["--quiet", "all"]).exits(1).says("Icinga was not told of 2 hosts (VPN, Web): ");
+    let ran =
+        backup(&rig, &["--quiet", "all"]).exits(1).says("could not report 2 hosts (VPN, Web) to Icinga");
     let ran = ran.says("Connection refused").says("is Icinga 2 running there");
-    assert_eq!(ran.stderr.matches("Icinga was").count(), 1, "{}", ran.stderr);
+    assert_eq!(ran.stderr.matches("to Icinga").count(), 2, "the hosts, and the run: {}", ran.stderr);
     assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
     for name in ["vpn", "web"] {
         assert_eq!(rig.verdicts(name), ["good"]);
@@ -365,11 +373,11 @@ fn an_icinga_that_is_restarted_during_a_run_is_told_of_every_host_in_the_end() {
     icinga.start_again();
     go_on(&rig);
     let ran: Ran = finish(child).into();
-    ran.exits(0).does_not_say("Icinga was not told");
+    ran.exits(0).does_not_say("to Icinga");
     for host in ["VPN", "Web"] {
         assert_eq!(state(icinga, host), 0, "{host}");
     }
-    assert_eq!(icinga.requests_of(USER), 2, "one result a host");
+    assert_eq!(icinga.requests_of(USER), 3, "one result a host, and the run's");
 }
 
 #[test]
@@ -384,6 +392,8 @@ fn a_late_result_does_not_hide_a_newer_one() {
         password: PASSWORD.to_owned().into(),
         ca_file: Some(icinga.ca_file()),
         service: "BACKUP-b32-1".into(),
+        run_host: "b32-1".into(),
+        run_service: "BACKUP-b32-1".into(),
         ttl: Duration::from_secs(60),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -150,7 +150,11 @@ impl World {
             watch,
         };
         let web = inventory::forced(&run.settings, "web".parse().unwrap());
-        let pace = Pace { jobs: NonZeroUsize::MIN, connections_per_second: NonZeroU32::MIN };
+        let pace = Pace {
+            jobs: NonZeroUsize::MIN,
+            most: NonZeroUsize::MIN,
+            connections_per_second: NonZeroU32::MIN,
+        };
         host(&run, &web, Turns::new(pace).begin()).await
     }
 

@@ -31,7 +31,7 @@ const EDGES: &[&str] = &[
 
 /// The edges that the other edges go through, to programs and to servers. They
 /// use the core alone.
-const DOORS: &[&str] = &["process", "https"];
+const DOORS: &[&str] = &["process", "https", "offload"];
 
 /// Pure: no input or output, no clock. They use each other.
 const CORE: &[&str] = &[
@@ -40,6 +40,7 @@ const CORE: &[&str] = &[
     "settings",
     "snapshot",
     "entry",
+    "excerpt",
     "difference",
     "versions",
     "pattern",
@@ -49,8 +50,10 @@ const CORE: &[&str] = &[
     "guard",
     "outcome",
     "past",
+    "problem",
     "trend",
     "plot",
+    "precision",
     "status",
     "finding",
     "growth",
@@ -213,6 +216,11 @@ fn names_at(tokens: &[TokenTree], used: &mut BTreeSet<String>) {
 
 /// Every Rust file below `src/`, by its path there.
 fn sources() -> Vec<(String, String)> {
+    sources_below("src")
+}
+
+/// Every Rust file below a folder of the checkout, by its path there.
+fn sources_below(folder: &str) -> Vec<(String, String)> {
     fn gather(folder: &Path, prefix: &str, files: &mut Vec<(String, String)>) {
         for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
             let name = entry.file_name().into_string().unwrap();
@@ -224,7 +232,7 @@ fn sources() -> Vec<(String, String)> {
         }
     }
     let mut files = Vec::new();
-    gather(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "", &mut files);
+    gather(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), "", &mut files);
     files.sort();
     files
 }
@@ -235,6 +243,48 @@ fn dependencies_point_downwards_only() {
     assert!(files.len() > 20, "the sources were not found");
     let faults = faults(&files);
     assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
+}
+
+/// Whether conditions are chained with a `let`: `if a && let Some(b) = c`.
+fn chains_a_let(tokens: TokenStream) -> bool {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    let is = |at: usize, name: &str| tokens.get(at).and_then(ident).is_some_and(|ident| ident == name);
+    let is_and = |at: usize| is_punct(tokens.get(at), '&') && is_punct(tokens.get(at + 1), '&');
+    (0..tokens.len()).any(|at| match &tokens[at] {
+        TokenTree::Group(group) => chains_a_let(group.stream()),
+        _ if is(at, "if") || is(at, "while") => {
+            let is_body = |token: &TokenTree| {
+                matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace)
+                    || is_punct(Some(token), '>')
+            };
+            let length = tokens[at..].iter().position(is_body).unwrap_or(0);
+            let condition = || at + 1..at + length;
+            condition().any(|at| is(at, "let")) && condition().any(is_and)
+        }
+        _ => false,
+    })
+}
+
+/// Rust 1.85, which Debian 13 has, does not know them; every newer one takes
+/// them without a word.
+#[test]
+fn no_conditions_are_chained_with_a_let() {
+    for (text, chained) in [
+        ("fn f() { if a && let Some(b) = c {} }", true),
+        ("fn f() { while let Some(b) = c && b {} }", true),
+        ("fn f() { if let Some(b) = c { if b && d {} } }", false),
+        ("fn f() { match a { b if c && d => { let e = f; } } }", false),
+        ("fn f() { if let Some(b) = (c && d) {} }", false),
+    ] {
+        assert_eq!(chains_a_let(text.parse().unwrap()), chained, "{text}");
+    }
+    let all = ["src", "tests", "examples", "benches"].map(|folder| (folder, sources_below(folder)));
+    for (folder, files) in all {
+        for (path, text) in files {
+            let tokens = text.parse().unwrap_or_else(|error| panic!("{folder}/{path}: {error}"));
+            assert!(!chains_a_let(tokens), "{folder}/{path} chains a condition with `let`: nest them");
+        }
+    }
 }
 
 #[test]

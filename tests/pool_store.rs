@@ -6,10 +6,11 @@
 
 mod support;
 
+use backup::finding::Level;
 use backup::host::HostName;
 use backup::snapshot::{Facts, Origin, SnapshotName, Verdict};
 use backup::store::zfs::System;
-use backup::store::{Removal, Store, StoreError, Workspace, Zfs};
+use backup::store::{AnyStore, Removal, Store, StoreError, Workspace, Zfs};
 use std::fs::{self, File};
 use std::path::Path;
 use support::pool::{Dataset, Pool, property, snapshots, try_zfs, zfs};
@@ -61,6 +62,29 @@ fn is_empty(dir: &Path) -> bool {
 
 fn names(days: impl IntoIterator<Item = u32>) -> Vec<String> {
     days.into_iter().map(|number| day(number).to_string()).collect()
+}
+
+/// The commands of README.md that make a pool, run as they stand, but for the
+/// pool's name and its disks.
+#[tokio::test]
+#[ignore = "needs a pool: `make vm`"]
+async fn the_readmes_commands_make_a_pool_for_copies() {
+    let pool = Pool::made_by(3, 64, 220, |pool, files| {
+        let mut commands = include_str!("../README.md").lines().filter_map(|line| line.strip_prefix("# z"));
+        for program in ["pool create", "fs set"] {
+            let command = commands.next().filter(|command| command.starts_with(program)).unwrap();
+            let command = command.replace(" data", &format!(" {}", pool.name));
+            let command = command.replace("/dev/disk/by-id/…", &files.join(" "));
+            let (program, arguments) = command.split_once(' ').unwrap();
+            must(&format!("z{program}"), &arguments.split(' ').collect::<Vec<_>>());
+        }
+        assert_eq!(commands.next(), None);
+    });
+    take(&store(&pool.name), 20..=20).await;
+    let now = "2026-11-20T02:00:05Z".parse().unwrap();
+    let found = AnyStore::Zfs(store(&pool.name)).inspect(now).await;
+    let all: Vec<_> = found.findings.iter().chain(found.places.values().flatten()).collect();
+    assert!(!all.is_empty() && all.iter().all(|finding| finding.level <= Level::Note), "{all:#?}");
 }
 
 #[tokio::test]

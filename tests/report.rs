@@ -4,7 +4,7 @@
 
 mod support;
 
-use backup::outcome::{HostReport, Outcome, Stage};
+use backup::outcome::{HostReport, Outcome, Severity, Stage};
 use backup::report::Reporter;
 use backup::report::icinga::{Icinga, ReportError};
 use backup::settings;
@@ -24,6 +24,8 @@ fn settings(stand_in: &StandIn) -> settings::Icinga {
         password: PASSWORD.to_owned().into(),
         ca_file: Some(stand_in.ca_file()),
         service: "BACKUP-b32-1".into(),
+        run_host: "b32-1".into(),
+        run_service: "BACKUP-b32-1".into(),
         ttl: Duration::from_secs(90_000),
     }
 }
@@ -76,7 +78,7 @@ async fn a_refusal_says_what_to_do_and_is_not_tried_again() {
     for (fault, said) in [
         (Fault::NoPermission, "give that `ApiUser` the permission `actions/process-check-result`"),
         (Fault::EmptyResults, "create the service there"),
-        (Fault::Ignoring, "it dropped the result: Ignoring passive check result"),
+        (Fault::Ignoring, "Icinga dropped the result: Ignoring passive check result"),
         (Fault::PassiveDisabled, "(403): Passive checks are disabled"),
         (Fault::Html, "does `icinga.url` point to Icinga 2's API?"),
     ] {
@@ -193,10 +195,12 @@ async fn a_whole_fleet_is_told_and_each_problem_once() {
     let problems = reporter.finish(tokio::time::sleep(GRACE)).await.problems;
     assert_eq!(stand_in.results().len(), 40);
     assert_eq!(problems.len(), 2, "{problems:#?}");
-    assert!(problems[0].starts_with("Icinga was not told of 2 hosts (new1, new2): it knows no service"));
-    assert!(
-        problems[1].starts_with("Icinga was not told of 2 hosts ((no name), a!b): no host can have such")
-    );
+    assert!(problems[0].what.starts_with("Icinga knows no service `BACKUP-b32-1` on a host of exactly"));
+    assert!(problems[0].what.ends_with("; could not report 2 hosts (new1, new2) to Icinga"));
+    assert!(problems[1].what.starts_with("connect failed: no route to host; "), "{problems:#?}");
+    assert!(problems[1].remedy.starts_with("no host can have such a name in Icinga"), "{problems:#?}");
+    assert!(problems[1].what.ends_with("; could not report 2 hosts ((no name), a!b) to Icinga"));
+    assert_eq!(problems[0].severity, Severity::Critical, "these hosts have failed, and nobody else says so");
 }
 
 #[tokio::test]
@@ -214,9 +218,14 @@ async fn a_port_where_nobody_listens_costs_a_fleet_seconds_and_is_one_problem() 
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     assert_eq!(problems.len(), 1, "{problems:#?}");
     assert!(
-        problems[0].contains("200 hosts (web000, web001, web002, web003, web004 and 195 more): `https://")
+        problems[0]
+            .what
+            .contains("200 hosts (web000, web001, web002, web003, web004 and 195 more) to Icinga")
     );
-    assert!(problems[0].contains("Connection refused"), "{problems:?}");
+    assert!(
+        problems[0].what.starts_with("cannot connect: Connection refused (os error 111) (Icinga at `127."),
+        "{problems:?}"
+    );
 }
 
 #[tokio::test]
@@ -229,9 +238,11 @@ async fn what_is_not_delivered_in_time_is_named() {
     }
     let problems = reporter.finish(tokio::time::sleep(Duration::from_secs(1))).await.problems;
     assert_eq!(
-        problems,
-        ["Icinga was not told of 20 hosts (web00, web01, web02, web03, web04 and 15 more): \
-             the run ended before the result was delivered"]
+        problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        [
+            "the run ended before the result was delivered; could not report 20 hosts (web00, web01, web02, web03, \
+             web04 and 15 more) to Icinga"
+        ]
     );
     assert!(stand_in.requests() <= 8, "{} at once", stand_in.requests());
 }

@@ -141,7 +141,11 @@ fn web(run: &Run<Stuck>) -> Host {
 
 /// One host at a time.
 fn turns() -> Rc<Turns> {
-    Turns::new(Pace { jobs: NonZeroUsize::MIN, connections_per_second: NonZeroU32::MIN })
+    Turns::new(Pace {
+        jobs: NonZeroUsize::MIN,
+        most: NonZeroUsize::MIN,
+        connections_per_second: NonZeroU32::MIN,
+    })
 }
 
 /// Two runs within a day, of which the second has a snapshot to remove, and

@@ -27,6 +27,11 @@ fn texts(received: &[String]) -> Vec<(u8, String)> {
     texts
 }
 
+/// The lines that are not of the run as a whole.
+fn of_hosts(texts: Vec<(u8, String)>) -> Vec<(u8, String)> {
+    texts.into_iter().filter(|(_, text)| !text.starts_with("run b32-1/")).collect()
+}
+
 /// A rig with a good host, one whose hook fails, and one that is not there.
 fn mixed() -> Rig {
     let mut rig = Rig::new();
@@ -46,6 +51,16 @@ fn every_line_of_a_run_reaches_syslog_and_names_its_host_loud_or_quiet() {
         let ran: Ran = finish(daemon.behind(&rig, rig.command(arguments)).spawn().unwrap()).into();
         let ran = ran.exits(1).does_not_say("syslog");
         let texts = texts(&daemon.received());
+        let of_run: Vec<&str> = texts
+            .iter()
+            .map(|(_, text)| text.as_str())
+            .filter(|text| text.starts_with("run b32-1/"))
+            .collect();
+        let [begin, end] = of_run.as_slice() else { panic!("{of_run:?}") };
+        assert!(begin.ends_with(" begins: 3 hosts, 8 at once"), "{begin}");
+        assert!(end.contains(" ended with 1: 3 hosts: 1 good, 1 good with trouble, 1 failed, in "), "{end}");
+        assert!(!ran.stderr.contains("begins: "), "{}", ran.stderr);
+        let texts = of_hosts(texts);
         for (severity, text) in &texts {
             let named = ["Good: ", "Gone: ", "Hooked: "].iter().any(|name| text.starts_with(name));
             assert!(named, "{arguments:?}: no host is named in <{severity}> `{text}`");
@@ -113,7 +128,7 @@ fn a_host_with_a_hostile_name_forges_no_line_in_syslog() {
     let ran: Ran = finish(daemon.behind(&rig, rig.command(&["all"])).spawn().unwrap()).into();
     let ran = ran.exits(1);
     assert!(!ran.stderr.contains('\u{1b}'), "{:?}", ran.stderr);
-    for (_, text) in texts(&daemon.received()) {
+    for (_, text) in of_hosts(texts(&daemon.received())) {
         assert!(text.starts_with("good: "), "{text:?}");
     }
 }
@@ -127,19 +142,48 @@ fn what_the_store_warns_of_names_its_host() {
     let daemon = Daemon::start(&rig);
     let ran: Ran = finish(daemon.behind(&rig, rig.command(&["--quiet", "all"])).spawn().unwrap()).into();
     ran.exits(0).says("warning: Good: cannot point `");
-    let texts = texts(&daemon.received());
+    let texts = of_hosts(texts(&daemon.received()));
     assert!(texts.iter().all(|(_, text)| text.starts_with("Good: ")), "{texts:?}");
 }
 
 #[test]
-fn a_machine_without_syslog_is_backed_up_and_told_so_once() {
+fn a_machine_without_syslog_is_backed_up_and_told_so_once_a_day() {
     let mut rig = Rig::without_sshd();
     rig.host("good");
-    for arguments in [&["all"][..], &["--quiet", "all"]] {
+    let run = |arguments: &[&str]| -> Ran {
         let ran: Ran = finish(without_daemon(&rig, rig.command(arguments)).spawn().unwrap()).into();
-        let ran = ran.exits(0).says("warning: cannot write to syslog at `/dev/log`");
-        assert_eq!(ran.stderr.matches("syslog at").count(), 1, "{}", ran.stderr);
-        assert!(ran.stderr.contains("systemd-journald"), "it does not say what to do: {}", ran.stderr);
+        ran.exits(0)
+    };
+    let ran = run(&["all"]).says("warning: cannot write to syslog at `/dev/log`");
+    assert_eq!(ran.stderr.matches("syslog at").count(), 1, "{}", ran.stderr);
+    assert!(ran.stderr.contains("systemd-journald"), "it does not say what to do: {}", ran.stderr);
+    let ran = run(&["--quiet", "all"]);
+    assert_eq!(ran.stderr, "", "cron mails only what is new");
+    let stamp = std::fs::File::open(rig.join("state/syslog-missing")).unwrap();
+    let before = stamp.metadata().unwrap().modified().unwrap() - std::time::Duration::from_secs(24 * 3600);
+    stamp.set_modified(before).unwrap();
+    run(&["--quiet", "all"]).says("warning: cannot write to syslog at `/dev/log`");
+    run(&["--quiet", "all"]).does_not_say("syslog");
+    assert_eq!(rig.verdicts("good"), ["good"], "runs of one day leave one snapshot");
+}
+
+#[test]
+fn what_many_hosts_warn_of_alike_is_said_once_with_their_number() {
+    let mut rig = Rig::without_sshd();
+    for name in ["a", "b", "c", "d"] {
+        rig.host_with(name, "source = \"/nonexistent\"\n");
     }
-    assert_eq!(rig.verdicts("good"), ["good"], "two runs of one day leave one snapshot");
+    let daemon = Daemon::start(&rig);
+    let ran: Ran = finish(daemon.behind(&rig, rig.command(&["--quiet", "all"])).spawn().unwrap()).into();
+    let ran = ran.exits(1);
+    let lines: Vec<&str> = ran.stderr.lines().collect();
+    assert_eq!(lines.len(), 2, "{}", ran.stderr);
+    assert!(
+        lines[0].contains("CRITICAL: probe failed: ") && lines[0].contains("/nonexistent"),
+        "{}",
+        lines[0]
+    );
+    assert!(lines[1].starts_with("error: the same of 3 more hosts ("), "{}", lines[1]);
+    let texts = of_hosts(texts(&daemon.received()));
+    assert_eq!(texts.iter().filter(|(_, text)| text.contains("CRITICAL: ")).count(), 4, "{texts:?}");
 }

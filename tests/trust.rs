@@ -92,8 +92,8 @@ fn a_way_that_does_not_lead_there_gives_its_reason() {
         .exits(1)
         .says("Web: it shows no host key: the tunnel is closed (try `ssh -v -p");
     let said = backup_with(&rig, ssh_config, &["check"]).exits(1).stdout;
-    assert!(said.contains("`inner` cannot be reached through its proxy: "), "{said}");
-    assert!(said.contains("the tunnel is closed") && said.contains("-l root inner`"), "{said}");
+    assert!(said.contains("cannot reach `inner` through the proxy `echo the tunnel is closed"), "{said}");
+    assert!(said.contains("false`: the tunnel is closed") && said.contains(" root@inner`"), "{said}");
 }
 
 #[test]

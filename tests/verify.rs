@@ -198,9 +198,7 @@ fn a_reader_that_goes_away_changes_no_result() {
     let mut rig = Rig::without_sshd();
     rig.host("web");
     for arguments in [&["verify", "--json"][..], &["verify"]] {
-        let (reader, writer) = std::io::pipe().unwrap();
-        drop(reader);
-        let child = rig.command(arguments).stdout(writer).spawn().unwrap();
+        let child = rig.command(arguments).stdout(nobody_reads()).spawn().unwrap();
         Ran::from(finish(child)).exits(1).says("there is no good snapshot to compare it with");
         let full = File::options().write(true).open("/dev/full").unwrap();
         let child = rig.command(arguments).stdout(full).spawn().unwrap();
@@ -237,6 +235,68 @@ fn a_copy_that_was_cut_short_is_no_change_of_the_host() {
     cut(&source.join("srv/data"));
     let host = verified(&rig, &["--all"], 0);
     figures(&host, &[("sampled", 3), ("identical", 1), ("changed", 2), ("different", 0)]);
+}
+
+/// A copy is more than contents: what a restoration needs is compared too.
+#[test]
+fn owners_modes_attributes_link_targets_and_kinds_are_compared() {
+    use rustix::fs::{XattrFlags, removexattr, setxattr};
+    let capability: Vec<u8> =
+        [0x0200_0001_u32, 1 << 13, 0, 0, 0].iter().flat_map(|part| part.to_le_bytes()).collect();
+    for mut rig in [Rig::new(), Rig::without_sshd()] {
+        let source = rig.host("Web");
+        for name in ["ping", "mode", "owner", "note", "kind", "same"] {
+            rig.write(source.join("bin").join(name), name);
+        }
+        rig.write(source.join("private/key"), "key");
+        std::os::unix::fs::symlink("ping", source.join("bin/link")).unwrap();
+        setxattr(source.join("bin/ping"), "security.capability", &capability, XattrFlags::empty()).unwrap();
+        setxattr(source.join("bin/note"), "user.rsync.%stat", b"100644 0,0 1:1", XattrFlags::empty())
+            .unwrap();
+        rig.backup(&["all"]).exits(0);
+        move_by(&rig, "web", chrono::TimeDelta::minutes(1));
+        let host = verified(&rig, &["--all"], 0);
+        figures(&host, &[("attributes", 0), ("others", 5), ("identical", 10)]);
+        let copy = rig.newest("web");
+        removexattr(copy.join("bin/ping"), "security.capability").unwrap();
+        removexattr(copy.join("bin/note"), "user.rsync.%stat").unwrap();
+        fs::set_permissions(copy.join("bin/mode"), PermissionsExt::from_mode(0o666)).unwrap();
+        fs::set_permissions(copy.join("private"), PermissionsExt::from_mode(0o777)).unwrap();
+        std::os::unix::fs::chown(copy.join("bin/owner"), Some(1), Some(2)).unwrap();
+        for (name, target) in [("link", "mode"), ("kind", "same")] {
+            fs::remove_file(copy.join("bin").join(name)).unwrap();
+            std::os::unix::fs::symlink(target, copy.join("bin").join(name)).unwrap();
+        }
+        for arguments in [&["--all"][..], &["--sample", "100"]] {
+            let host = verified(&rig, arguments, 1);
+            assert_eq!(host["state"], "attributes", "{host:#}");
+            figures(&host, &[("identical", 9), ("different", 0)]);
+            let findings = host["findings"].as_array().unwrap();
+            for (path, what) in [
+                ("bin/ping", "extended attributes"),
+                ("bin/note", "extended attributes"),
+                ("bin/mode", "mode"),
+                ("bin/owner", "owner, group"),
+                ("bin/link", "target"),
+                ("bin/kind", "kind"),
+                ("private", "mode"),
+            ] {
+                let finding = findings.iter().find(|finding| finding["path"] == path);
+                let finding = finding.unwrap_or_else(|| panic!("{path} is missing in {host:#}"));
+                let text = finding["text"].as_str().unwrap();
+                assert!(text.contains(&format!("not as on the host in {what}")), "{text}");
+                assert_eq!(finding["matter"], "attributes");
+            }
+        }
+        assert!(!rig.join("state/findings/web.json").exists(), "each run compares these itself");
+        // The next run does, and mends them.
+        move_by(&rig, "web", -chrono::TimeDelta::minutes(2));
+        rig.backup(&["all"]).exits(0);
+        verified(&rig, &["--all"], 0);
+        // What the host has changed since is no fault of the copy.
+        fs::set_permissions(source.join("bin/mode"), PermissionsExt::from_mode(0o600)).unwrap();
+        verified(&rig, &["--all"], 0);
+    }
 }
 
 #[test]

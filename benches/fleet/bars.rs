@@ -32,35 +32,38 @@ pub fn bars(records: &Records, rows: &[&'static Row]) -> Vec<Bar> {
             "200x1000-delayed" => Some((1.10, format!("rsync under `xargs -P{}`", row.jobs))),
             _ => None,
         };
-        if let Some((most, what)) = floor
-            && let Some(ratio) = ratio(records, row, Phase::Unchanged, Who::Backup, Who::Rsync)
-        {
-            bars.push(Bar {
-                row: Some(row.name),
-                goal: format!("{}, nothing changed: at most {most:.2} times as long as {what}", row.title()),
-                found: times(&ratio),
-                reached: ratio.median <= most,
-            });
+        if let Some((most, what)) = floor {
+            if let Some(ratio) = ratio(records, row, Phase::Unchanged, Who::Backup, Who::Rsync) {
+                bars.push(Bar {
+                    row: Some(row.name),
+                    goal: format!(
+                        "{}, nothing changed: at most {most:.2} times as long as {what}",
+                        row.title()
+                    ),
+                    found: times(&ratio),
+                    reached: ratio.median <= most,
+                });
+            }
         }
-        if row.name == "200x1000-delayed"
-            && let Some(ratio) = ratio(records, row, Phase::Unchanged, Who::Ancestor, Who::Backup)
-        {
-            bars.push(Bar {
-                row: Some(row.name),
-                goal: "at least 8 times faster there than the ancestor's way".to_owned(),
-                found: times(&ratio),
-                reached: ratio.median >= 8.0,
-            });
+        if row.name == "200x1000-delayed" {
+            if let Some(ratio) = ratio(records, row, Phase::Unchanged, Who::Ancestor, Who::Backup) {
+                bars.push(Bar {
+                    row: Some(row.name),
+                    goal: "at least 8 times faster there than the ancestor's way".to_owned(),
+                    found: times(&ratio),
+                    reached: ratio.median >= 8.0,
+                });
+            }
         }
-        if row.has_big_host()
-            && let Some(ratio) = ratio(records, row, Phase::Unchanged, Who::Backup, Who::BackupBigAlone)
-        {
-            bars.push(Bar {
-                row: Some(row.name),
-                goal: format!("{}: at most {SAME:.2} times as long as that host alone", row.title()),
-                found: format!("{}{}", times(&ratio), processors_need(records, row).unwrap_or_default()),
-                reached: ratio.median <= SAME,
-            });
+        if row.has_big_host() {
+            if let Some(ratio) = ratio(records, row, Phase::Unchanged, Who::Backup, Who::BackupBigAlone) {
+                bars.push(Bar {
+                    row: Some(row.name),
+                    goal: format!("{}: at most {SAME:.2} times as long as that host alone", row.title()),
+                    found: format!("{}{}", times(&ratio), processors_need(records, row).unwrap_or_default()),
+                    reached: ratio.median <= SAME,
+                });
+            }
         }
         bars.extend(dead(records, row).into_iter().flatten());
     }

@@ -181,11 +181,11 @@ impl<'a> Course<'a> {
         }
         if self.row.programs && part.phase == Phase::Unchanged {
             for entry in entries.iter_mut().filter(|entry| !self.row.once.contains(&entry.who)) {
-                if !entry.failed
-                    && let Err(error) = self.programs(part.phase, entry)
-                {
-                    self.fail(entry.who, part.phase, 0, &error.context("under strace"));
-                    entry.failed = true;
+                if !entry.failed {
+                    if let Err(error) = self.programs(part.phase, entry) {
+                        self.fail(entry.who, part.phase, 0, &error.context("under strace"));
+                        entry.failed = true;
+                    }
                 }
             }
         }

@@ -3,26 +3,39 @@
 
 use super::inplace::shared;
 use super::{Event, Step, Story, failed};
-use crate::filter::{self, Apart, NotAPattern, Rule, Selection};
+use crate::excerpt::Excerpt;
+use crate::filter::{self, Apart, Excess, LeftOut, NotAPattern, Rule, Selection, Warning};
 use crate::host::Filesystems;
 use crate::lock::HostLock;
-use crate::outcome::{Outcome, Stage};
+use crate::offload::{NotInTime, offload};
+use crate::outcome::{Outcome, Severity, Stage};
 use crate::remote::{Probe, Remote};
 use crate::snapshot::{Snapshot, newest_good};
 use crate::store::{Store, Survey, Workspace};
-use crate::text::printable;
+use crate::text::{human_duration, printable};
 use crate::transfer::{
-    Ending, Job, Limits, Parted, Progress, Statistics, Transfer, TransferError, What, Writing, parted,
+    Job, Limits, Parted, Progress, Statistics, Transfer, TransferError, What, Writing, parted,
 };
 use std::convert::Infallible;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tracing::{debug, info, warn};
+
+/// How long it may take to judge what a host says of itself: a few thousand
+/// times as long as it takes for a host that means well.
+const JUDGING: Duration = Duration::from_secs(60);
 
 /// What a copy lacks in which a file may be torn.
 const VANISHED_TWICE: &str = "files that are written in place vanished twice while they were copied, and what \
     was there of them may be torn";
+
+/// The patterns of an exclude file, and its lines that are none.
+type Patterns = (Vec<Rule>, Excerpt<Warning>);
+/// How often a copy is tried again because a file has too many names. An attempt
+/// for each is set aside meanwhile, fewer than the directory store keeps.
+const LINKED_TRIES: u32 = 4;
 
 /// What is copied, by which rsync.
 struct Tree {
@@ -52,26 +65,32 @@ impl Try<'_> {
 impl<S: Store> Story<'_, S> {
     /// The filter rules of this host, in rsync's order: the first that matches
     /// decides, and what of its filesystems is copied.
-    fn rules(&mut self, probe: &Probe) -> Result<(Vec<Rule>, Selection), Outcome> {
-        let mounts = filter::select(&probe.mounts, &probe.real_source, self.host.settings.filesystems);
-        for warning in &mounts.warnings {
-            warn!("{warning}");
-        }
+    async fn rules(&mut self, probe: &Probe) -> Result<(Vec<Rule>, Selection), Outcome> {
+        let (mounts, (client, warnings)) = self.judged(probe).await?;
+        let mounts = mounts.map_err(|excess| failed(Stage::Probe, excess))?;
         if mounts.own.is_none() {
             let why =
                 "the host's list of mounts does not name the source's filesystem (is `/proc` mounted there?)";
             return Err(failed(Stage::Probe, why));
         }
-        for filesystem in &mounts.included {
-            debug!("copied as well: {filesystem}");
+        if !mounts.warnings.is_empty() {
+            let (count, lines) = (mounts.warnings.count(), mounts.warnings.lines());
+            let lines = lines.replace('\n', "\n  ");
+            let text = format!("lines of the host's list of mounts that describe none: {count}\n  {lines}");
+            self.afterwards.push(text);
         }
-        for mount in &mounts.left_out {
-            if mount.reason.holds_data() {
-                info!("left out: {mount}");
-            } else {
-                debug!("left out: {mount}");
-            }
+        if !warnings.is_empty() {
+            warn!("{}", warnings.lines());
         }
+        let left_out = |data: bool| {
+            mounts.left_out.iter().filter(move |mount| mount.reason.holds_data() == data).collect()
+        };
+        let (data, no_data): (Excerpt<&LeftOut>, Excerpt<&LeftOut>) = (left_out(true), left_out(false));
+        if !data.is_empty() {
+            info!("left out: {data}");
+        }
+        debug!("left out, and no data: {no_data}");
+        debug!("copied as well: {}", mounts.included.iter().collect::<Excerpt<_>>());
         let (mut configured, unfit) = filter::configured(&self.run.configured, &self.host.settings.exclude);
         for (pattern, why) in unfit {
             warn!("the configured exclude `{}` is not used: {why}", printable(pattern));
@@ -83,13 +102,28 @@ impl<S: Store> Story<'_, S> {
             let own = roots.iter().filter_map(|root| filter::emptied(root.as_os_str().as_bytes(), source));
             configured.splice(0..0, own);
         }
-        let (client, warnings) =
-            filter::parse_lines(&probe.excludes, &self.run.settings.excludes.remote_file);
-        for warning in warnings {
-            warn!("{warning}");
-        }
         let rules = filter::assemble(&filter::standard(&probe.real_source), &configured, &mounts, &client);
         Ok((rules, mounts))
+    }
+
+    /// What the host's own words amount to: its mounts, its exclude file. To find
+    /// out must not hold up the other hosts, nor the end of the run.
+    async fn judged(&self, probe: &Probe) -> Result<(Result<Selection, Excess>, Patterns), Outcome> {
+        let (list, source, excludes) =
+            (probe.mounts.clone(), probe.real_source.clone(), probe.excludes.clone());
+        let filesystems = self.host.settings.filesystems;
+        let file = self.run.settings.excludes.remote_file.clone();
+        let judged = offload(JUDGING, move || {
+            let mounts = filter::select(&list, &source, filesystems);
+            (mounts, filter::parse_lines(&excludes, &file))
+        });
+        tokio::select! {
+            judged = judged => judged.map_err(|NotInTime| {
+                let limit = human_duration(JUDGING);
+                failed(Stage::Probe, format!("its mounts and excludes could not be judged within {limit}"))
+            }),
+            () = self.run.cancel.cancelled() => Err(Outcome::Interrupted),
+        }
     }
 
     /// How many files may be deleted in the copy. Where no good run says how
@@ -119,7 +153,7 @@ impl<S: Store> Story<'_, S> {
         survey: &Survey,
         lock: &HostLock,
     ) -> Result<Transfer, Outcome> {
-        let (rules, mounts) = self.rules(probe)?;
+        let (rules, mounts) = self.rules(probe).await?;
         let apart = match workspace.in_place {
             true => self.apart(remote, probe, &mounts).await?,
             // A fresh tree has nothing to write into.
@@ -128,7 +162,7 @@ impl<S: Store> Story<'_, S> {
         let tree = self.tree(apart, &rules)?;
         let settings = &self.run.settings.transfer;
         let mut first = None;
-        let mut lost = 0;
+        let (mut lost, mut linked) = (0, 0);
         loop {
             // To count what is there may take as long as to copy what changed.
             self.at(Step::Transfer);
@@ -155,6 +189,10 @@ impl<S: Store> Story<'_, S> {
                     *remote = self.reconnect(why, &mut lost).await?;
                     workspace = self.prepare(survey).await?;
                 }
+                TransferError::TooManyLinks(why) if linked < LINKED_TRIES => {
+                    linked += 1;
+                    workspace = self.without_links(why, linked, survey).await?;
+                }
                 TransferError::StoreFull(_) => {
                     // What was copied would leave no room for the other hosts.
                     if let Err(refusal) = self.in_time(self.run.store.give_up(&self.host.name)).await {
@@ -165,6 +203,31 @@ impl<S: Store> Story<'_, S> {
                 error => return Err(failed(Stage::Transfer, error)),
             }
         }
+    }
+
+    /// Readies the next try after one in which a file got as many names as the
+    /// store's filesystem allows. They stay with the attempt that is set aside: in
+    /// the next, rsync finds that there can be no more, copies that file from there
+    /// and gives the names to the copy. Each try may meet one more such file, so the
+    /// last does without former copies.
+    async fn without_links(
+        &mut self,
+        why: String,
+        linked: u32,
+        survey: &Survey,
+    ) -> Result<Workspace, Outcome> {
+        if linked == 1 {
+            let text = "a file has more names, with those in former copies, than the store's filesystem allows \
+                        for one file; it is kept once more";
+            self.note(Severity::Ok, text);
+        }
+        debug!("{why}");
+        let mut workspace = self.prepare(survey).await?;
+        if linked == LINKED_TRIES {
+            info!("copied whole, without `--link-dest`: too many files have more names than are allowed");
+            workspace.link_dest.clear();
+        }
+        Ok(workspace)
     }
 
     /// Writes down what each of the two rsyncs is to copy.
@@ -224,7 +287,7 @@ impl<S: Store> Story<'_, S> {
             None => {
                 let (rules, none) = (&tree.rules_of_others, Statistics::default());
                 let once = pass(rules, Writing::Anew, none).await?;
-                if once.ending == Ending::SourceChanged && !self.refusals.is_empty() {
+                if once.source_changed() && !self.refusals.is_empty() {
                     // It may have been written in place, and torn, in a run
                     // before.
                     let again = pass(rules, Writing::Anew, once.statistics).await?;
@@ -239,12 +302,12 @@ impl<S: Store> Story<'_, S> {
         let done = others.statistics;
         let parted = self.parted(try_, tree).await?;
         let once = pass(rules, Writing::InPlace(parted), done).await?;
-        let these = if once.ending == Ending::SourceChanged {
+        let these = if once.source_changed() {
             debug!("in place: {}; once more, since what vanished may be torn", once.ending);
             let done = done.and(once.statistics, 0);
             let parted = self.parted(try_, tree).await?;
             let again = pass(rules, Writing::InPlace(parted), done).await?;
-            let is_whole = again.ending != Ending::SourceChanged;
+            let is_whole = !again.source_changed();
             let both = once.then(again);
             if is_whole { both } else { both.incomplete(VANISHED_TWICE) }
         } else {
@@ -261,6 +324,7 @@ impl<S: Store> Story<'_, S> {
             source: self.host.settings.source.clone(),
             destination: try_.workspace.destination.clone(),
             link_dest: try_.workspace.link_dest.clone(),
+            precision: try_.workspace.precision,
             what,
             rsh: try_.remote.rsh(),
             rsync_path: try_.remote.rsync_path(),

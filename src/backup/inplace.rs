@@ -15,6 +15,9 @@ use std::path::Path;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+/// At most so many places of a host are looked through for hard links.
+const MOST_LOOKS: usize = 1000;
+
 impl<S: Store> Story<'_, S> {
     /// The paths that a second rsync copies in place. All others, those too that
     /// cannot be looked at, are copied like the rest, which is always right and
@@ -37,6 +40,14 @@ impl<S: Store> Story<'_, S> {
             }
         }
         if wanted.paths.is_empty() {
+            return Ok(Apart::default());
+        }
+        if wanted.looks.len() > MOST_LOOKS {
+            let text = format!(
+                "nothing was written in place: more than {MOST_LOOKS} filesystems are mounted below the paths of \
+                 `inplace` (name paths with fewer)"
+            );
+            self.refuse(text);
             return Ok(Apart::default());
         }
         self.at(Step::Probe);

@@ -9,10 +9,22 @@ use crate::rotation::Rotation;
 use crate::snapshot::{Facts, HoldName, Origin, Snapshot, SnapshotName, Verdict, newest_good};
 use crate::store::{Kept, Store, Survey};
 use crate::text::{human_bytes, printable};
-use crate::transfer::{Ending, Transfer};
+use crate::transfer::{Ending, Transfer, Unkept};
 use crate::trend::{self, Jump, Sample};
 use std::time::Duration;
 use tracing::{debug, info};
+
+/// What there is to say of a whole copy that lacks attributes.
+fn without(unkept: &Unkept) -> String {
+    let Unkept { name, path, why, remedy, further } = unkept;
+    let more = match further {
+        0 => String::new(),
+        count => format!(" and {count} more"),
+    };
+    format!(
+        "the extended attribute `{name}` of `{path}`{more} could not be kept, all contents were: {why} ({remedy})"
+    )
+}
 
 /// What the report of a host says whose snapshot is held.
 pub fn held_as(name: &HoldName) -> String {
@@ -74,6 +86,8 @@ impl<S: Store> Story<'_, S> {
         // What is larger than usual has lost nothing: that holds up no rotation,
         // which makes the room that it needs (docs/decisions/0014-sizes-that-jump.md).
         self.note_jumps(&rises, name, survey);
+        // Not a reason to keep old snapshots either: they would be kept for ever.
+        self.afterwards.extend(transfer.unkept.as_ref().map(without));
         Ok(Outcome::Copied { verdict, why, snapshot: name })
     }
 
@@ -103,7 +117,9 @@ impl<S: Store> Story<'_, S> {
             info!("{complaint}");
         }
         match transfer.ending {
-            Ending::Complete | Ending::SourceChanged => (Verdict::Good, String::new()),
+            Ending::Complete | Ending::SourceChanged | Ending::WithoutAttributes => {
+                (Verdict::Good, String::new())
+            }
             Ending::Incomplete | Ending::TooManyDeletions => {
                 let first = transfer.complaints.first().map_or("rsync gave no reason", String::as_str);
                 let more = match transfer.complaints.len().saturating_sub(1) + transfer.further_complaints {

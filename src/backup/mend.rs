@@ -83,6 +83,7 @@ impl<S: Store> Story<'_, S> {
         let comparison = Comparison {
             source: self.host.settings.source.clone(),
             copy: destination.clone(),
+            precision: try_.workspace.precision,
             rsh: try_.remote.rsh(),
             rsync_path: try_.remote.rsync_path(),
             contents: true,

@@ -16,7 +16,6 @@ use super::progress::Bars;
 use super::session::{self, Common};
 use super::signals::Signals;
 use crate::clock::Clock;
-use crate::config;
 use crate::finding::{Finding, Section, counted};
 use crate::growth;
 use crate::host::{Host, HostName, Transport};
@@ -24,6 +23,8 @@ use crate::inventory::{self, Inventory};
 use crate::settings::{self, Settings};
 use crate::store::{AnyStore, Inspection, Store};
 use crate::tools::{self, Needs};
+use crate::turn::{Pace, Turn, Turns};
+use crate::{config, logging, process};
 use answer::Answer;
 use anyhow::bail;
 use std::future::Future;
@@ -98,10 +99,9 @@ async fn look(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
         }
     };
     let mut settings = loaded.settings;
-    if let Some(jobs) = arguments.jobs {
-        settings.jobs = jobs;
-    }
+    session::set_jobs(&mut settings, arguments.jobs);
     let settings = settings;
+    logging::keep_state_in(&settings.state_dir);
     let mut answer = Answer::default();
     let configuration = local::configuration(&path, &settings, &loaded.warnings, clock);
     let needs = needs(&settings);
@@ -218,23 +218,32 @@ async fn store(settings: &Settings, clock: Clock) -> (Vec<Finding>, Option<Inspe
     (findings, Some(inspection))
 }
 
-/// Does the same for each host, so many at once, and gives the results in the
-/// hosts' order. Dropped, it gives up what is under way.
+/// Does the same for each host, as fast as a run would, and gives the results in
+/// the hosts' order: one that does not answer holds no other up. Dropped, it gives
+/// up what is under way.
 async fn each<H: Clone, T: 'static, F: Future<Output = T> + 'static>(
     hosts: &[H],
-    jobs: NonZeroUsize,
-    work: impl Fn(H) -> F,
+    settings: &Settings,
+    work: impl Fn(H, Turn) -> F,
 ) -> Vec<(H, Option<T>)> {
     let mut results: Vec<(H, Option<T>)> = hosts.iter().map(|host| (host.clone(), None)).collect();
+    let connections_per_second = settings.ssh.connections_per_second;
+    let most = process::most_hosts(process::file_limit());
+    let turns = Turns::new(Pace { jobs: settings.jobs, most, connections_per_second });
     let mut tasks = JoinSet::new();
     let mut waiting = hosts.iter().cloned().enumerate();
     loop {
-        while tasks.len() < jobs.get() {
+        let change = turns.change();
+        while turns.may_begin() {
             let Some((index, host)) = waiting.next() else { break };
-            let task = work(host);
+            let task = work(host, turns.begin());
             tasks.spawn_local(async move { (index, task.await) });
         }
-        match tasks.join_next().await {
+        let joined = tokio::select! {
+            joined = tasks.join_next() => joined,
+            () = change, if waiting.len() > 0 => continue,
+        };
+        match joined {
             None => return results,
             Some(Ok((index, result))) => results[index].1 = Some(result),
             // A panic is told of already; that host has no result.

@@ -70,7 +70,7 @@ pub(super) fn execute(arguments: &Arguments, clock: Clock) -> u8 {
 #[derive(Debug, Serialize)]
 struct Answer {
     /// In the order in which a run would begin them; hosts that were never
-    /// copied come first, in no order.
+    /// copied come first, in an order that changes with the day (in UTC).
     hosts: Vec<Planned>,
     #[serde(flatten)]
     fates: Fates,
@@ -116,12 +116,11 @@ async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     let session = Session::open(&arguments.common, clock)?;
     let settings = &session.settings;
     let for_all = run::pattern_files(&settings.excludes.files)?;
-    let inventory = inventory::look(settings, None).await?;
+    let inventory = inventory::look(settings, clock.now(), None).await?;
     inventory.notes.iter().for_each(|note| warn!("{note}"));
     let selection = inventory::select(&inventory, &arguments.hosts)?;
     let problem = |host: Option<&str>, problem: String| Problem { host: host.map(str::to_owned), problem };
-    let mut problems: Vec<Problem> =
-        inventory.warnings.iter().map(|why| problem(None, why.clone())).collect();
+    let mut problems: Vec<Problem> = inventory.problems().map(|why| problem(None, why.to_string())).collect();
     problems.extend(selection.faults.iter().map(|fault| problem(Some(&fault.name), fault.why.clone())));
     let survey = match run::survey(&session.store).await {
         Ok(survey) => Some(survey),
@@ -137,7 +136,7 @@ async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     }
 
     let findings = Findings::at(&settings.state_dir);
-    let hosts = run::in_order(selection.hosts.into_iter().cloned().collect(), survey.as_ref());
+    let hosts = run::in_order(selection.hosts.into_iter().cloned().collect(), clock, survey.as_ref());
     let mut fates = Fates::default();
     let mut planned = Vec::with_capacity(hosts.len());
     for host in &hosts {

@@ -92,7 +92,7 @@ async fn prune(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     let session = Session::open(&arguments.common, clock)?;
     let ready = async {
         let survey = run::survey(&session.store).await?;
-        let hosts = chosen(&arguments.hosts, &session.settings, &survey).await?;
+        let hosts = chosen(&arguments.hosts, &session, &survey).await?;
         anyhow::Ok((survey, hosts))
     };
     let (survey, hosts) = tokio::select! {
@@ -131,7 +131,7 @@ fn tell(answer: &Answer, arguments: &Arguments) -> anyhow::Result<()> {
 /// The hosts that the words mean, each once, sorted. A name that the store
 /// knows needs no inventory: so a host that has left it can be named too, and a
 /// NetBox that is down keeps nobody from it.
-async fn chosen(words: &[String], settings: &Settings, survey: &Survey) -> anyhow::Result<Vec<HostName>> {
+async fn chosen(words: &[String], session: &Session, survey: &Survey) -> anyhow::Result<Vec<HostName>> {
     let (mut hosts, mut others) = (BTreeMap::new(), Vec::new());
     for word in words {
         match word.parse::<HostName>() {
@@ -142,8 +142,8 @@ async fn chosen(words: &[String], settings: &Settings, survey: &Survey) -> anyho
         }
     }
     if !others.is_empty() {
-        let inventory = inventory::look(settings, None).await?;
-        inventory.warnings.iter().for_each(|warning| warn!("{warning}"));
+        let inventory = inventory::look(&session.settings, session.clock.now(), None).await?;
+        inventory.problems().for_each(|warning| warn!("{warning}"));
         let selection = inventory::select(&inventory, &others)
             .map_err(|error| anyhow!("{error}{}", retired(&others, &inventory, survey)))?;
         for host in selection.hosts {

@@ -31,11 +31,7 @@ use serde::Serialize;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
-use std::time::Duration;
 use tracing::{error, info, warn};
-
-/// How long the inventory may take to say where a host is.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 const HELP: &str = "\
 Each PATH keeps its place below DIR: /etc/fstab comes to DIR/etc/fstab. Directories are restored
@@ -222,7 +218,7 @@ async fn destination(
     let word = arguments.to_host.clone().flatten();
     let name: HostName = word.as_deref().unwrap_or(own.key()).parse()?;
     let settings = &session.settings;
-    let host = find_host(settings, name, own).await?;
+    let host = find_host(session, name, own).await?;
     let (runtime, _) = Runtime::enter(&settings.runtime_dir)
         .context("the runtime directory is not usable (is this root, and `runtime_dir` right?)")?;
     let lock: HostLock = runtime
@@ -248,10 +244,12 @@ async fn connected(host: &Host, settings: &Settings, dir: PathBuf) -> Result<Rem
 }
 
 /// The host to write to: of the inventory, or as the configuration has it.
-async fn find_host(settings: &Settings, name: HostName, own: &HostName) -> anyhow::Result<Host> {
-    let known = match inventory::look(settings, Some(PATIENCE)).await {
+async fn find_host(session: &Session, name: HostName, own: &HostName) -> anyhow::Result<Host> {
+    let Session { settings, clock, .. } = session;
+    let patience = settings.netbox.as_ref().map(|netbox| netbox.timeout);
+    let known = match inventory::look(settings, clock.now(), patience).await {
         Ok(inventory) => {
-            inventory.warnings.iter().for_each(|warning| warn!("{warning}"));
+            inventory.problems().for_each(|warning| warn!("{warning}"));
             if let Some(host) = inventory.hosts.iter().find(|host| host.name == name) {
                 return Ok(host.clone());
             }

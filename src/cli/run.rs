@@ -1,6 +1,7 @@
 //! `backup [run] HOST...|all`: from the configuration to the exit code.
 
 mod answer;
+mod ending;
 mod stopwatch;
 mod trace;
 
@@ -12,21 +13,24 @@ use super::{progress::Bars, signals::Signals};
 use crate::backup::{self, Run};
 use crate::clock::Clock;
 use crate::filter::{self, Rule};
+use crate::fleet;
 use crate::history::Findings;
 use crate::host::{Host, HostName};
 use crate::inventory::{self, Fault, SelectError, Unknown};
 use crate::lock::Runtime;
-use crate::outcome::{self, HostReport, Outcome, Severity, Stage};
-use crate::report::{Reporter, icinga::Icinga, metrics, summary};
+use crate::outcome::{HostReport, Note, Outcome, Severity, Stage};
+use crate::problem::Problem;
+use crate::process;
+use crate::report::{Reporter, icinga, icinga::Icinga};
 use crate::settings::Settings;
 use crate::snapshot::{Facts, HoldName, newest_good};
 use crate::store::{AnyStore, Store, StoreError, Survey};
 use crate::text::printable;
 use crate::timing::{self, Phase, Span, Sums};
 use crate::turn::{Pace, Turn};
-use crate::{fleet, logging};
 use answer::Answer;
 use anyhow::{Context, anyhow, bail};
+use ending::Listed;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -35,7 +39,7 @@ use std::time::Duration;
 use stopwatch::Stopwatch;
 use tokio_util::sync::CancellationToken;
 use trace::TraceFile;
-use tracing::{Instrument, debug, error, info, info_span, warn};
+use tracing::{Instrument, error, info, info_span, warn};
 
 /// How long Icinga gets for what is still to be told when the run ends.
 const LAST_REPORTS: Duration = Duration::from_secs(120);
@@ -140,12 +144,22 @@ async fn start(arguments: &Arguments, clock: Clock, bars: Bars) -> anyhow::Resul
     let trace_file = arguments.trace.as_deref().map(TraceFile::at).transpose()?;
     // Before there is anything that would have to be cleared away.
     let mut signals = Signals::listen()?;
-    let mut trouble = Vec::new();
+    let mut begun = Begun { reporter: Reporter::start(None), listed: Listed::default(), trouble: Vec::new() };
     let stopwatch = Stopwatch::new(clock);
     let ready = tokio::select! {
-        ready = prepare(arguments, clock, &bars, &stopwatch, &mut trouble) => ready?,
+        ready = prepare(arguments, clock, &bars, &stopwatch, &mut begun) => ready,
         () = signals.next() => bail!("told to stop before the first host was begun"),
     };
+    let ready = match ready {
+        Ok(ready) => ready,
+        Err(error) => {
+            if arguments.means_all() {
+                ending::not_begun(&begun.reporter, &error).await;
+            }
+            return Err(error);
+        }
+    };
+    let Begun { reporter, listed, mut trouble } = begun;
     let run = Rc::new(ready.run);
     let lines = bars.clone();
     signals.stop(
@@ -153,18 +167,18 @@ async fn start(arguments: &Arguments, clock: Clock, bars: Bars) -> anyhow::Resul
         "no further host is begun, those under way end without a snapshot",
         move || lines.clear(),
     );
-    let told = Told { reporter: Reporter::start(ready.icinga), ledger: ready.ledger };
+    let told = Told { reporter: &reporter, ledger: ready.ledger };
     let reports = back_up(&run, ready.hosts, ready.faults, told, &stopwatch, &mut trouble).await;
     bars.clear();
     let phases = stopwatch.run();
-    if let Some(file) = trace_file
-        && let Err(error) = file.write(&crate::trace::of(&run.id, &phases, &reports))
-    {
-        let problem = format!("{error:#}");
-        warn!("{problem}");
-        trouble.push(problem);
+    if let Some(file) = trace_file {
+        if let Err(error) = file.write(&crate::trace::of(&run.id, &phases, &reports)) {
+            let problem = Problem::warning(format!("{error:#}"), "");
+            warn!("{problem}");
+            trouble.push(problem);
+        }
     }
-    let code = close(&run, arguments, &reports, &mut trouble);
+    let code = ending::close(&run, arguments, &reporter, &listed, &reports, &mut trouble).await;
     let told = if arguments.timings { print_timings(&reports, &phases) } else { Ok(()) };
     let code = code_of(code, told);
     let told = if arguments.format.json { print_json(&run, &reports, &trouble, code) } else { Ok(()) };
@@ -176,32 +190,38 @@ struct Ready {
     run: Run<AnyStore>,
     hosts: Vec<Host>,
     faults: Vec<Fault>,
-    icinga: Option<Icinga>,
     ledger: Ledger,
 }
 
-/// Who hears of each host as it is done, beside the log.
-struct Told {
+/// What is known of a run before it can begin, and still if it cannot.
+struct Begun {
     reporter: Reporter,
+    listed: Listed,
+    /// What is wrong beside the hosts.
+    trouble: Vec<Problem>,
+}
+
+/// Who hears of each host as it is done, beside the log.
+struct Told<'a> {
+    reporter: &'a Reporter,
     ledger: Ledger,
 }
 
 /// Everything before the first host. What makes the run doubtful is said, and
-/// kept in `trouble`.
+/// kept in `begun`.
 async fn prepare(
     arguments: &Arguments,
     clock: Clock,
     bars: &Bars,
     stopwatch: &Stopwatch,
-    trouble: &mut Vec<String>,
+    begun: &mut Begun,
 ) -> anyhow::Result<Ready> {
     stopwatch.at(Phase::Configuration);
     let mut settings = session::settings(&arguments.common)?;
-    if let Some(jobs) = arguments.jobs {
-        settings.jobs = jobs;
-    }
-    let configured = pattern_files(&settings.excludes.files)?;
+    session::set_jobs(&mut settings, arguments.jobs);
     let icinga = settings.icinga.as_ref().map(|icinga| Icinga::new(icinga, &settings.server)).transpose()?;
+    begun.reporter = Reporter::start(icinga);
+    let configured = pattern_files(&settings.excludes.files)?;
     let (runtime, swept) = Runtime::enter(&settings.runtime_dir)
         .context("the runtime directory is not usable (is this root, and `runtime_dir` right?)")?;
     if swept > 0 {
@@ -214,7 +234,7 @@ async fn prepare(
     }
     bars.doing("asking which hosts there are");
     stopwatch.at(Phase::Inventory);
-    let (hosts, faults) = choose(arguments, &settings, clock, trouble).await?;
+    let (hosts, faults) = choose(arguments, &settings, clock, begun).await?;
     if arguments.accept_deletions && hosts.len() > 1 {
         warn!("`--accept-deletions`: all {} hosts are believed, whatever they lost", hosts.len());
     }
@@ -225,18 +245,19 @@ async fn prepare(
     // Not the run's start: another run may have taken snapshots since.
     let clock_behind = survey.as_ref().ok().and_then(|survey| backup::clock_behind(survey, clock.now()));
     if let Some(newest) = &clock_behind {
-        let text = format!(
-            "the clock stands before the newest snapshot, {newest}: nothing is removed anywhere (set the clock \
-             right; if it is right, it was ahead when that snapshot was taken: remove the snapshot)"
+        let problem = Problem::warning(
+            format!("the clock stands before the newest snapshot, {newest}: nothing is removed anywhere"),
+            "set the clock right; if it is right, it was ahead when that snapshot was taken: remove the snapshot",
         );
-        warn!("{text}");
-        trouble.push(text);
+        warn!("{problem}");
+        begun.trouble.push(problem);
     }
-    let hosts = in_order(hosts, survey.as_ref().ok());
+    let hosts = in_order(hosts, clock, survey.as_ref().ok());
     bars.expect(hosts.len());
     let id =
         format!("{}/{}/{}", settings.server, clock.start().format("%Y-%m-%dT%H%M%SZ"), std::process::id());
-    debug!("run {id}: {} hosts, {} jobs", hosts.len(), settings.jobs);
+    let number = crate::finding::counted(hosts.len() + faults.len(), "host");
+    info!(syslog_only = true, "run {id} begins: {number}, {} at once", settings.jobs);
     let names: Vec<HostName> = hosts.iter().map(|host| host.name.clone()).collect();
     let held = survey.as_ref().cloned().unwrap_or_default();
     stopwatch.at(Phase::History);
@@ -261,12 +282,12 @@ async fn prepare(
         }),
         settings,
     };
-    Ok(Ready { run, hosts, faults, icinga, ledger })
+    Ok(Ready { run, hosts, faults, ledger })
 }
 
 /// The hosts as a run begins them, one after the other.
-pub(super) fn in_order(hosts: Vec<Host>, survey: Option<&Survey>) -> Vec<Host> {
-    fleet::order(hosts, |name| {
+pub(super) fn in_order(hosts: Vec<Host>, clock: Clock, survey: Option<&Survey>) -> Vec<Host> {
+    fleet::order(hosts, clock.start().date_naive(), |name| {
         let last = survey?.of(name).iter().rev().find_map(|snapshot| snapshot.facts());
         last.and_then(|facts: &Facts| facts.duration)
     })
@@ -286,7 +307,7 @@ async fn choose(
     arguments: &Arguments,
     settings: &Settings,
     clock: Clock,
-    trouble: &mut Vec<String>,
+    begun: &mut Begun,
 ) -> anyhow::Result<(Vec<Host>, Vec<Fault>)> {
     if arguments.force {
         let names: Result<Vec<HostName>, _> = arguments.hosts.iter().map(|name| name.parse()).collect();
@@ -297,8 +318,15 @@ async fn choose(
     }
     let inventory = inventory::load(settings, clock.start()).await?;
     // Said before a name is looked for: an old list may be why it is not there.
-    inventory.warnings.iter().for_each(|warning| warn!("{warning}"));
-    trouble.extend(inventory.warnings.iter().cloned());
+    inventory.problems().for_each(|problem| warn!("{problem}"));
+    begun.trouble.extend(inventory.problems().cloned());
+    let (departures, unkept) = inventory::follow(&settings.state_dir, &inventory, clock.start());
+    let left = departures.problem().filter(|_| arguments.means_all());
+    for problem in unkept.into_iter().chain(left) {
+        warn!("{problem}");
+        begun.trouble.push(problem);
+    }
+    begun.listed = Listed { at: inventory.listed_at, left: departures.left.into_keys().collect() };
     inventory.notes.iter().for_each(|note| warn!("{note}"));
     let selection =
         inventory::select(&inventory, &arguments.hosts).map_err(|error| unknown(error, &arguments.hosts))?;
@@ -333,7 +361,9 @@ pub(super) fn pattern_files(files: &[PathBuf]) -> anyhow::Result<Vec<Rule>> {
         let bytes = std::fs::read(file)
             .with_context(|| format!("cannot read `{}` (see `excludes.files`)", file.display()))?;
         let (more, warnings) = filter::parse_lines(&bytes, &file.to_string_lossy());
-        warnings.iter().for_each(|warning| warn!("{warning}"));
+        if !warnings.is_empty() {
+            warn!("{}", warnings.lines());
+        }
         rules.extend(more);
     }
     Ok(rules)
@@ -344,16 +374,20 @@ async fn back_up(
     run: &Rc<Run<AnyStore>>,
     hosts: Vec<Host>,
     faults: Vec<Fault>,
-    told: Told,
+    told: Told<'_>,
     stopwatch: &Stopwatch,
-    trouble: &mut Vec<String>,
+    trouble: &mut Vec<Problem>,
 ) -> Vec<HostReport> {
     let Told { reporter, mut ledger } = told;
     let mut reports: Vec<HostReport> = Vec::with_capacity(hosts.len() + faults.len());
     stopwatch.at(Phase::Hosts);
     let mut done = |report: HostReport| {
         let timings = stopwatch.host(&report.host);
-        let report = with_history(HostReport { timings, ..report }, run);
+        let mut report = with_history(HostReport { timings, ..report }, run);
+        report.notes.extend(reporter.is_of_run(&report.host).then(|| Note {
+            severity: Severity::Warning,
+            text: format!("Icinga does not hear of the run itself: {}", icinga::OTHER_NAME),
+        }));
         say(&report);
         reporter.submit(report.clone());
         ledger.record(report.clone());
@@ -369,25 +403,18 @@ async fn back_up(
         let span = info_span!("host", host = %host.name);
         async move { backup::host(&run, &host, turn).await }.instrument(span)
     };
-    let pace =
-        Pace { jobs: run.settings.jobs, connections_per_second: run.settings.ssh.connections_per_second };
+    let pace = Pace {
+        jobs: run.settings.jobs,
+        most: process::most_hosts(process::file_limit()),
+        connections_per_second: run.settings.ssh.connections_per_second,
+    };
     fleet::run(hosts, pace, run.clock, &run.cancel, work, &mut done).await;
-    let stopped = async {
-        run.cancel.cancelled().await;
-        tokio::time::sleep(LAST_REPORTS_STOPPED).await;
-    };
-    let enough = async {
-        tokio::select! {
-            () = tokio::time::sleep(LAST_REPORTS) => {}
-            () = stopped => {}
-        }
-    };
     stopwatch.at(Phase::LastReports);
-    let delivered = reporter.finish(enough).await;
+    let delivered = reporter.finish(ending::long_enough(&run.cancel)).await;
     for (report, tries) in reports.iter_mut().zip(delivered.tries) {
         tries.into_iter().for_each(|tried| report.timings.add(stopwatch.told(tried)));
     }
-    let unwritten = ledger.finish(&reports).await;
+    let unwritten = ledger.finish(&reports).await.into_iter().map(|what| Problem::warning(what, ""));
     for problem in delivered.problems.into_iter().chain(unwritten) {
         warn!("{problem}");
         trouble.push(problem);
@@ -398,12 +425,12 @@ async fn back_up(
 /// The report with what the store knows of the host's past, where its story
 /// could not tell: it was never begun, or broke off.
 fn with_history(mut report: HostReport, run: &Run<AnyStore>) -> HostReport {
-    if report.snapshots.is_none()
-        && let (Ok(name), Ok(survey)) = (report.host.parse::<HostName>(), &run.survey)
-    {
-        let past = survey.of(&name);
-        report.snapshots = Some(past.iter().filter(|snapshot| snapshot.is_ours()).count());
-        report.last_good = newest_good(past).map(|snapshot| snapshot.time);
+    if report.snapshots.is_none() {
+        if let (Ok(name), Ok(survey)) = (report.host.parse::<HostName>(), &run.survey) {
+            let past = survey.of(&name);
+            report.snapshots = Some(past.iter().filter(|snapshot| snapshot.is_ours()).count());
+            report.last_good = newest_good(past).map(|snapshot| snapshot.time);
+        }
     }
     report
 }
@@ -416,41 +443,14 @@ fn say(report: &HostReport) {
     let severity = report.severity();
     let summary = printable(&report.summary());
     let text = [vec![summary.as_str()], report.details()].concat().join("\n");
+    // Of hosts that fared alike people are told once.
+    let same =
+        format!("{severity}: {}", [vec![report.problem().as_str()], report.details()].concat().join("\n"));
     match severity {
         Severity::Ok => info!("{severity}: {text}"),
-        Severity::Warning => warn!("{severity}: {text}"),
-        Severity::Critical => error!("{severity}: {text}"),
+        Severity::Warning => warn!(same, "{severity}: {text}"),
+        Severity::Critical => error!(same, "{severity}: {text}"),
     }
-}
-
-/// What is said and written at the end, and the exit code.
-fn close(
-    run: &Run<AnyStore>,
-    arguments: &Arguments,
-    reports: &[HostReport],
-    trouble: &mut Vec<String>,
-) -> u8 {
-    let took = took(run);
-    if let Some(path) = &run.settings.metrics_textfile {
-        let code = outcome::exit_code(reports, !trouble.is_empty());
-        let figures = metrics::RunFigures { finished: run.clock.now(), duration: took, success: code == 0 };
-        let written = metrics::write(path, &run.settings.server, reports, &figures, arguments.means_all());
-        let written = written.and_then(|()| {
-            metrics::write_open_findings(path, &run.settings.server, &open_findings(&run.settings))
-        });
-        if let Err(error) = written {
-            warn!("{error}");
-            trouble.push(error.to_string());
-        }
-    }
-    if !arguments.common.quiet {
-        let held = arguments.keep.as_ref().map(|name| held(name, reports)).unwrap_or_default();
-        logging::print(&format!(
-            "\n{}{held}",
-            summary::table(reports, trouble, took, output::width_of(&std::io::stderr()))
-        ));
-    }
-    outcome::exit_code(reports, !trouble.is_empty())
 }
 
 /// How long the run took until now.
@@ -461,11 +461,12 @@ fn took(run: &Run<AnyStore>) -> Duration {
 fn print_json(
     run: &Run<AnyStore>,
     reports: &[HostReport],
-    trouble: &[String],
+    trouble: &[Problem],
     code: u8,
 ) -> anyhow::Result<()> {
+    let problems: Vec<String> = trouble.iter().map(ToString::to_string).collect();
     let mut out = Output::new();
-    out.json(&Answer::new(&run.id, (run.clock.start(), took(run)), reports, trouble, code))?;
+    out.json(&Answer::new(&run.id, (run.clock.start(), took(run)), reports, &problems, code))?;
     out.end()
 }
 
@@ -484,15 +485,4 @@ fn print_timings(reports: &[HostReport], phases: &[Span<Phase>]) -> anyhow::Resu
     out.table(timing::table(&hosts, output::width().is_none()))?;
     out.line(&timing::closing(&hosts, phases))?;
     out.end()
-}
-
-/// Which snapshots an operator can come back to, a line each.
-fn held(name: &HoldName, reports: &[HostReport]) -> String {
-    let said = backup::held_as(name);
-    let held = reports.iter().filter(|report| report.notes.iter().any(|note| note.text == said));
-    held.filter_map(|report| match &report.outcome {
-        Outcome::Copied { snapshot, .. } => Some(format!("\nheld as `{name}`: {} {snapshot}", report.host)),
-        _ => None,
-    })
-    .collect()
 }

@@ -16,6 +16,7 @@ use crate::{config, logging, process};
 use anyhow::{anyhow, bail};
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::task::LocalSet;
@@ -86,10 +87,26 @@ fn begin(common: &Common, bars: &Bars, syslog: bool, work: impl AsyncFnOnce() ->
     })
 }
 
+/// How many hosts at once: as the command line says, or else the configuration,
+/// and no more than this process may have files for.
+pub(super) fn set_jobs(settings: &mut Settings, wanted: Option<NonZeroUsize>) {
+    let wanted = wanted.unwrap_or(settings.jobs);
+    let limit = process::file_limit();
+    settings.jobs = wanted.min(process::most_hosts(limit));
+    if settings.jobs < wanted {
+        warn!(
+            "{} hosts at once instead of {wanted}: this process may have {limit} files open (raise `ulimit -n`, \
+             or `LimitNOFILE=` of its systemd unit)",
+            settings.jobs
+        );
+    }
+}
+
 /// The configuration that the command line names, its warnings said.
 pub(super) fn settings(common: &Common) -> anyhow::Result<Settings> {
     let path = config::find(common.config.as_deref())?;
     let loaded = config::load(&path, &config::Environment::of_this_machine())?;
+    logging::keep_state_in(&loaded.settings.state_dir);
     loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
     Ok(loaded.settings)
 }

@@ -11,12 +11,13 @@ use crate::history::{Findings, History, HistoryError};
 use crate::host::HostName;
 use crate::outcome::Severity;
 use crate::past::Entry;
-use crate::status::{self, Known, LastRun, Line, Patience, Status};
+use crate::problem::Problem;
+use crate::status::{self, Known, LastRun, Line, Patience, State, Status};
 use crate::{lock, logging};
 use anyhow::bail;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use tracing::warn;
+use tracing::{error, warn};
 
 /// How many runs of a host are told at most.
 const MOST_RUNS: usize = 30;
@@ -43,13 +44,17 @@ A host is
   never    if no run has tried it yet;
   running  if a run works on it at this moment; it is judged by its last good
            copy alone;
-  retired  if it has left the inventory. What it has stays, and is listed.
+  left     if it has left the inventory, and nobody has said that it is meant
+           (`backup retire`);
+  retired  if that was said, or nobody remembers it as listed. What it has stays;
+           the table has it with --retired, or if it is named.
 
 AGE is that of the last good copy, SIZE what its files hold together, and
 GROWTH/DAY how much that became more, by the good copies of 30 days. NetBox
-gets 3 seconds to answer; after that its last good list is used, with a
-warning, which does not change the exit status. Without a list there is what
-the store holds, and the exit status is 1.
+gets `inventory.netbox.timeout` to answer; after that its last good list is used, with a
+warning, which does not change the exit status until that list is older than
+`inventory.netbox.max_age` (48 hours). Then, and without a list, the exit status
+is 1; without one there is what the store holds.
 
 JSON: {hosts: [{name, state, last_run, last_good, age_seconds, snapshots, bytes,
 problem}], warnings}; each host has further {last_result, growth_bytes_per_day,
@@ -75,6 +80,9 @@ pub(super) struct Arguments {
     /// Answer with one line, as a plugin of Nagios, Icinga and the like.
     #[arg(long, conflicts_with_all = ["json", "plot", "svg"])]
     nagios: bool,
+    /// List hosts that have left the inventory as well.
+    #[arg(long)]
+    retired: bool,
     /// Draw the sizes and durations of one host's copies.
     #[arg(long, conflicts_with = "json")]
     plot: bool,
@@ -103,23 +111,22 @@ async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     let draws = arguments.plot || arguments.svg.is_some();
     let session = Session::open(&arguments.common, clock)?;
     let found = look::at(&session, &arguments.hosts).await?;
-    if arguments.nagios
-        && !rustix::process::geteuid().is_root()
-        && let Some(why) = found.hosts.iter().find_map(|host| host.copies.as_ref().err())
-    {
-        // Of a store that is closed to whoever asks nothing is known, good or bad.
-        bail!("{why} (the store is root's: run this as root, say with `sudo`)");
+    if arguments.nagios && !rustix::process::geteuid().is_root() {
+        if let Some(why) = found.hosts.iter().find_map(|host| host.copies.as_ref().err()) {
+            // Of a store that is closed to whoever asks nothing is known, good or bad.
+            bail!("{why} (the store is root's: run this as root, say with `sudo`)");
+        }
     }
     if draws && found.hosts.len() != 1 {
         bail!("`--plot` and `--svg` draw one host, and these are {}: name one", found.hosts.len());
     }
     let mut doubts = found.doubts;
     let past = past(&session.settings.state_dir).unwrap_or_else(|error| {
-        doubts.push(format!("{error}; what is said of runs is what the snapshots say"));
+        doubts.push(Problem::warning(format!("{error}; what is said of runs is what the snapshots say"), ""));
         Past::default()
     });
     let running = lock::running(&session.settings.runtime_dir).unwrap_or_else(|error| {
-        doubts.push(format!("cannot tell which hosts are being backed up: {error}"));
+        doubts.push(Problem::warning(format!("{error}: cannot tell which hosts are being backed up"), ""));
         BTreeMap::new()
     });
     let findings = Findings::at(&session.settings.state_dir);
@@ -141,18 +148,26 @@ async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     if arguments.nagios {
         return say(&status::plugin(&statuses, found.unlisted.as_deref(), &doubts));
     }
-    doubts.extend(found.unlisted.clone());
-    doubts.iter().for_each(|doubt| warn!("{doubt}"));
+    let critical = doubts.iter().any(|doubt| doubt.severity == Severity::Critical);
+    doubts.extend(found.unlisted.iter().map(|why| Problem::warning(why, "")));
+    doubts.iter().for_each(|doubt| match doubt.severity {
+        Severity::Critical => error!("{doubt}"),
+        _ => warn!("{doubt}"),
+    });
     let good = statuses.iter().all(|status| status.severity == Severity::Ok);
-    let code = u8::from(!good || found.unlisted.is_some());
+    let code = u8::from(!good || critical || found.unlisted.is_some());
+    let said: Vec<String> = doubts.iter().map(ToString::to_string).collect();
     // Of one host that is asked for by itself there is more to say.
     let only = !arguments.hosts.is_empty() && statuses.len() == 1;
+    let is_shown =
+        |status: &&Status| status.state != State::Retired || arguments.retired || !arguments.hosts.is_empty();
+    let shown: Vec<&Status> = statuses.iter().filter(is_shown).collect();
     let mut out = Output::new();
     let told = if arguments.format.json {
         let runs = if only { past.runs(&statuses) } else { None };
-        out.json(&show::answer(&statuses, &doubts, |status| past.last_run(status), runs.as_deref()))
+        out.json(&show::answer(&statuses, &said, |status| past.last_run(status), runs.as_deref()))
     } else {
-        show::tables(&mut out, &statuses, now, session.settings.timezone).and_then(|()| {
+        show::tables(&mut out, &shown, now, session.settings.timezone).and_then(|()| {
             let last = statuses.first().filter(|_| only).and_then(|status| past.last_run(status));
             let sums = last.map(|entry| &entry.timings).filter(|sums| !sums.is_empty());
             sums.map_or(Ok(()), |sums| show::timings(&mut out, sums))
@@ -175,7 +190,8 @@ async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     }
     let told = out.end();
     if !arguments.format.json && !arguments.common.quiet {
-        logging::print(&status::counts(&statuses));
+        let hidden = if shown.len() < statuses.len() { " (`--retired` lists those too)" } else { "" };
+        logging::print(&format!("{}{hidden}", status::counts(&statuses)));
     }
     Ok(code_of(code.max(u8::from(!drawn)), told))
 }

@@ -123,13 +123,14 @@ struct Ready {
 }
 
 async fn prepare(arguments: &Arguments, clock: Clock, bars: &Bars) -> anyhow::Result<Ready> {
-    let settings = session::settings(&arguments.common)?;
+    let mut settings = session::settings(&arguments.common)?;
+    session::set_jobs(&mut settings, None);
     let icinga = settings.icinga.as_ref().map(|icinga| Icinga::new(icinga, &settings.server)).transpose()?;
     let (runtime, _) = Runtime::enter(&settings.runtime_dir)
         .context("the runtime directory is not usable (is this root, and `runtime_dir` right?)")?;
     bars.doing("looking for the hosts");
-    let inventory = inventory::look(&settings, None).await?;
-    inventory.warnings.iter().for_each(|warning| warn!("{warning}"));
+    let inventory = inventory::look(&settings, clock.now(), None).await?;
+    inventory.problems().for_each(|warning| warn!("{warning}"));
     let all = ["all".to_owned()];
     let words = if arguments.hosts.is_empty() { &all[..] } else { &arguments.hosts };
     let selection = inventory::select(&inventory, words)?;
@@ -155,9 +156,8 @@ async fn all_hosts(run: &Rc<Run<AnyStore>>, hosts: Vec<Host>, mut done: impl FnM
     let mut tasks = JoinSet::new();
     let mut begun: HashMap<Id, (HostName, DateTime<Utc>)> = HashMap::new();
     loop {
-        while tasks.len() < run.settings.jobs.get()
-            && let Some(host) = waiting.next()
-        {
+        while tasks.len() < run.settings.jobs.get() {
+            let Some(host) = waiting.next() else { break };
             let (name, run_of_task) = (host.name.clone(), run.clone());
             let span = info_span!("host", host = %name);
             let work = async move { verify::host(&run_of_task, &host).await }.instrument(span);
@@ -330,7 +330,7 @@ struct HostJson<'a> {
     /// As the inventory spells it.
     name: &'a str,
     /// `good`, `different`, `unreadable`, `open`, `unreadable_there`,
-    /// `overlooked`, `incomparable`, `failed` or `interrupted`: the worst that holds.
+    /// `overlooked`, `attributes`, `incomparable`, `failed` or `interrupted`: the worst that holds.
     state: &'static str,
     /// The snapshot that was compared, or null.
     snapshot: Option<&'a str>,
@@ -358,6 +358,10 @@ struct HostJson<'a> {
     unreadable: u64,
     /// Cannot be read on the host.
     unreadable_there: u64,
+    /// Directories, symlinks and so on that were looked at as well.
+    others: u64,
+    /// Entries whose owner, mode, attributes and so on are not as on the host.
+    attributes: u64,
     /// Left out, because a sample reads a limited number of bytes.
     too_large: u64,
     /// Bytes read from the snapshot.
@@ -376,7 +380,8 @@ struct HostJson<'a> {
 struct FindingJson {
     /// Below the host's source; what is no UTF-8 is replaced.
     path: String,
-    /// `different`, `unreadable`, `unreadable_there` or `overlooked`.
+    /// `different`, `unreadable`, `unreadable_there`, `overlooked` or
+    /// `attributes`.
     matter: &'static str,
     /// The same for a person.
     text: String,
@@ -401,6 +406,8 @@ impl<'a> From<&'a Verification> for HostJson<'a> {
             different: tally.different,
             unreadable: tally.unreadable,
             unreadable_there: tally.unreadable_there,
+            others: tally.others,
+            attributes: tally.attributes,
             too_large: tally.too_large,
             bytes_read: tally.bytes,
             problem: (state != State::Good).then(|| result.summary()),

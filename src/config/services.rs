@@ -23,6 +23,7 @@ pub(super) fn netbox(section: &mut Section<'_>) -> Option<NetBox> {
     let domain = section.take("domain", "a domain such as `\"example.org\"`, or `\"\"`", values::domain);
     let ca_file = ca_file(section);
     let timeout = duration(section, "timeout", 30);
+    let max_age = duration(section, "max_age", 48 * 3600);
     let shrink = section.take("max_shrink_percent", "a whole number from 0 to 100", values::within(0..=100));
     Some(NetBox {
         url: url?,
@@ -34,6 +35,7 @@ pub(super) fn netbox(section: &mut Section<'_>) -> Option<NetBox> {
         ca_file,
         timeout,
         max_shrink_percent: shrink.unwrap_or(50),
+        max_age,
     })
 }
 
@@ -47,15 +49,22 @@ pub(super) fn icinga(section: &mut Section<'_>, server: Option<&str>) -> Option<
     let password = secret(section, "password_file", ICINGA_PASSWORD);
     let ca_file = ca_file(section);
     let want = "the name of a service: one line, without `!`; `{server}` may stand in it, and no other brace";
-    let service = section.take("service", want, service);
+    let own = section.take("service", want, service);
+    let run_service = section.take("run_service", want, service);
+    let want = "the name of a host in Icinga: one line, without `!`; `{server}` may stand in it";
+    let run_host = section.take("run_host", want, service);
     let ttl = duration(section, "ttl", 36 * 3600);
-    let service = service.unwrap_or_else(|| "BACKUP-{server}".to_owned());
+    let server = server?;
+    let named =
+        |name: Option<String>, default: &str| name.as_deref().unwrap_or(default).replace("{server}", server);
     Some(Icinga {
         url: url?,
         user: user?,
         password: password?,
         ca_file,
-        service: service.replace("{server}", server?),
+        service: named(own, "BACKUP-{server}"),
+        run_host: named(run_host, "{server}"),
+        run_service: named(run_service, "BACKUP-{server}"),
         ttl,
     })
 }

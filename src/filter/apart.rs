@@ -11,7 +11,7 @@
 //!
 //! Not known here: how the two write.
 
-use super::carve::{inside, literal, normalised, parent};
+use super::carve::{above, inside, literal, normalised, parent};
 use super::{NotAPattern, Rule, to_rsync};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -113,11 +113,6 @@ impl Apart {
         }
         Ok(before(&others, rules))
     }
-}
-
-/// What a path lies in, from its own directory up to `/`.
-fn above(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::successors(parent(path), |path| parent(path))
 }
 
 /// The rules, after those that hide and protect all that `kept_out` matches.

@@ -6,8 +6,14 @@
 //! rsync never sees what is below an excluded directory, so one level of rules
 //! is enough everywhere.
 
-use super::Rule;
-use std::collections::{BTreeMap, BTreeSet};
+use super::nesting::Nesting;
+use super::{Excess, Rule};
+use crate::text::short;
+use std::collections::{BTreeSet, HashMap};
+
+/// How much the paths of all rules together may be, in bytes: what lies deep
+/// below a left-out mount takes two for each directory on the way.
+const MOST_RULES: usize = 4 * 1024 * 1024;
 
 /// What becomes of a mount point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,52 +56,97 @@ pub fn emptied(path: &[u8], source: &[u8]) -> Option<Rule> {
 
 /// The rules for these mount points, each below `source` and there once.
 /// `source` itself is in.
-pub(super) fn rules(source: &[u8], points: &[(&[u8], State)]) -> Vec<Rule> {
-    let states: BTreeMap<&[u8], State> =
+///
+/// # Errors
+/// They would be more than rsync can be bothered with, or one does not fit: what
+/// it is to leave out would be copied.
+pub(super) fn rules(source: &[u8], points: &[(&[u8], State)]) -> Result<Vec<Rule>, Excess> {
+    let below: HashMap<&[u8], State> =
         points.iter().filter_map(|(point, state)| Some((inside(point, source)?, *state))).collect();
-    // What carries a path: the nearest mount point above it.
-    let carrier = |path| {
-        std::iter::successors(parent(path), |path| parent(path))
-            .find_map(|path| states.get_key_value(path).map(|(point, state)| (*point, *state)))
-    };
+    let mounts = Nesting::new(below.keys().copied());
+    let state = |place: usize| below.get(mounts.path(place)).copied().unwrap_or(State::In);
 
     // Mount points that are in, and all that carry them.
-    let mut needed: BTreeSet<&[u8]> = BTreeSet::new();
-    for (point, _) in states.iter().filter(|(_, state)| **state == State::In) {
-        let mut next = Some(*point);
-        while let Some(path) = next.filter(|path| needed.insert(path)) {
-            next = carrier(path).map(|(point, _)| point);
+    let mut needed = vec![false; mounts.len()];
+    for point in (0..mounts.len()).filter(|place| state(*place) == State::In) {
+        let mut next = Some(point);
+        while let Some(place) = next.filter(|place| !needed[*place]) {
+            needed[place] = true;
+            next = mounts.above(place);
         }
     }
 
-    let mut let_in = BTreeSet::new();
-    let mut emptied = BTreeSet::new();
-    let mut shut = BTreeSet::new();
-    for point in &needed {
-        let Some((base, _)) = carrier(point).filter(|(_, state)| *state != State::In) else { continue };
-        // Without a slash: a bind mount's point can be a file.
-        let_in.insert((*point, ""));
-        let way = std::iter::successors(parent(point), |path| parent(path)).take_while(|path| *path != base);
-        for directory in way {
-            let_in.insert((directory, "/"));
-            emptied.insert(directory);
+    let mut rules = Rules::default();
+    for (place, is_needed) in needed.iter().copied().enumerate() {
+        let (point, carrier) = (mounts.path(place), mounts.above(place));
+        let way_is_out = carrier.filter(|carrier| is_needed && state(*carrier) != State::In);
+        if let Some(carrier) = way_is_out {
+            // Without a slash: a bind mount's point can be a file.
+            rules.let_in(point, "")?;
+            let base = mounts.path(carrier);
+            for directory in above(point).take_while(|path| *path != base) {
+                // Then so are those above it.
+                if !rules.let_in(directory, "/")? {
+                    break;
+                }
+                rules.empty(directory)?;
+            }
+        }
+        if state(place) != State::In {
+            let seen = is_needed || carrier.is_none_or(|carrier| state(carrier) == State::In);
+            if seen && state(place) == State::Closed && !is_needed {
+                rules.shut(point)?;
+            } else if seen {
+                rules.empty(point)?;
+            }
         }
     }
-    for (point, state) in states.iter().filter(|(_, state)| **state != State::In) {
-        let seen = needed.contains(point) || carrier(point).is_none_or(|(_, state)| state == State::In);
-        if seen && *state == State::Closed && !needed.contains(point) {
-            shut.insert(*point);
-        } else if seen {
-            emptied.insert(*point);
-        }
+    rules.all()
+}
+
+/// Rules in the making, each kind in the order of its paths.
+#[derive(Default)]
+struct Rules<'a> {
+    let_in: BTreeSet<(&'a [u8], &'static str)>,
+    shut: BTreeSet<&'a [u8]>,
+    emptied: BTreeSet<&'a [u8]>,
+    bytes: usize,
+}
+
+impl<'a> Rules<'a> {
+    /// Whether it was not let in yet.
+    fn let_in(&mut self, path: &'a [u8], end: &'static str) -> Result<bool, Excess> {
+        self.count(path)?;
+        Ok(self.let_in.insert((path, end)))
     }
 
-    // What is too long for a pattern is close to what is too long for a path,
-    // where rsync gives up as well.
-    let let_in = let_in.into_iter().filter_map(|(path, end)| rule(Rule::include, path, end));
-    let shut = shut.into_iter().filter_map(|path| rule(Rule::exclude, path, "/"));
-    let emptied = emptied.into_iter().filter_map(|path| rule(Rule::exclude, path, "/*"));
-    let_in.chain(shut).chain(emptied).collect()
+    fn shut(&mut self, path: &'a [u8]) -> Result<(), Excess> {
+        self.shut.insert(path);
+        self.count(path)
+    }
+
+    fn empty(&mut self, path: &'a [u8]) -> Result<(), Excess> {
+        self.emptied.insert(path);
+        self.count(path)
+    }
+
+    fn count(&mut self, path: &[u8]) -> Result<(), Excess> {
+        self.bytes += path.len();
+        if self.bytes > MOST_RULES { Err(Excess::Rules) } else { Ok(()) }
+    }
+
+    fn all(self) -> Result<Vec<Rule>, Excess> {
+        let fit = |rule: Option<Rule>, path: &[u8]| rule.ok_or_else(|| Excess::Path(short(path)));
+        let let_in = self.let_in.into_iter().map(|(path, end)| fit(rule(Rule::include, path, end), path));
+        let shut = self.shut.into_iter().map(|path| fit(rule(Rule::exclude, path, "/"), path));
+        let emptied = self.emptied.into_iter().map(|path| fit(rule(Rule::exclude, path, "/*"), path));
+        let_in.chain(shut).chain(emptied).collect()
+    }
+}
+
+/// What a path lies in, from its own directory up to `/`.
+pub(super) fn above(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::successors(parent(path), |path| parent(path))
 }
 
 /// A rule for one path, and nothing else.
@@ -127,7 +178,7 @@ mod tests {
     fn shown(source: &str, points: &[(&str, State)]) -> Vec<String> {
         let points: Vec<(&[u8], State)> =
             points.iter().map(|(point, state)| (point.as_bytes(), *state)).collect();
-        rules(source.as_bytes(), &points).iter().map(Rule::to_string).collect()
+        rules(source.as_bytes(), &points).unwrap().iter().map(Rule::to_string).collect()
     }
 
     #[test]

@@ -2,33 +2,26 @@
 //! for its orders, of which none is obeyed.
 
 use super::{NotAPattern, Rule, Warning};
-
-/// How many lines of one file are complained about one by one.
-const MOST_WARNINGS: usize = 20;
+use crate::excerpt::Excerpt;
 
 /// Reads a file of patterns: one a line, each as [`Rule::parse`] does. Empty
 /// lines and lines that begin with `#` or `;` are comments. A line ends with
 /// LF, CR or both, as for rsync; blanks around a pattern are part of it.
 /// Whatever else is no pattern is passed over with a warning. `origin` is the
 /// file's name, for those.
-pub fn parse_lines(bytes: &[u8], origin: &str) -> (Vec<Rule>, Vec<Warning>) {
+pub fn parse_lines(bytes: &[u8], origin: &str) -> (Vec<Rule>, Excerpt<Warning>) {
+    // Some editors begin a file with a mark that is no part of its text.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut rules = Vec::new();
-    let mut warnings = Vec::new();
-    let mut unnamed = 0;
+    let mut warnings = Excerpt::default();
     for (number, line) in numbered(bytes) {
         if line.is_empty() || line.starts_with(b"#") || line.starts_with(b";") {
             continue;
         }
         match Rule::parse(line) {
             Ok(rule) => rules.push(rule),
-            Err(why) if warnings.len() < MOST_WARNINGS => {
-                warnings.push(Warning::of_line(origin, number, line, explained(line, why)));
-            }
-            Err(_) => unnamed += 1,
+            Err(why) => warnings.push(|| Warning::of_line(origin, number, line, explained(line, why))),
         }
-    }
-    if let Some(last) = warnings.last_mut().filter(|_| unnamed > 0) {
-        last.text.push_str(&format!(" (and so were {unnamed} further lines)"));
     }
     (rules, warnings)
 }
@@ -98,9 +91,21 @@ mod tests {
         let file = b"# why\n; why not\n\n/a\n- /b/\n*.o \n\t x\n- # hash\n-foo\n-\n+\n";
         let (rules, warnings) = parse_lines(file, "f");
         assert_eq!(rules, excludes(&[b"/a", b"/b/", b"*.o ", b"\t x", b"# hash", b"-foo", b"-", b"+"]));
-        assert_eq!(warnings, []);
+        assert!(warnings.is_empty());
         let (rules, _) = parse_lines(b"+ /keep\n+ + two", "f");
         assert_eq!(rules, [Rule::include("/keep").unwrap(), Rule::include("+ two").unwrap()]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_pattern() {
+        for (file, expected) in [
+            (&b"\xef\xbb\xbf/a\n/b\n"[..], excludes(&[b"/a", b"/b"])),
+            (b"\xef\xbb\xbf# why\r\n/b\r\n", excludes(&[b"/b"])),
+            (b"\xef\xbb\xbf", vec![]),
+            (b"/a\n\xef\xbb\xbf/b\n", excludes(&[b"/a", b"\xef\xbb\xbf/b"])),
+        ] {
+            assert_eq!(parse_lines(file, "f"), (expected, Excerpt::default()), "{file:?}");
+        }
     }
 
     #[test]
@@ -113,7 +118,7 @@ mod tests {
             (b"a\rb\rc\r", "a Macintosh of long ago; rsync reads it so too"),
             (b"a\r\r\n\n\rb\nc", "a mixture"),
         ] {
-            assert_eq!(parse_lines(file, "f"), (expected.clone(), vec![]), "{why}");
+            assert_eq!(parse_lines(file, "f"), (expected.clone(), Excerpt::default()), "{why}");
         }
     }
 
@@ -154,7 +159,7 @@ mod tests {
         ] {
             let (rules, warnings) = parse_lines(line, "/etc/x");
             assert_eq!(rules, [], "{why}");
-            assert_eq!(warnings.len(), 1, "{why}");
+            assert_eq!(warnings.count(), 1, "{why}");
         }
         let long = vec![b'x'; LONG];
         assert_eq!(parse_lines(&long[1..], "f").0.len(), 1);
@@ -191,14 +196,14 @@ mod tests {
             "included files",
         ] {
             let (rules, warnings) = parse_lines(name.as_bytes(), "f");
-            assert_eq!((rules, warnings), (excludes(&[name.as_bytes()]), vec![]), "{name}");
+            assert_eq!((rules, warnings), (excludes(&[name.as_bytes()]), Excerpt::default()), "{name}");
         }
     }
 
     #[test]
     fn a_warning_names_the_file_and_the_line_and_cannot_steer_a_terminal() {
         let (_, warnings) = parse_lines(b"# c\r\n\n/ok\n!\n. \x1b[2J\xff", "/etc/x");
-        let texts: Vec<String> = warnings.iter().map(Warning::to_string).collect();
+        let texts: Vec<String> = warnings.first().iter().map(Warning::to_string).collect();
         assert_eq!(
             texts,
             [
@@ -214,7 +219,6 @@ mod tests {
     fn a_file_full_of_rubbish_does_not_fill_the_log() {
         let (rules, warnings) = parse_lines(&b"!\n".repeat(1000), "f");
         assert_eq!(rules, []);
-        assert_eq!(warnings.len(), MOST_WARNINGS);
-        assert!(warnings.last().unwrap().text.ends_with("(and so were 980 further lines)"));
+        assert!(warnings.lines().ends_with("\nand 990 more"), "{}", warnings.lines());
     }
 }

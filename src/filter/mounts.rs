@@ -6,11 +6,13 @@
 //! one out loses files, and an exclude is easily written.
 
 use super::carve::{self, State, inside};
-use super::mountinfo::{self, Mount, Table};
-use super::{Rule, Warning};
+use super::mountinfo::{self, Carrier, Mount, Table};
+use super::nesting::Nesting;
+use super::{Excess, Rule, Warning};
+use crate::excerpt::Excerpt;
 use crate::host::Filesystems;
 use crate::text::printable_bytes;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 /// What a host's mounts mean for its copy.
@@ -26,7 +28,7 @@ pub struct Selection {
     /// What is mounted below the source and not in the copy, by mount point.
     pub left_out: Vec<LeftOut>,
     /// Lines of the list that describe no mount.
-    pub warnings: Vec<Warning>,
+    pub warnings: Excerpt<Warning>,
 }
 
 /// A mounted filesystem. Written like `/home (ext4)`.
@@ -117,9 +119,13 @@ impl fmt::Display for Reason {
 }
 
 /// Decides by `/proc/self/mountinfo` what is copied below `source`, an
-/// absolute path without symbolic links and without `..`.
-pub fn select(mountinfo: &[u8], source: &str, filesystems: Filesystems) -> Selection {
-    let (mounts, warnings) = mountinfo::parse(mountinfo);
+/// absolute path without symbolic links and without `..`. The work grows as the
+/// list does, whatever is in it.
+///
+/// # Errors
+/// The list is one that no host has, or that cannot be told to rsync.
+pub fn select(mountinfo: &[u8], source: &str, filesystems: Filesystems) -> Result<Selection, Excess> {
+    let (mounts, warnings) = mountinfo::parse(mountinfo)?;
     let source = carve::normalised(source.as_bytes());
     let judge = Judge::new(&mounts, &source, filesystems);
     let mut selection = Selection { own: judge.own.map(Mount::filesystem), warnings, ..Selection::default() };
@@ -145,19 +151,19 @@ pub fn select(mountinfo: &[u8], source: &str, filesystems: Filesystems) -> Selec
     }
     selection.included.sort_by(|a, b| a.point.cmp(&b.point));
     selection.left_out.sort_by(|a, b| a.filesystem.point.cmp(&b.filesystem.point));
-    selection.rules = carve::rules(&source, &visible);
-    selection
+    selection.rules = carve::rules(&source, &visible)?;
+    Ok(selection)
 }
 
 /// Decides mount by mount.
 struct Judge<'a> {
-    table: Table<'a>,
     source: &'a [u8],
     filesystems: Filesystems,
     /// The mount that holds the source.
     own: Option<&'a Mount>,
-    /// The visible mounts below the source, in the list's order.
-    below: Vec<&'a Mount>,
+    /// The visible mounts below the source, in the list's order, and what each
+    /// is mounted on.
+    below: Vec<(&'a Mount, Option<&'a Mount>)>,
     /// The mounts below the source that no path leads to.
     hidden: Vec<&'a Mount>,
 }
@@ -165,12 +171,15 @@ struct Judge<'a> {
 impl<'a> Judge<'a> {
     fn new(mounts: &'a [Mount], source: &'a [u8], filesystems: Filesystems) -> Self {
         let table = Table::new(mounts);
-        let (below, hidden) = mounts
-            .iter()
-            .filter(|mount| inside(&mount.point, source).is_some())
-            .partition(|mount| table.nearest(&mount.point).is_some_and(|top| std::ptr::eq(top, *mount)));
-        let own = table.nearest(source);
-        Judge { table, source, filesystems, own, below, hidden }
+        let (mut below, mut hidden) = (Vec::new(), Vec::new());
+        for mount in mounts.iter().filter(|mount| inside(&mount.point, source).is_some()) {
+            match table.carrier(mount) {
+                Some(Carrier::Mount(carrier)) => below.push((mount, Some(carrier))),
+                Some(Carrier::Nothing) => below.push((mount, None)),
+                None => hidden.push(mount),
+            }
+        }
+        Judge { source, filesystems, own: table.nearest(source), below, hidden }
     }
 
     /// Each mount below the source, and why it is left out; `None` is in.
@@ -179,8 +188,9 @@ impl<'a> Judge<'a> {
         // Directories of a disk, shown by bind mounts, are in if nothing that
         // is in shows them: so they wait until the rest is known.
         let mut directories = Vec::new();
-        let mut in_copy: Vec<&Mount> = self.own.into_iter().collect();
-        for mount in &self.below {
+        let mut wholes: Vec<&Mount> = Vec::new();
+        let mut trees: HashSet<(&[u8], &[u8])> = self.own.into_iter().map(Mount::tree).collect();
+        for (mount, _) in &self.below {
             // The source's own filesystem is in whatever it is, wherever it shows.
             let verdict = match not_a_disk(mount).filter(|_| !self.is_of_own(mount)) {
                 Some(reason) => Some(reason),
@@ -188,33 +198,32 @@ impl<'a> Judge<'a> {
                     directories.push(*mount);
                     continue;
                 }
-                None if in_copy.iter().any(|shown| shown.same_tree(mount)) => Some(Reason::Bind),
+                None if trees.contains(&mount.tree()) => Some(Reason::Bind),
                 None if self.filesystems == Filesystems::Root => Some(Reason::OtherFilesystem),
                 None => None,
             };
             if verdict.is_none() {
-                in_copy.push(mount);
+                trees.insert(mount.tree());
+                wholes.push(mount);
             }
             verdicts.push((*mount, verdict));
         }
+        let places = self.places();
+        let mut shown = Shown::new(&places, self);
+        wholes.into_iter().for_each(|mount| shown.add(mount));
         directories.sort_by_key(|mount| mount.root.len());
         for mount in directories {
-            let verdict = if in_copy.iter().any(|shown| self.reaches(shown, mount)) {
+            let verdict = if shown.reaches(mount) {
                 Some(Reason::Bind)
             } else if self.filesystems == Filesystems::Root && !self.is_of_own(mount) {
                 Some(Reason::OtherFilesystem)
             } else {
-                in_copy.push(mount);
+                shown.add(mount);
                 None
             };
             verdicts.push((mount, verdict));
         }
-        let lost = |mount: &&&Mount| {
-            not_a_disk(mount).is_none()
-                && !in_copy
-                    .iter()
-                    .any(|shown| shown.device == mount.device && shown.holds(&mount.root).is_some())
-        };
+        let lost = |mount: &&&Mount| not_a_disk(mount).is_none() && !shown.holds(mount);
         verdicts.extend(self.hidden.iter().filter(lost).map(|mount| (*mount, Some(Reason::Hidden))));
         verdicts
     }
@@ -224,16 +233,83 @@ impl<'a> Judge<'a> {
         self.own.is_some_and(|own| own.device == mount.device)
     }
 
-    /// Whether what `mount` shows is also seen through `shown`, which is in
-    /// the copy: the same directory, at a path below the source that nothing
-    /// else is mounted over.
-    fn reaches(&self, shown: &Mount, mount: &Mount) -> bool {
-        let Some(rest) = shown.holds(&mount.root).filter(|_| shown.device == mount.device) else {
-            return false;
-        };
-        let path = carve::normalised(&[shown.point.as_slice(), rest].concat());
-        let in_source = path == self.source || inside(&path, self.source).is_some();
-        in_source && self.table.nearest(&path).is_some_and(|top| std::ptr::eq(top, shown))
+    /// All directories of filesystems that [`Shown`] speaks of.
+    fn places(&self) -> Vec<Vec<u8>> {
+        let mounts = self.own.into_iter().chain(self.below.iter().map(|(mount, _)| *mount));
+        let roots = mounts.chain(self.hidden.iter().copied()).map(|mount| mount.place(b""));
+        let covered = self.below.iter().filter_map(|(mount, carrier)| mount.place_on((*carrier)?));
+        roots.chain(covered).chain(self.own.map(|own| self.source_on(own))).collect()
+    }
+
+    /// The source as a directory of the filesystem that holds it.
+    fn source_on(&self, own: &Mount) -> Vec<u8> {
+        own.place(inside(self.source, &own.point).unwrap_or_default())
+    }
+}
+
+/// Which directories of filesystems are in the copy, through the mounts that
+/// are in it.
+///
+/// Such a mount shows all that lies in its root, but what another mount covers.
+/// So it counts one for its root, and one less for each place in it that is
+/// covered: what a path down to a directory adds up to is the number of mounts
+/// that show it.
+struct Shown<'a> {
+    places: Nesting<'a>,
+    /// What each place adds.
+    adds: Vec<i64>,
+    /// Whether a mount that is in the copy has its root there.
+    roots: Vec<bool>,
+    /// The places that are covered on each mount.
+    covered: HashMap<*const Mount, Vec<usize>>,
+}
+
+impl<'a> Shown<'a> {
+    /// What the source's own filesystem shows.
+    fn new(places: &'a [Vec<u8>], judge: &Judge<'_>) -> Self {
+        let places = Nesting::new(places.iter().map(Vec::as_slice));
+        let mut covered: HashMap<*const Mount, Vec<usize>> = HashMap::new();
+        for (mount, carrier) in &judge.below {
+            let Some(carrier) = *carrier else { continue };
+            let place = mount.place_on(carrier).and_then(|place| places.find(&place));
+            covered.entry(std::ptr::from_ref(carrier)).or_default().extend(place);
+        }
+        let (adds, roots) = (vec![0; places.len()], vec![false; places.len()]);
+        let mut shown = Shown { places, adds, roots, covered };
+        if let Some(own) = judge.own {
+            shown.add_from(own, &judge.source_on(own));
+        }
+        shown
+    }
+
+    /// Adds a mount that is in the copy.
+    fn add(&mut self, mount: &Mount) {
+        self.add_from(mount, &mount.place(b""));
+    }
+
+    /// Adds a mount of which the copy has what lies in a place.
+    fn add_from(&mut self, mount: &Mount, place: &[u8]) {
+        if let Some(place) = self.places.find(place) {
+            self.adds[place] += 1;
+        }
+        if let Some(root) = self.places.find(&mount.place(b"")) {
+            self.roots[root] = true;
+        }
+        for place in self.covered.get(&std::ptr::from_ref(mount)).into_iter().flatten() {
+            self.adds[*place] -= 1;
+        }
+    }
+
+    /// Whether what a mount shows is also seen through one that is in the copy.
+    fn reaches(&self, mount: &Mount) -> bool {
+        let place = self.places.find(&mount.place(b""));
+        place.is_some_and(|place| self.places.outwards(place).map(|place| self.adds[place]).sum::<i64>() > 0)
+    }
+
+    /// Whether what a mount shows lies in the root of one that is in the copy.
+    fn holds(&self, mount: &Mount) -> bool {
+        let place = self.places.find(&mount.place(b""));
+        place.is_some_and(|place| self.places.outwards(place).any(|place| self.roots[place]))
     }
 }
 
@@ -242,15 +318,20 @@ impl Mount {
         Filesystem { point: self.point.clone(), fstype: self.fstype.clone() }
     }
 
-    /// Whether both show the same directory of the same filesystem.
-    fn same_tree(&self, other: &Mount) -> bool {
-        self.device == other.device && self.root == other.root
+    /// Which directory of which filesystem it shows.
+    fn tree(&self) -> (&[u8], &[u8]) {
+        (&self.device, &self.root)
     }
 
-    /// Where a directory of the same filesystem is below this mount's root,
-    /// with its slash; empty for that root itself.
-    fn holds<'p>(&self, directory: &'p [u8]) -> Option<&'p [u8]> {
-        if directory == self.root { Some(b"") } else { inside(directory, &self.root) }
+    /// A directory below its root as a path below its device: `/8:1/srv/www`.
+    fn place(&self, below: &[u8]) -> Vec<u8> {
+        let root = if self.root == b"/" { b"" } else { self.root.as_slice() };
+        [b"/", self.device.as_slice(), root, below].concat()
+    }
+
+    /// The directory that it covers of what carries it.
+    fn place_on(&self, carrier: &Mount) -> Option<Vec<u8>> {
+        inside(&self.point, &carrier.point).map(|below| carrier.place(below))
     }
 
     /// Whether root may not even look at the mount point: of a filesystem in
@@ -525,8 +606,8 @@ mod tests {
     #[test]
     fn local_disks_are_in_and_all_else_is_out() {
         for case in LOCAL {
-            let selection = select(&list(case.mounts), case.source, Filesystems::Local);
-            assert_eq!(selection.warnings, [], "{}", case.why);
+            let selection = select(&list(case.mounts), case.source, Filesystems::Local).unwrap();
+            assert!(selection.warnings.is_empty(), "{}", case.why);
             assert!(selection.own.is_some(), "{}", case.why);
             assert_eq!(shown(&selection.included), case.included, "{}", case.why);
             assert_eq!(shown(&selection.left_out), case.left_out, "{}", case.why);
@@ -547,7 +628,8 @@ mod tests {
             ]),
             "/",
             Filesystems::Root,
-        );
+        )
+        .unwrap();
         assert_eq!(selection.own.unwrap().to_string(), "/ (ext4)");
         // A directory mounted on itself is a part of the source's own.
         assert_eq!(shown(&selection.included), ["/var/lib/kubelet (ext4)"]);
@@ -576,14 +658,15 @@ mod tests {
             ("0:9 / /m fuse.sshfs x rw,user_id=0", "- /m/*", "root's own"),
             ("0:9 / /m nfs4 x:/", "- /m/*", "an empty directory stays"),
         ] {
-            let selection = select(&list(&["8:1 / / ext4 /dev/sda1", mount]), "/", Filesystems::Local);
+            let selection =
+                select(&list(&["8:1 / / ext4 /dev/sda1", mount]), "/", Filesystems::Local).unwrap();
             assert_eq!(shown(&selection.rules), [rule], "{why}");
         }
         let mounted = list(&["8:1 / / ext4 /dev/sda1", "0:9 / /m autofs systemd-1", "0:10 / /m nfs4 x:/"]);
-        let selection = select(&mounted, "/", Filesystems::Local);
+        let selection = select(&mounted, "/", Filesystems::Local).unwrap();
         assert_eq!(shown(&selection.rules), ["- /m/"], "an automount stays one while it is in use");
         let disk = list(&["8:1 / / ext4 /dev/sda1", "0:9 / /m autofs systemd-1", "8:2 / /m ext4 /dev/sda2"]);
-        let selection = select(&disk, "/", Filesystems::Local);
+        let selection = select(&disk, "/", Filesystems::Local).unwrap();
         assert_eq!(shown(&selection.included), ["/m (ext4)"], "a disk that an automount has mounted");
         assert_eq!(selection.rules, []);
     }
@@ -595,12 +678,13 @@ mod tests {
             (b"/bin/sh: cat: not found\n", "something else was read"),
             (b"5 1 8:2 / /data rw - ext4 /dev/sda2 rw\n", "a chroot"),
         ] {
-            assert_eq!(select(text, "/", Filesystems::Local).own, None, "{why}");
+            assert_eq!(select(text, "/", Filesystems::Local).unwrap().own, None, "{why}");
         }
-        let selection = select(b"rubbish\n5 1 8:2 / /data rw - nfs x:/ rw\n", "/", Filesystems::Local);
+        let selection =
+            select(b"rubbish\n5 1 8:2 / /data rw - nfs x:/ rw\n", "/", Filesystems::Local).unwrap();
         assert_eq!(shown(&selection.rules), ["- /data/*"], "what can be read counts all the same");
         assert_eq!(
-            shown(&selection.warnings),
+            shown(selection.warnings.first()),
             ["/proc/self/mountinfo line 1: `rubbish` was passed over: it describes no mount"]
         );
     }
@@ -608,7 +692,7 @@ mod tests {
     #[test]
     fn names_from_a_host_cannot_steer_a_terminal() {
         let mountinfo = b"1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 0:9 / /a\x1b[2J\\012b rw - nfs4 x:/ rw\n";
-        let selection = select(mountinfo, "/", Filesystems::Local);
+        let selection = select(mountinfo, "/", Filesystems::Local).unwrap();
         assert_eq!(shown(&selection.left_out), ["/a\\u{1b}[2J\\nb (nfs4, network)"]);
         assert_eq!(selection.left_out[0].filesystem.point, b"/a\x1b[2J\nb");
     }
@@ -619,11 +703,112 @@ mod tests {
         assert!(Reason::Network.holds_data() && Reason::Hidden.holds_data());
     }
 
+    /// What a list of mounts amounts to if every mount is compared with every
+    /// other, and each directory above each path is looked at.
+    fn slowly<'a>(mounts: &'a [Mount], source: &[u8]) -> Vec<(&'a [u8], Option<Reason>)> {
+        let table = Table::new(mounts);
+        let own = table.nearest(source);
+        let is_own = |mount: &Mount| own.is_some_and(|own| own.device == mount.device);
+        let top =
+            |path: &[u8], mount: &Mount| table.nearest(path).is_some_and(|top| std::ptr::eq(top, mount));
+        let rest = |shown: &Mount, mount: &Mount| {
+            let below =
+                mount.root.strip_prefix(if shown.root == b"/" { &b""[..] } else { &shown.root[..] })?;
+            let holds = shown.device == mount.device && (below.is_empty() || below.starts_with(b"/"));
+            holds.then(|| carve::normalised(&[&shown.point[..], b"/", below].concat()))
+        };
+        let reaches = |shown: &Mount, mount: &Mount| {
+            let path = rest(shown, mount);
+            path.is_some_and(|path| (path == source || inside(&path, source).is_some()) && top(&path, shown))
+        };
+        let mut shown: Vec<&Mount> = own.into_iter().collect();
+        let mut verdicts = Vec::new();
+        let below = mounts.iter().filter(|mount| inside(&mount.point, source).is_some());
+        let (below, hidden): (Vec<&Mount>, Vec<&Mount>) = below.partition(|mount| top(&mount.point, mount));
+        let (wholes, mut parts): (Vec<&Mount>, Vec<&Mount>) = below.into_iter().partition(|m| m.is_whole());
+        for mount in wholes {
+            let verdict = match not_a_disk(mount).filter(|_| !is_own(mount)) {
+                None if shown.iter().any(|shown| shown.tree() == mount.tree()) => Some(Reason::Bind),
+                verdict => verdict,
+            };
+            shown.extend(Some(mount).filter(|_| verdict.is_none()));
+            verdicts.push((&mount.point[..], verdict));
+        }
+        parts.sort_by_key(|mount| mount.root.len());
+        for mount in parts {
+            let verdict = match not_a_disk(mount).filter(|_| !is_own(mount)) {
+                None if shown.iter().any(|shown| reaches(shown, mount)) => Some(Reason::Bind),
+                verdict => verdict,
+            };
+            shown.extend(Some(mount).filter(|_| verdict.is_none()));
+            verdicts.push((&mount.point[..], verdict));
+        }
+        let lost = |mount: &&Mount| {
+            not_a_disk(mount).is_none() && !shown.iter().any(|shown| rest(shown, mount).is_some())
+        };
+        verdicts
+            .extend(hidden.into_iter().filter(lost).map(|mount| (&mount.point[..], Some(Reason::Hidden))));
+        verdicts.sort_by_key(|(point, verdict)| (*point, verdict.is_some()));
+        verdicts
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_found_in_one_pass_is_what_every_pair_of_mounts_would_tell(
+            mounts in proptest::collection::vec(
+                ((1..3_u8), "(/[ab]){0,3}", "(/[ab]){1,4}", proptest::bool::weighted(0.2)), 0..12),
+            source in "(/[ab]){0,2}",
+        ) {
+            let mut lines = vec!["8:1 / / ext4 /dev/sda1".to_owned()];
+            lines.extend(mounts.iter().map(|(device, root, point, network)| {
+                let fstype = if *network { "nfs4 x:/" } else { "ext4 /dev/sda" };
+                format!("8:{device} {} {point} {fstype}", if root.is_empty() { "/" } else { root })
+            }));
+            let list = list(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+            let (mounts, _) = mountinfo::parse(&list).unwrap();
+            let source = carve::normalised(source.as_bytes());
+            let judge = Judge::new(&mounts, &source, Filesystems::Local);
+            let verdicts = judge.verdicts();
+            let mut quickly: Vec<(&[u8], Option<Reason>)> =
+                verdicts.iter().map(|(mount, verdict)| (&mount.point[..], *verdict)).collect();
+            quickly.sort_by_key(|(point, verdict)| (*point, verdict.is_some()));
+            proptest::prop_assert_eq!(quickly, slowly(&mounts, &source));
+        }
+    }
+
+    #[test]
+    fn a_list_made_to_cost_time_and_memory_costs_little() {
+        let path = |depth: usize, name: &str| "/d".repeat(depth) + name;
+        // Disks deep below a left-out mount: two rules for each directory on the
+        // way, which no two of them share.
+        let mut deep = "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 0:9 / /t rw - tmpfs tmpfs rw\n".to_owned();
+        for number in 0..500 {
+            let line =
+                format!("{} 2 8:2 / /t/{number}{} rw - ext4 /dev/sdb rw\n", number + 3, path(2000, ""));
+            deep.push_str(&line.replace("8:2", &format!("9:{number}")));
+        }
+        // Directories of one disk, each shown within the one before it.
+        let mut nested = "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n".to_owned();
+        for number in 1..4000 {
+            let (root, point) =
+                (path(number % 1000 + 1, "/r"), path(number % 1000 + 1, &format!("/{number}")));
+            nested.push_str(&format!("{} 1 8:2 {root} {point} rw - ext4 /dev/sdb rw\n", number + 1));
+        }
+        for (list, is_refused, why) in [(deep, true, "deep"), (nested, false, "nested")] {
+            let begin = std::time::Instant::now();
+            let selection = select(list.as_bytes(), "/", Filesystems::Local);
+            assert_eq!(selection == Err(Excess::Rules), is_refused, "{why}");
+            assert_eq!(selection.is_err(), is_refused, "{why}");
+            let took = begin.elapsed();
+            assert!(took < std::time::Duration::from_secs(30), "{why}: {took:?} for {} bytes", list.len());
+        }
+    }
+
     #[test]
     fn this_machines_own_mounts_can_be_read() {
         let mountinfo = std::fs::read("/proc/self/mountinfo").unwrap();
-        let selection = select(&mountinfo, "/", Filesystems::Local);
-        assert_eq!(selection.warnings, []);
+        let selection = select(&mountinfo, "/", Filesystems::Local).unwrap();
+        assert!(selection.warnings.is_empty());
         assert!(selection.own.is_some());
         assert!(selection.rules.iter().any(|rule| rule.pattern() == b"/proc/*"), "{:?}", selection.rules);
     }

@@ -1,10 +1,11 @@
 //! Which of the paths that are to be written in place a host can have, and
 //! where to look for hard links in them.
 
-use super::carve::normalised;
-use super::{LeftOut, Reason, Selection, below, from_source};
+use super::carve::{inside, normalised};
+use super::nesting::Nesting;
+use super::{LeftOut, Reason, Selection, from_source};
 use crate::host::{Filesystems, HostSettings};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Where to look for files with more than one link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,10 +35,11 @@ pub struct Wanted<'a> {
 pub fn wanted<'a>(settings: &'a HostSettings, real_source: &str, mounts: &'a Selection) -> Wanted<'a> {
     let mut wanted = Wanted::default();
     let named = |path: &str| from_source(path, &settings.source).or_else(|| from_source(path, real_source));
-    let real_source = real_source.as_bytes();
+    let real_source = normalised(real_source.as_bytes());
+    let points = Points::new(mounts, &real_source);
     for name in &settings.inplace {
         let Some(path) = named(name) else { continue };
-        match holder(&path, real_source, mounts) {
+        match points.holder(&path) {
             // Not to be looked at: it may be another machine's.
             Some(mount) => wanted.left_out.push((name, mount)),
             None => {
@@ -47,44 +49,45 @@ pub fn wanted<'a>(settings: &'a HostSettings, real_source: &str, mounts: &'a Sel
     }
     let root_only = settings.filesystems == Filesystems::Root;
     for (path, name) in &wanted.paths {
-        let inside = |point: &[u8]| below(point, real_source).filter(|point| below(point, path).is_some());
-        let look = |path: Vec<u8>| {
-            let is_below = |mount: &LeftOut| {
-                let point = below(&mount.filesystem.point, real_source);
-                point.is_some_and(|point| below(&point, &path).is_some())
-            };
-            let stays = root_only || mounts.left_out.iter().any(|mount| is_visible(mount) && is_below(mount));
-            Look { path, stays }
-        };
+        let look = |path: Vec<u8>| Look { stays: root_only || points.any_left_out_in(&path), path };
         let own = look(path.clone());
         // It goes into all that is mounted below; one that does not leaves the
         // others to looks of their own.
-        let within = mounts.included.iter().filter_map(|mount| inside(&mount.point)).filter(|_| own.stays);
-        let within: Vec<Look> = within.map(look).collect();
+        let within = points.included.iter().filter(|point| own.stays && inside(point, path).is_some());
+        let within: Vec<Look> = within.map(|point| look(point.to_vec())).collect();
         wanted.looks.extend(std::iter::once(own).chain(within).map(|look| (look, *name)));
     }
     wanted
 }
 
-fn is_visible(mount: &LeftOut) -> bool {
-    mount.reason != Reason::Hidden
+/// The mount points below the source that can be seen, from the source on.
+struct Points<'a> {
+    all: Nesting<'a>,
+    included: Vec<&'a [u8]>,
+    left_out: Nesting<'a>,
+    mounts: HashMap<&'a [u8], &'a LeftOut>,
 }
 
-/// The filesystem that holds a path, given from the source on, if it is not
-/// copied.
-fn holder<'a>(path: &[u8], source: &[u8], mounts: &'a Selection) -> Option<&'a LeftOut> {
-    let holds = |point: &[u8]| {
-        below(point, source).is_some_and(|point| point == path || below(path, &point).is_some())
-    };
-    let depth = |point: &[u8]| normalised(point).len();
-    let left_out = mounts.left_out.iter().filter(|mount| is_visible(mount));
-    let out = left_out
-        .filter(|mount| holds(&mount.filesystem.point))
-        .max_by_key(|mount| depth(&mount.filesystem.point))?;
-    let included =
-        mounts.included.iter().filter(|mount| holds(&mount.point)).map(|mount| depth(&mount.point));
-    // A mount that hides another at its point is the one of the two that counts.
-    included.max().is_none_or(|included| included < depth(&out.filesystem.point)).then_some(out)
+impl<'a> Points<'a> {
+    fn new(mounts: &'a Selection, source: &[u8]) -> Self {
+        let included: Vec<&[u8]> =
+            mounts.included.iter().filter_map(|mount| inside(&mount.point, source)).collect();
+        let visible = mounts.left_out.iter().filter(|mount| mount.reason != Reason::Hidden);
+        let mounts: HashMap<&[u8], &LeftOut> =
+            visible.filter_map(|mount| Some((inside(&mount.filesystem.point, source)?, mount))).collect();
+        let all = Nesting::new(included.iter().copied().chain(mounts.keys().copied()));
+        Points { all, included, left_out: Nesting::new(mounts.keys().copied()), mounts }
+    }
+
+    /// The filesystem that holds a path, if it is not copied.
+    fn holder(&self, path: &[u8]) -> Option<&'a LeftOut> {
+        let point = self.all.path(self.all.nearest(path)?);
+        self.mounts.get(point).copied()
+    }
+
+    fn any_left_out_in(&self, path: &[u8]) -> bool {
+        self.left_out.any_inside(path)
+    }
 }
 
 #[cfg(test)]
@@ -134,7 +137,7 @@ mod tests {
             ("/", "/mnt/bind/a", Some(Reason::Bind), "in the copy elsewhere"),
         ] {
             let settings = settings(source, &[path], Filesystems::Local);
-            let mounts = select(MOUNTS, source, Filesystems::Local);
+            let mounts = select(MOUNTS, source, Filesystems::Local).unwrap();
             let wanted = wanted(&settings, source, &mounts);
             assert_eq!(wanted.left_out.first().map(|(_, mount)| mount.reason), left_out, "{why}");
             assert_eq!(wanted.paths.is_empty(), left_out.is_some(), "{why}");
@@ -148,7 +151,7 @@ mod tests {
         let mounts = b"1 0 8:1 / / rw - ext4 /dev/sda1 rw\n\
             2 1 8:2 / /srv/images rw - ext4 /dev/sda2 rw\n\
             3 1 8:3 / /srv rw - ext4 /dev/sda3 rw\n";
-        let mounts = select(mounts, "/", Filesystems::Local);
+        let mounts = select(mounts, "/", Filesystems::Local).unwrap();
         assert!(mounts.left_out.iter().any(|mount| mount.reason == Reason::Hidden), "{mounts:?}");
         let settings = settings("/", &["/srv/images"], Filesystems::Local);
         assert_eq!(looks(&wanted(&settings, "/", &mounts)), ["/srv/images"]);
@@ -163,7 +166,7 @@ mod tests {
             ("/", &["/var/images"], Filesystems::Root, &["/var/images|"], "as rsync does"),
         ] {
             let settings = settings(source, paths, filesystems);
-            let mounts = select(MOUNTS, source, filesystems);
+            let mounts = select(MOUNTS, source, filesystems).unwrap();
             assert_eq!(looks(&wanted(&settings, source, &mounts)), expected, "{why}");
         }
     }

@@ -202,6 +202,22 @@ fn each_host_has_its_own_entries_newest_first() {
 }
 
 #[test]
+fn a_run_that_skipped_a_host_hides_nothing() {
+    let (_dir, history) = opened();
+    let skipped = |host: &str, number| HostReport {
+        outcome: Outcome::Skipped { why: "another run has it".into() },
+        ..failed(host, night(number))
+    };
+    history.record("run0", &failed("a", night(0))).unwrap();
+    for (host, number) in [("a", 1), ("a", 2), ("b", 2)] {
+        history.record(&format!("run{number}"), &skipped(host, number)).unwrap();
+    }
+    let last = history.last_runs().unwrap();
+    assert_eq!((last["a"].run.as_str(), last["a"].severity), ("run0", Severity::Critical));
+    assert_eq!(last["b"].run, "run2", "there is no other");
+}
+
+#[test]
 fn what_is_known_of_each_host_is_found_without_looking_through_the_whole_history() {
     let (dir, history) = opened();
     history.record("run", &report("a", Verdict::Good, night(0))).unwrap();

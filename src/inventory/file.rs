@@ -37,34 +37,51 @@ pub(super) fn path(state_dir: &Path) -> PathBuf {
     state_dir.join("inventory.json")
 }
 
+/// What to do with a file that cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Aside {
+    /// Whoever only looks leaves it where it is.
+    Leave,
+    /// It is set aside.
+    Move,
+}
+
+/// What becomes of a file that cannot be used, in words.
+pub(super) fn fate(path: &Path, aside: Aside) -> String {
+    if aside == Aside::Leave {
+        return "the next run sets it aside".to_owned();
+    }
+    let to = path.with_extension("json.corrupt");
+    match fs::rename(path, &to) {
+        Ok(()) => format!("it was set aside as `{}`", to.display()),
+        Err(e) => format!("nor can it be set aside: {e}"),
+    }
+}
+
 /// The last good list, if there is one. A file that cannot be used is left as
 /// it is; then the error is a whole sentence about that.
 pub(super) fn peek(state_dir: &Path) -> Result<Option<Saved>, String> {
-    let path = path(state_dir);
-    understood(&path).map_err(|why| {
-        format!(
-            "the last good inventory `{}` cannot be used: {why}; the next run sets it aside",
-            path.display()
-        )
-    })
+    usable(state_dir, Aside::Leave)
 }
 
 /// [`peek`], but a file that cannot be used is set aside.
 pub(super) fn read(state_dir: &Path) -> Result<Option<Saved>, String> {
-    let path = path(state_dir);
-    let why = match understood(&path) {
-        Ok(saved) => return Ok(saved),
-        Err(why) => why,
-    };
-    let aside = path.with_extension("json.corrupt");
-    let fate = match fs::rename(&path, &aside) {
-        Ok(()) => format!("it was set aside as `{}`", aside.display()),
-        Err(e) => format!("nor can it be set aside: {e}"),
-    };
-    Err(format!("the last good inventory `{}` cannot be used: {why}; {fate}", path.display()))
+    usable(state_dir, Aside::Move)
 }
 
-fn understood(path: &Path) -> Result<Option<Saved>, String> {
+fn usable(state_dir: &Path, aside: Aside) -> Result<Option<Saved>, String> {
+    let path = path(state_dir);
+    understood(&path, parsed).map_err(|why| {
+        let fate = fate(&path, aside);
+        format!("the last good inventory `{}` cannot be used: {why}; {fate}", path.display())
+    })
+}
+
+/// What is in a file of the state directory, if it is there.
+pub(super) fn understood<T>(
+    path: &Path,
+    parsed: impl FnOnce(&[u8]) -> Result<T, String>,
+) -> Result<Option<T>, String> {
     match fs::read(path) {
         Ok(bytes) => parsed(&bytes).map(Some),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -85,16 +102,22 @@ fn parsed(bytes: &[u8]) -> Result<Saved, String> {
 /// Keeps the list. The state directory is made if it is missing.
 pub(super) fn write(state_dir: &Path, at: DateTime<Utc>, hosts: &[Listed]) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
-    let mut file = tempfile::Builder::new().prefix(".inventory.json.").tempfile_in(state_dir)?;
+    keep(&path(state_dir), &Format { version: VERSION, saved_at: at, hosts })
+}
+
+/// Puts a value in a file's place, as a whole or not at all.
+pub(super) fn keep(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".hosts.").tempfile_in(folder)?;
     {
         let mut buffered = io::BufWriter::new(&mut file);
-        serde_json::to_writer_pretty(&mut buffered, &Format { version: VERSION, saved_at: at, hosts })?;
+        serde_json::to_writer_pretty(&mut buffered, value)?;
         buffered.write_all(b"\n")?;
         buffered.flush()?;
     }
     file.as_file().sync_all()?;
-    file.persist(path(state_dir)).map_err(|e| e.error)?;
-    File::open(state_dir)?.sync_all()
+    file.persist(path).map_err(|e| e.error)?;
+    File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]

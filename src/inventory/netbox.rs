@@ -13,21 +13,27 @@
 mod answers;
 mod request;
 
-use crate::settings::NetBox;
+use crate::settings::{AddressFrom, NetBox};
 use crate::text::printable;
 use answers::{Machine, Page, Tag};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use request::{NetBoxError, Session};
 use reqwest::StatusCode;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::fmt;
+use url::Url;
 
 /// The whole list may take this many times the timeout of one request; ten
 /// thousand hosts are twenty pages a kind.
 const LONGEST_LIST: u32 = 20;
 
-/// Hosts asked for at once. NetBox's own largest page is 1000 by default.
-const PAGE: &str = "500";
+/// Hosts asked for at once, which is NetBox's own largest page by default; one
+/// that is set to less answers with less.
+const PAGE: &str = "1000";
+
+/// Pages asked for at once: NetBox has a few workers, and other users.
+const PAGES_AT_ONCE: usize = 4;
 
 /// Objects that may be answered beyond NetBox's own count before the list is
 /// taken for an endless one; some may be added while it is read.
@@ -90,7 +96,7 @@ pub(super) async fn list(netbox: &NetBox) -> Result<Listing, NetBoxError> {
     let session = Session::new(netbox)?;
     let longest = netbox.timeout.saturating_mul(LONGEST_LIST);
     tokio::time::timeout(longest, session.list()).await.unwrap_or_else(|_| {
-        let why = format!("its list was not complete after {} s", longest.as_secs());
+        let why = format!("the list was not complete after {} s", longest.as_secs());
         Err(session.error(&session.root, why, Some("NetBox is too slow; look at its load".to_owned())))
     })
 }
@@ -122,10 +128,10 @@ impl Session<'_> {
             listing.hosts.extend(found.hosts);
             refused.extend(found.refused);
         }
-        if let [one, other] = refused.as_slice()
-            && one.why == other.why
-        {
-            return Err(refused.swap_remove(0));
+        if let [one, other] = refused.as_slice() {
+            if one.why == other.why {
+                return Err(refused.swap_remove(0));
+            }
         }
         for (count, what) in [
             (untagged, format!("the tag `{}`", printable(&self.netbox.tag))),
@@ -194,39 +200,64 @@ impl Session<'_> {
             for status in statuses {
                 query.append_pair("status", status);
             }
-            query.append_pair("fields", "id,name,status,primary_ip,primary_ip4,primary_ip6,tags");
+            query.append_pair(
+                "fields",
+                match self.netbox.address {
+                    // Addresses are a third of the answer, and of NetBox's work.
+                    AddressFrom::Name => "id,name,status,tags",
+                    AddressFrom::PrimaryIp => "id,name,status,primary_ip,primary_ip4,primary_ip6,tags",
+                },
+            );
             query.append_pair("exclude", "config_context");
             // By number: a renamed or added host cannot move others to
             // another page while the list is read.
             query.append_pair("ordering", "id");
             query.append_pair("limit", PAGE);
         }
-        let mut found = Found::default();
-        let mut ids = HashSet::new();
-        let mut asked = HashSet::new();
-        loop {
-            let page: Page<Machine> = self.get(&url).await.map_err(|e| self.with_tag_hint(e, slug))?;
-            found.count = page.count;
-            let mut is_new = false;
-            for machine in page.results {
-                if ids.insert(machine.id) {
-                    is_new = true;
-                    found.take(machine, kind, &self.netbox.statuses, |tag| {
-                        tag.slug == slug.slug || tag.name == self.netbox.tag.trim()
-                    });
-                }
-            }
-            let Some(next) = page.next else { return Ok(found) };
-            asked.insert(url.query().unwrap_or_default().to_owned());
-            url = endpoint.clone();
-            url.set_query(query_of(&next));
-            let again = asked.contains(url.query().unwrap_or_default());
-            if again || !is_new || found.seen > page.count.saturating_add(SLACK) {
-                let why = "its list of pages has no end: `next` leads to what was there before".to_owned();
-                let hint = "is a proxy between that rewrites queries?".to_owned();
-                return Err(self.error(&url, why, Some(hint)));
-            }
+        let mut reading = Reading { session: self, kind, slug, found: Found::default(), ids: HashSet::new() };
+        let first = self.page(&url, slug).await?;
+        let size = first.results.len();
+        let (count, next) = (first.count, first.next.clone());
+        reading.take(&url, first)?;
+        let Some(next) = next else { return Ok(reading.found) };
+        let mut url = endpoint.clone();
+        url.set_query(query_of(&next));
+        // Where `next` goes on where this page has ended, all others are known.
+        let offsets = (size..count).step_by(size.max(1));
+        let urls: Vec<Url> = match (offset_of(&url), size) {
+            (Some(offset), 1..) if offset == size => offsets.map(|offset| at(&url, offset)).collect(),
+            _ => vec![url],
+        };
+        let mut asked: HashSet<String> = urls.iter().map(Url::to_string).collect();
+        let mut pages = stream::iter(urls)
+            .map(|url| async move { self.page(&url, slug).await.map(|page| (url, page)) })
+            .buffered(PAGES_AT_ONCE);
+        let mut last = None;
+        while let Some((url, page)) = pages.try_next().await? {
+            last = page.next.clone();
+            reading.take(&url, page)?;
         }
+        // Some were added meanwhile; or NetBox's pages are not what was reckoned.
+        while let Some(next) = last {
+            let mut url = endpoint.clone();
+            url.set_query(query_of(&next));
+            if !asked.insert(url.to_string()) {
+                return Err(self.endless(&url));
+            }
+            let page = self.page(&url, slug).await?;
+            last = page.next.clone();
+            reading.take(&url, page)?;
+        }
+        Ok(reading.found)
+    }
+
+    async fn page(&self, url: &Url, slug: &Slug) -> Result<Page<Machine>, NetBoxError> {
+        self.get(url).await.map_err(|error| self.with_tag_hint(error, slug))
+    }
+
+    fn endless(&self, url: &Url) -> NetBoxError {
+        let why = "the list of pages has no end: `next` leads to what was there before".to_owned();
+        self.error(url, why, Some("is a proxy between that rewrites queries?".to_owned()))
     }
 
     fn with_tag_hint(&self, mut error: NetBoxError, slug: &Slug) -> NetBoxError {
@@ -240,6 +271,38 @@ impl Session<'_> {
             });
         }
         error
+    }
+}
+
+/// One kind of host, while its pages are read.
+struct Reading<'a> {
+    session: &'a Session<'a>,
+    kind: Kind,
+    slug: &'a Slug,
+    found: Found,
+    ids: HashSet<u64>,
+}
+
+impl Reading<'_> {
+    /// Takes a page, which must have something new unless it is the first.
+    fn take(&mut self, url: &Url, page: Page<Machine>) -> Result<(), NetBoxError> {
+        let netbox = self.session.netbox;
+        let is_first = self.ids.is_empty();
+        let mut is_new = false;
+        self.found.count = page.count;
+        for machine in page.results {
+            if self.ids.insert(machine.id) {
+                is_new = true;
+                self.found.take(machine, self.kind, &netbox.statuses, |tag| {
+                    tag.slug == self.slug.slug || tag.name == netbox.tag.trim()
+                });
+            }
+        }
+        let is_endless = !is_first && !is_new && page.next.is_some();
+        if is_endless || self.found.seen > page.count.saturating_add(SLACK) {
+            return Err(self.session.endless(url));
+        }
+        Ok(())
     }
 }
 
@@ -279,9 +342,34 @@ fn query_of(next: &str) -> Option<&str> {
     next.split('#').next()?.split_once('?').map(|(_, query)| query)
 }
 
+/// Where a page begins, as its URL says.
+fn offset_of(url: &Url) -> Option<usize> {
+    url.query_pairs().find(|(key, _)| key == "offset")?.1.parse().ok()
+}
+
+/// The URL of the page that begins there.
+fn at(url: &Url, offset: usize) -> Url {
+    let others: Vec<(String, String)> = url
+        .query_pairs()
+        .filter(|(key, _)| key != "offset")
+        .map(|(key, value)| (key.into(), value.into()))
+        .collect();
+    let mut url = url.clone();
+    url.query_pairs_mut().clear().extend_pairs(others).append_pair("offset", &offset.to_string());
+    url
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_is_asked_for_by_where_it_begins() {
+        let url: Url = "http://x/api/?limit=500&offset=500&tag=a%20b".parse().unwrap();
+        assert_eq!(offset_of(&url), Some(500));
+        assert_eq!(at(&url, 1500).as_str(), "http://x/api/?limit=500&tag=a+b&offset=1500");
+        assert_eq!(offset_of(&"http://x/?cursor=500".parse().unwrap()), None);
+    }
 
     #[test]
     fn only_the_query_of_next_counts() {

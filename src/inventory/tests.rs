@@ -66,6 +66,7 @@ fn netbox(address: AddressFrom, domain: &str) -> NetBox {
         ca_file: None,
         timeout: Duration::from_secs(1),
         max_shrink_percent: 50,
+        max_age: Duration::from_secs(48 * 3600),
     }
 }
 
@@ -237,8 +238,16 @@ fn saved(names: &[&str]) -> Option<Saved> {
     Some(Saved { at: "2026-11-19T02:00:00Z".parse().unwrap(), hosts: vms(names) })
 }
 
-fn decided(answer: Result<Vec<Listed>, String>, saved: Option<Saved>) -> Decision {
-    decide(answer, saved, &netbox(AddressFrom::Name, ""), Path::new("/state/inventory.json"))
+fn decided(answer: Result<Vec<Listed>, Problem>, saved: Option<Saved>) -> Decision {
+    decide(answer, saved, &netbox(AddressFrom::Name, ""), now(), Path::new("/state/inventory.json"))
+}
+
+fn now() -> DateTime<Utc> {
+    "2026-11-20T02:00:00Z".parse().unwrap()
+}
+
+fn down() -> Problem {
+    Problem::warning("NetBox is down", "start it")
 }
 
 fn names(decision: &Decision) -> Vec<&str> {
@@ -248,35 +257,33 @@ fn names(decision: &Decision) -> Vec<&str> {
 #[test]
 fn an_answer_is_weighed_against_the_last_good_list() {
     let four = ["a", "b", "c", "d"];
-    for (fresh, before, hosts, keep, gone, reason) in [
-        (&["a"][..], &[][..], &["a"][..], true, &[][..], "an empty list says nothing"),
-        (&["a", "b", "c", "d", "e"], &four, &["a", "b", "c", "d", "e"], true, &[], "more hosts"),
-        (&["A", "b", "c"], &four, &["A", "b", "c"], true, &["d"], "one fewer, one spelled anew"),
-        (&["a", "b"], &four, &["a", "b"], true, &["c", "d"], "just enough"),
-        (&["a"], &four, &["a", "b", "c", "d"], false, &[], "too few: the union"),
-        (&["A"], &four, &["A", "b", "c", "d"], false, &[], "the union, in the new spelling"),
+    for (fresh, before, hosts, keep, reason) in [
+        (&["a"][..], &[][..], &["a"][..], true, "an empty list says nothing"),
+        (&["a", "b", "c", "d", "e"], &four, &["a", "b", "c", "d", "e"], true, "more hosts"),
+        (&["A", "b", "c"], &four, &["A", "b", "c"], true, "one fewer, one spelled anew"),
+        (&["a", "b"], &four, &["a", "b"], true, "just enough"),
+        (&["a"], &four, &["a", "b", "c", "d"], false, "too few: the union"),
+        (&["A"], &four, &["A", "b", "c", "d"], false, "the union, in the new spelling"),
         (
             &["e", "f", "g", "h"],
             &four,
             &["e", "f", "g", "h", "a", "b", "c", "d"],
             false,
-            &[],
             "as many, but others",
         ),
-        (&[], &four, &["a", "b", "c", "d"], false, &[], "none at all"),
+        (&[], &four, &["a", "b", "c", "d"], false, "none at all"),
     ] {
         let decision = decided(Ok(vms(fresh)), saved(before));
         assert_eq!(names(&decision), hosts, "{reason}");
         assert_eq!(decision.keep, keep, "{reason}");
         assert_eq!(decision.warnings.is_empty(), keep, "{reason}");
-        assert_eq!(decision.gone.iter().map(HostName::key).collect::<Vec<_>>(), gone, "{reason}");
         assert_eq!(decision.nothing, None, "{reason}");
     }
 }
 
 #[test]
 fn a_warning_says_how_to_accept_a_shrunken_list() {
-    let warning = decided(Ok(vms(&["a"])), saved(&["a", "b", "c"])).warnings.remove(0);
+    let warning = decided(Ok(vms(&["a"])), saved(&["a", "b", "c"])).warnings.remove(0).to_string();
     for part in
         ["only 1 of the 3 hosts", "2026-11-19 02:00 UTC", "remove `/state/inventory.json`", "the token"]
     {
@@ -287,29 +294,48 @@ fn a_warning_says_how_to_accept_a_shrunken_list() {
 #[test]
 fn an_empty_answer_is_not_believed_even_where_any_shrinking_is_allowed() {
     let any = NetBox { max_shrink_percent: 0, ..netbox(AddressFrom::Name, "") };
-    let decision = decide(Ok(Vec::new()), saved(&["a"]), &any, Path::new("/x"));
+    let decision = decide(Ok(Vec::new()), saved(&["a"]), &any, now(), Path::new("/x"));
     assert_eq!((names(&decision), decision.keep), (vec!["a"], false));
-    let decision = decide(Ok(vms(&["z"])), saved(&["a"]), &any, Path::new("/x"));
+    let decision = decide(Ok(vms(&["z"])), saved(&["a"]), &any, now(), Path::new("/x"));
     assert_eq!((names(&decision), decision.keep), (vec!["z"], true));
 }
 
 #[test]
 fn without_an_answer_the_last_good_list_is_used_and_not_renewed() {
-    let decision = decided(Err("NetBox is down".to_owned()), saved(&["a", "b"]));
+    let decision = decided(Err(down()), saved(&["a", "b"]));
     assert_eq!((names(&decision), decision.keep), (vec!["a", "b"], false));
-    let warning = &decision.warnings[0];
-    assert!(
-        warning.starts_with("NetBox is down; its list of 2026-11-19 02:00 UTC is used (2 hosts)"),
-        "{warning}"
+    let problem = decision.stand_in.unwrap();
+    assert_eq!(
+        (problem.severity, problem.to_string().as_str()),
+        (Severity::Warning, "NetBox is down; its list of 2026-11-19 02:00 UTC is used (2 hosts) (start it)")
     );
+    assert_eq!(decision.listed_at, Some(now() - TimeDelta::days(1)));
+}
+
+#[test]
+fn a_list_that_stands_in_for_too_long_is_critical() {
+    let netbox = netbox(AddressFrom::Name, "");
+    for (hours, severity, reason) in [
+        (48, Severity::Warning, "as old as it may be"),
+        (49, Severity::Critical, "older"),
+        (-5, Severity::Warning, "of a clock that was wrong"),
+    ] {
+        let now = saved(&[]).unwrap().at + TimeDelta::hours(hours);
+        let silent = decide(Err(down()), saved(&["a", "b"]), &netbox, now, Path::new("/x"));
+        assert_eq!(silent.stand_in.unwrap().severity, severity, "{reason}");
+        let shrunken = decide(Ok(Vec::new()), saved(&["a", "b"]), &netbox, now, Path::new("/x"));
+        assert_eq!(shrunken.warnings[0].severity, severity, "{reason}");
+        let told = shrunken.warnings[0].what.contains("older than `inventory.netbox.max_age`");
+        assert_eq!(told, severity == Severity::Critical, "{reason}");
+    }
 }
 
 #[test]
 fn without_any_list_there_is_nothing_and_a_word_on_why() {
-    let decision = decided(Err("NetBox is down".to_owned()), None);
-    assert!(decision.nothing.unwrap().contains("NetBox is down; no earlier list"));
+    let decision = decided(Err(down()), None);
+    assert!(decision.nothing.unwrap().what.starts_with("NetBox is down; no earlier list"));
     let decision = decided(Ok(Vec::new()), None);
-    assert!(decision.nothing.unwrap().contains("without the right to view hosts gets an empty list"));
+    assert!(decision.nothing.unwrap().remedy.contains("without the right to view hosts gets an empty list"));
     assert!(!decision.keep);
 }
 
@@ -317,16 +343,7 @@ fn without_any_list_there_is_nothing_and_a_word_on_why() {
 fn faults_survive_in_the_last_good_list() {
     let mut before = saved(&["a", "-e sh"]);
     before.as_mut().unwrap().hosts.push(Listed { kind: Kind::Device, id: 62, name: None, primary_ip: None });
-    let decision = decided(Err("down".to_owned()), before);
+    let decision = decided(Err(down()), before);
     let inventory = assemble(&settings(Some(netbox(AddressFrom::Name, "")), &[]), decision, Vec::new());
     assert_eq!((inventory.hosts.len(), inventory.faults.len()), (1, 2));
-}
-
-#[test]
-fn a_host_that_left_the_list_is_noted_unless_the_configuration_has_it() {
-    let decision = decided(Ok(vms(&["a", "b", "c"])), saved(&["a", "b", "c", "web7", "kept", "-e sh"]));
-    let inventory =
-        assemble(&settings(Some(netbox(AddressFrom::Name, "")), &[own("Kept", true)]), decision, Vec::new());
-    assert_eq!(inventory.notes, ["web7 left NetBox's list; its snapshots are kept"]);
-    assert!(inventory.warnings.is_empty());
 }

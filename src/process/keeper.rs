@@ -7,6 +7,7 @@
 //! is left of the run, and removes its connections' directories. The run's own is
 //! left: by it the next run knows that this one was killed, and says so.
 
+use super::streams::pipe;
 use super::{Failure, Program, Running, end_marked};
 use std::ffi::OsString;
 use std::fs::File;
@@ -51,11 +52,8 @@ impl Keeper {
     /// Starts one for the run that has this directory.
     pub fn start(run: &Path) -> Result<Self, Failure> {
         let program = Program::new(this_program()).arg(OPTION).arg(run).outliving_us();
-        let failed = |error: rustix::io::Errno| Failure::NotStarted {
-            command: program.to_string(),
-            error: error.into(),
-        };
-        let (end, held_open) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(failed)?;
+        let failed = |error| Failure::NotStarted { command: program.to_string(), error };
+        let (end, held_open) = pipe().map_err(failed)?;
         let process = program.input_file(File::from(end)).start()?;
         Ok(Keeper { _process: process, _held_open: held_open })
     }

@@ -1,10 +1,14 @@
 //! A program under way: its output as it comes, and its end.
 
-use super::{Exit, Failure, Output};
+use super::streams::Ours;
+use super::{Elsewhere, Exit, Failure, Output};
 use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
+use tokio::net::unix::pipe;
+use tokio::process::Child;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -16,6 +20,15 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// How long a killed process gets to die. One that the kernel cannot end
 /// (a suspended pool, a dead disk) must not hold up the run.
 const BURIAL: Duration = Duration::from_secs(5);
+
+/// Some of what a program says.
+#[derive(Debug)]
+pub enum Piece {
+    /// What was asked for.
+    Stdout(Vec<u8>),
+    /// What it has to say about it.
+    Stderr(Vec<u8>),
+}
 
 /// What becomes of a program's stdin when all was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,31 +43,88 @@ pub enum After {
 #[derive(Debug)]
 pub struct Running {
     command: String,
-    group: Option<u32>,
-    child: Child,
-    stdin: Option<ChildStdin>,
+    work: Work,
+    stdin: Option<pipe::Sender>,
     /// What is told when it is dropped that a stdin need stay open no longer.
     kept_open: Option<oneshot::Sender<()>>,
-    stdout: Option<ChildStdout>,
+    stdout: Option<pipe::Receiver>,
     /// What was read of stdout and not handed on yet.
     unread: Vec<u8>,
-    stderr: Option<ChildStderr>,
+    stderr: Option<pipe::Receiver>,
     said: Tail,
     exit: Option<Exit>,
     drain_until: Option<Instant>,
+}
+
+/// What runs.
+pub(super) enum Work {
+    /// A process of this machine, in a process group of its own.
+    Here {
+        /// The process.
+        child: Child,
+        /// Its group, as long as something may be left of it.
+        group: Option<u32>,
+    },
+    /// Something that another runs for us; it ends when this is dropped.
+    There(Pin<Box<Elsewhere>>),
+    /// What ran there has ended.
+    Over,
+}
+
+impl fmt::Debug for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Work::Here { child, .. } => write!(f, "{child:?}"),
+            Work::There(_) => f.write_str("There"),
+            Work::Over => f.write_str("Over"),
+        }
+    }
+}
+
+impl Work {
+    /// Waits for the end. Can be dropped and called again.
+    async fn end(&mut self) -> Result<Exit, End> {
+        match self {
+            Work::Here { child, .. } => child.wait().await.map(Exit::from).map_err(End::Unknown),
+            Work::There(work) => work.as_mut().await.map_err(End::Lost),
+            Work::Over => std::future::pending().await,
+        }
+    }
+
+    fn group(&self) -> Option<u32> {
+        match self {
+            Work::Here { group, .. } => *group,
+            Work::There(_) | Work::Over => None,
+        }
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = self.group().and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?));
+        if let Some(pid) = pid {
+            // ESRCH only says that nobody is left.
+            let _ = rustix::process::kill_process_group(pid, signal);
+        }
+    }
+
+    /// Kills it, with all of its group.
+    fn kill(&mut self) {
+        match self {
+            Work::Here { .. } => self.signal(rustix::process::Signal::KILL),
+            Work::There(_) | Work::Over => *self = Work::Over,
+        }
+    }
+}
+
+/// Why it is not known how something ended.
+enum End {
+    Unknown(std::io::Error),
+    Lost(String),
 }
 
 impl Running {
     /// The command line, for people.
     pub fn command(&self) -> &str {
         &self.command
-    }
-
-    /// Has errors call it so.
-    #[must_use]
-    pub fn called(mut self, label: &str) -> Self {
-        label.clone_into(&mut self.command);
-        self
     }
 
     /// Writes to a stdin opened with [`super::Program::input_pipe`], while its output
@@ -108,10 +178,31 @@ impl Running {
     }
 
     async fn read(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+        loop {
+            match self.piece().await? {
+                Some(Piece::Stdout(chunk)) => return Ok(Some(chunk)),
+                Some(Piece::Stderr(_)) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// The next piece of either, in the order in which they came; of stderr the
+    /// tail is kept as well. `None` at the end. Can be dropped and called again
+    /// without losing anything.
+    pub async fn next_piece(&mut self) -> Result<Option<Piece>, Failure> {
+        if self.unread.is_empty() {
+            return self.piece().await;
+        }
+        Ok(Some(Piece::Stdout(std::mem::take(&mut self.unread))))
+    }
+
+    async fn piece(&mut self) -> Result<Option<Piece>, Failure> {
         let mut out = [0; 16 * 1024];
         let mut err = [0; 4 * 1024];
         loop {
-            if self.stdout.is_none() && self.stderr.is_none() && self.exit.is_some() {
+            let has_ended = self.exit.is_some() || matches!(self.work, Work::Over);
+            if self.stdout.is_none() && self.stderr.is_none() && has_ended {
                 return Ok(None);
             }
             let drain_until = self.drain_until;
@@ -119,15 +210,17 @@ impl Running {
                 biased;
                 read = read_some(&mut self.stdout, &mut out) => match self.received(read)? {
                     0 => self.stdout = None,
-                    count => return Ok(Some(out[..count].to_vec())),
+                    count => return Ok(Some(Piece::Stdout(out[..count].to_vec()))),
                 },
                 read = read_some(&mut self.stderr, &mut err) => match self.received(read)? {
                     0 => self.stderr = None,
-                    count => self.said.push(&err[..count]),
+                    count => {
+                        self.said.push(&err[..count]);
+                        return Ok(Some(Piece::Stderr(err[..count].to_vec())));
+                    }
                 },
-                status = self.child.wait(), if self.exit.is_none() => {
-                    let status = status.map_err(|error| self.unreadable(error))?;
-                    self.exit = Some(status.into());
+                end = self.work.end(), if self.exit.is_none() => {
+                    self.exit = Some(end.map_err(|end| self.ended_by(end))?);
                     self.drain_until = Some(Instant::now() + DRAIN);
                 }
                 () = tokio::time::sleep_until(drain_until.unwrap_or_else(Instant::now)), if drain_until.is_some() => {
@@ -142,8 +235,10 @@ impl Running {
     /// of the process group. Call it after [`Running::next`] said `None`.
     pub async fn end(mut self) -> Output {
         while let Ok(Some(_)) = self.next().await {}
-        self.signal(rustix::process::Signal::KILL);
-        self.group = None;
+        self.work.kill();
+        if let Work::Here { group, .. } = &mut self.work {
+            *group = None;
+        }
         self.left()
     }
 
@@ -178,10 +273,10 @@ impl Running {
     pub async fn stop(mut self, grace: Duration) -> Output {
         self.close_input();
         if !grace.is_zero() {
-            self.signal(rustix::process::Signal::TERM);
+            self.work.signal(rustix::process::Signal::TERM);
             let _ = timeout(grace, async { while let Ok(Some(_)) = self.next().await {} }).await;
         }
-        self.signal(rustix::process::Signal::KILL);
+        self.work.kill();
         let _ = timeout(BURIAL, async { while let Ok(Some(_)) = self.next().await {} }).await;
         self.left()
     }
@@ -216,21 +311,20 @@ impl Running {
                 .sum();
             bytes + ticks + below
         }
-        self.group.map_or(0, |pid| tree(pid, 4))
+        self.work.group().map_or(0, |pid| tree(pid, 4))
     }
 
-    /// A program that was just started, in a process group of its own.
-    pub(super) fn new(command: String, mut child: Child, stdin: Option<ChildStdin>) -> Self {
+    /// A program that was just started.
+    pub(super) fn new(command: String, work: Work, ours: Ours) -> Self {
         Running {
             command,
             kept_open: None,
             unread: Vec::new(),
-            group: child.id(),
-            stdin,
-            stdout: child.stdout.take(),
-            stderr: child.stderr.take(),
+            work,
+            stdin: ours.stdin,
+            stdout: Some(ours.stdout),
+            stderr: Some(ours.stderr),
             said: Tail::new(STDERR_TAIL),
-            child,
             exit: None,
             drain_until: None,
         }
@@ -248,18 +342,21 @@ impl Running {
         Failure::Unreadable { command: self.command.clone(), error }
     }
 
-    fn signal(&self, signal: rustix::process::Signal) {
-        let pid = self.group.and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?));
-        if let Some(pid) = pid {
-            // ESRCH only says that nobody is left.
-            let _ = rustix::process::kill_process_group(pid, signal);
+    /// What ended so that nobody knows how will not end again.
+    fn ended_by(&mut self, end: End) -> Failure {
+        match end {
+            End::Unknown(error) => self.unreadable(error),
+            End::Lost(why) => {
+                self.work = Work::Over;
+                Failure::Lost { command: self.command.clone(), why, stderr: self.said.take() }
+            }
         }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.signal(rustix::process::Signal::KILL);
+        self.work.kill();
     }
 }
 

@@ -3,6 +3,7 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::{OsStr, OsString};
+use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -11,6 +12,12 @@ use std::sync::OnceLock;
 pub(super) const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// More open files than any run needs.
 const MOST_FILES: u64 = 65_536;
+/// Open files that a host under way takes at most: its connection, a command or
+/// rsync, its locks, its place in the store.
+const FILES_OF_A_HOST: u64 = 16;
+/// Open files of what is there once: the history, the log, Icinga, trees that are
+/// being removed.
+const FILES_BESIDE: u64 = 64;
 
 /// Our own `PATH` with the system's directories after it.
 pub(super) fn search_path() -> OsString {
@@ -22,16 +29,27 @@ pub(super) fn search_path() -> OsString {
     path
 }
 
-/// Allows this process as many open files as the system lets it have: each
-/// host under way takes half a dozen, and the usual limit is 1024.
+/// Allows this process as many open files as the system lets it have; the usual
+/// limit is 1024.
 pub fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let wanted = limit.maximum.map_or(MOST_FILES, |maximum| maximum.min(MOST_FILES));
     if limit.current.is_some_and(|current| current < wanted) {
-        // Refused, the old limit still does for a hundred hosts at once.
+        // Refused, fewer hosts are under way at once.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
     }
+}
+
+/// How many open files this process may have.
+pub fn file_limit() -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(MOST_FILES)
+}
+
+/// With how many hosts at once a process stays below a limit of open files.
+pub fn most_hosts(file_limit: u64) -> NonZeroUsize {
+    let hosts = file_limit.saturating_sub(FILES_BESIDE) / FILES_OF_A_HOST;
+    usize::try_from(hosts).ok().and_then(NonZeroUsize::new).unwrap_or(NonZeroUsize::MIN)
 }
 
 /// A program's path, if it is there and executable. A name with a slash is a

@@ -34,6 +34,9 @@ pub enum RemoteError {
     },
     /// The host's tools do not do.
     NoTools,
+    /// What is no directory of hooks is configured, or was made there, as one: it has
+    /// more executables than this.
+    TooManyHooks(usize),
     /// The far side's answer makes no sense.
     Nonsense(String),
 }
@@ -97,6 +100,9 @@ impl RemoteError {
                 format!("the host did not answer, but said: {said} ({exit})")
             }
             RemoteError::NoTools => "its `find` or `timeout` does not know what is needed".to_owned(),
+            RemoteError::TooManyHooks(most) => {
+                format!("there are more than {most} executables in the host's directory of hooks")
+            }
             RemoteError::Nonsense(what) => format!("cannot understand the host's answer: {what}"),
         }
     }
@@ -121,6 +127,7 @@ impl RemoteError {
                  no start-up file, such as `.bashrc`, start another?"
             }
             RemoteError::NoTools => "install findutils and coreutils there",
+            RemoteError::TooManyHooks(_) => "remove what is no hook from there",
             RemoteError::Program(_) | RemoteError::Nonsense(_) => return None,
         };
         Some(remedy.to_owned())

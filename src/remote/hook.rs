@@ -2,7 +2,7 @@
 
 use super::{Remote, random_mark};
 use crate::outcome::HookEnd;
-use crate::process::{Running, Tail};
+use crate::process::{Failure, Running, Tail};
 use crate::text::{gist, last_lines, printable_bytes, shortened};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
@@ -91,8 +91,9 @@ impl Remote {
             () = limits.cancel.cancelled() => None,
         };
         match ended {
-            Some(Some((status, left))) => HookEnd::Exited { status, left },
-            Some(None) => {
+            Some(Ok(Some((status, left)))) => HookEnd::Exited { status, left },
+            Some(Err(lost)) => HookEnd::Lost(lost.to_string()),
+            Some(Ok(None)) => {
                 // It may be there still: what looked like its end was none. Then
                 // the far side ends it, as long as nobody ends that first.
                 running.close_input();
@@ -125,7 +126,7 @@ impl MarkedOutput {
 
     /// Reads on, into `said`, until the mark's line is whole; `None` if the
     /// output ends without it.
-    async fn read(&mut self, running: &mut Running, said: &mut Tail) -> Option<(i32, bool)> {
+    async fn read(&mut self, running: &mut Running, said: &mut Tail) -> Result<Option<(i32, bool)>, Failure> {
         loop {
             if let Some(at) = self.held.windows(self.mark.len()).position(|part| part == self.mark) {
                 let rest = &self.held[at + self.mark.len()..];
@@ -133,13 +134,14 @@ impl MarkedOutput {
                     let line = printable_bytes(&rest[..end]);
                     said.push(&self.held[..at]);
                     let mut words = line.split(' ');
-                    let status = words.next().and_then(|word| word.parse().ok())?;
-                    return Some((status, words.next() == Some("left")));
+                    let status = words.next().and_then(|word| word.parse().ok());
+                    let left = words.next() == Some("left");
+                    return Ok(status.map(|status| (status, left)));
                 }
                 if rest.len() > LONGEST_END {
                     said.push(&self.held);
                     self.held.clear();
-                    return None;
+                    return Ok(None);
                 }
             } else {
                 // What cannot be the mark's beginning need not be held back.
@@ -149,10 +151,10 @@ impl MarkedOutput {
             }
             match running.next().await {
                 Ok(Some(chunk)) => self.held.extend_from_slice(&chunk),
-                Ok(None) | Err(_) => {
+                ended => {
                     said.push(&self.held);
                     self.held.clear();
-                    return None;
+                    return ended.map(|_| None);
                 }
             }
         }

@@ -7,11 +7,12 @@
 //! of our own, and logs in nowhere. A key that is known is never replaced: a
 //! changed one may be somebody in between.
 
-use super::refusal::{Cause, Said};
+use super::refusal::{Cause, Said, by_hand};
 use crate::host::Host;
 use crate::process::{Failure, Program};
 use crate::settings;
 use crate::text::{printable, shortened};
+use std::fmt;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
@@ -76,6 +77,54 @@ struct Configured {
     files: Vec<PathBuf>,
     /// Hosts to go through, the nearest first.
     jumps: Vec<String>,
+    /// A program to go through.
+    proxy: Option<String>,
+}
+
+/// What stands between us and a host in ssh's configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bastion {
+    /// `ProxyJump`: other hosts, one behind the other.
+    Hosts(String),
+    /// `ProxyCommand`: a program.
+    Program(String),
+}
+
+impl Bastion {
+    /// What a host is reached through, if it is through anything.
+    pub async fn of(host: &Host, settings: &settings::Ssh) -> Option<Self> {
+        Hop::of(host, settings).configured().await.ok()?.bastion()
+    }
+
+    /// How to try it by hand.
+    pub fn trial(&self, host: &Host) -> String {
+        match self {
+            Bastion::Hosts(hosts) => match hosts.rsplit_once(',') {
+                Some((before, last)) => format!("try `ssh -J {} {}`", printable(before), printable(last)),
+                None => format!("try `ssh {}`", printable(hosts)),
+            },
+            Bastion::Program(_) => format!("try `{}`", by_hand(host)),
+        }
+    }
+}
+
+/// For people.
+impl fmt::Display for Bastion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Bastion::Hosts(hosts) => write!(f, "the bastion `{}`", printable(hosts)),
+            Bastion::Program(program) => write!(f, "the proxy `{}`", printable(program)),
+        }
+    }
+}
+
+impl Configured {
+    fn bastion(self) -> Option<Bastion> {
+        if self.jumps.is_empty() {
+            return self.proxy.map(Bastion::Program);
+        }
+        Some(Bastion::Hosts(self.jumps.join(",")))
+    }
 }
 
 impl Hop {
@@ -256,7 +305,8 @@ fn parse(said: &str) -> Configured {
     let files = value("userknownhostsfile").unwrap_or_default().split_ascii_whitespace();
     let files = files.filter(|file| file.starts_with('/')).map(PathBuf::from).collect();
     let jumps = value("proxyjump").unwrap_or_default().split(',').filter(|jump| !jump.is_empty());
-    Configured { files, jumps: jumps.map(str::to_owned).collect() }
+    let proxy = value("proxycommand").map(str::to_owned);
+    Configured { files, jumps: jumps.map(str::to_owned).collect(), proxy }
 }
 
 /// The keys of a file of known hosts that ssh wrote.
@@ -355,16 +405,20 @@ mod tests {
     #[test]
     fn ssh_says_where_it_keeps_keys_and_what_it_goes_through() {
         let files = "userknownhostsfile /root/.ssh/known_hosts /root/.ssh/known_hosts2\n";
-        for (said, jumps, reason) in [
-            ("hostname vpn\nport 22\n", &[][..], "nothing in between"),
-            ("proxyjump gate\n", &["gate"], "behind another host"),
-            ("proxyjump me@gate:2222,ssh://inner\n", &["me@gate:2222", "ssh://inner"], "behind two"),
-            ("proxycommand none\nproxyjump none\n", &[], "behind nobody"),
+        let hosts = |hosts: &str| Some(Bastion::Hosts(hosts.to_owned()));
+        let (two, program) = ("me@gate:2222,ssh://inner", Some(Bastion::Program("nc %h".to_owned())));
+        for (said, jumps, bastion, reason) in [
+            ("hostname vpn\nport 22\n", &[][..], None, "nothing in between"),
+            ("proxyjump gate\n", &["gate"], hosts("gate"), "behind another host"),
+            (&format!("proxyjump {two}\n"), &["me@gate:2222", "ssh://inner"], hosts(two), "behind two"),
+            ("proxycommand nc %h\n", &[], program, "behind a program"),
+            ("proxycommand none\nproxyjump none\n", &[], None, "behind nobody"),
         ] {
             let configured = parse(&format!("{said}{files}"));
             assert_eq!(configured.jumps, jumps, "{reason}");
             assert_eq!(configured.files[0], Path::new("/root/.ssh/known_hosts"));
             assert_eq!(configured.files.len(), 2);
+            assert_eq!(configured.bastion(), bastion, "{reason}");
         }
     }
 

@@ -2,7 +2,7 @@
 //! written in place.
 
 use super::words::encoded;
-use super::{Asking, Remote, RemoteError, random_mark};
+use super::{Asking, Remote, RemoteError, most, random_mark};
 use crate::filter::Look;
 use crate::process::{After, Exit};
 use std::time::Duration;
@@ -14,6 +14,9 @@ const NO_TOOLS: i32 = 123;
 /// directory that has just gone, or that it may not read, which rsync may not
 /// read either.
 const LOOKED_THROUGH: [&[u8]; 2] = [b"0", b"1"];
+
+/// What one look can say, in bytes: the path of a file, and a few words.
+const LONGEST_LOOK: usize = 8192;
 
 /// What was found at a path of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,8 +58,9 @@ impl Remote {
         }
         data.push(b'\n');
         let (label, words) = ("the look for hard links", &[source, &limit, &mark]);
-        let asking =
-            Asking { script: SCRIPT, words, mark: &mark, data, then: After::StaysOpen, label, deadline };
+        let most = most(looks.len(), LONGEST_LOOK);
+        let then = After::StaysOpen;
+        let asking = Asking { script: SCRIPT, words, mark: &mark, data, then, label, most, deadline };
         match self.ask(asking).await {
             Err(RemoteError::NoAnswer { exit: Exit::Code(NO_TOOLS), .. }) => Err(RemoteError::NoTools),
             answer => parse(&answer?, &mark, source, looks.len()),

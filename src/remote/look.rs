@@ -1,12 +1,15 @@
 //! A close look at a few files of the host, where rsync's comparison leaves
 //! open what is behind a difference.
 
-use super::{Asking, Remote, RemoteError, random_mark};
+use super::{Asking, Remote, RemoteError, most, random_mark};
 use crate::process::After;
 use chrono::{DateTime, Utc};
 use std::time::Duration;
 
 pub(super) const SCRIPT: &str = include_str!("look.sh");
+
+/// More than is said of one file, in bytes.
+const LONGEST_LINE: usize = 64;
 
 /// What a file of the host is now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +28,18 @@ pub enum Look {
 }
 
 impl Remote {
+    /// When entries of any kind below `source` were last changed, given by their
+    /// paths from there; [`Look::Unreadable`] is none of the answers. They are in
+    /// the order of the paths.
+    pub async fn changes(
+        &self,
+        source: &str,
+        paths: &[&[u8]],
+        deadline: Duration,
+    ) -> Result<Vec<Look>, RemoteError> {
+        self.looks(source, paths, deadline, "any").await
+    }
+
     /// Looks at files below `source`, given by their paths from there, and
     /// reads each to its end. The answer is in their order.
     pub async fn look(
@@ -32,6 +47,16 @@ impl Remote {
         source: &str,
         paths: &[&[u8]],
         deadline: Duration,
+    ) -> Result<Vec<Look>, RemoteError> {
+        self.looks(source, paths, deadline, "read").await
+    }
+
+    async fn looks(
+        &self,
+        source: &str,
+        paths: &[&[u8]],
+        deadline: Duration,
+        how: &str,
     ) -> Result<Vec<Look>, RemoteError> {
         let mark = random_mark();
         let mut data = Vec::new();
@@ -41,8 +66,9 @@ impl Remote {
             data.extend_from_slice(path);
             data.push(0);
         }
-        let (label, words) = ("the look at single files", &[source, &mark]);
-        let asking = Asking { script: SCRIPT, words, mark: &mark, data, then: After::Ends, label, deadline };
+        let (label, words) = ("the look at single files", &[source, how, &mark]);
+        let (then, most) = (After::Ends, most(paths.len(), LONGEST_LINE));
+        let asking = Asking { script: SCRIPT, words, mark: &mark, data, then, label, most, deadline };
         let answer = self.ask(asking).await?;
         parse(&String::from_utf8_lossy(&answer), &mark, paths.len())
     }
@@ -90,6 +116,11 @@ mod tests {
             "{looks:?}"
         );
         assert_eq!(looks[1..], [Look::Gone; 3]);
+        let looks = local.changes(source, &[name, b"folder", b"missing", b"link"], limit).await.unwrap();
+        assert_eq!(looks[2], Look::Gone);
+        for (place, look) in looks.iter().enumerate().filter(|(place, _)| *place != 2) {
+            assert!(matches!(look, Look::File { changed: Some(_) }), "{place}: {look:?}");
+        }
     }
 
     #[test]

@@ -2,9 +2,11 @@
 //! what is mounted, what do you exclude, which hooks have you got?
 
 use super::{Remote, RemoteError, random_mark};
+use crate::excerpt::Excerpt;
 use crate::host::Host;
+use crate::offload::{NotInTime, offload};
 use crate::settings::Settings;
-use crate::text::printable_bytes;
+use crate::text::short;
 use chrono::{DateTime, Utc};
 use std::path::Path;
 use std::time::Duration;
@@ -17,10 +19,18 @@ const LONGEST_EXCLUDES: usize = 1024 * 1024;
 const DEADLINE: Duration = Duration::from_secs(60);
 /// An answer longer than this is no answer, in bytes: each mount of a host that
 /// runs thousands of containers takes up to 4 KiB.
-const LONGEST_ANSWER: usize = 32 * 1024 * 1024;
-/// A host with more mounts than this is none: they are compared with one
-/// another, on the thread that serves all hosts.
-const MOST_MOUNTS: usize = 20_000;
+const LONGEST_ANSWER: usize = 16 * 1024 * 1024;
+/// How long it may take to take an answer apart.
+const PARSING: Duration = Duration::from_secs(30);
+/// A client's exclude file of more lines than this is no exclude file: the host
+/// looks at every pattern for every file.
+const MOST_EXCLUDES: usize = 20_000;
+/// More executables than this are no directory of hooks.
+const MOST_HOOKS: usize = 1000;
+/// The longest name of a file, in bytes.
+const LONGEST_NAME: usize = 255;
+/// The longest path of a directory, in bytes.
+const LONGEST_PATH: usize = 4096;
 
 /// What the probe looks for.
 #[derive(Debug, Clone, Copy)]
@@ -68,7 +78,7 @@ pub struct Hooks {
     pub run: Vec<String>,
     /// Names of executables that are passed over, because a character other
     /// than a letter, a digit, `-` or `_` is in them (shown as `?`).
-    pub odd: Vec<String>,
+    pub odd: Excerpt<String>,
 }
 
 /// What a host is and has.
@@ -107,7 +117,8 @@ impl Remote {
         if !output.exit.is_success() || !is_answer(&output.stdout, &mark) {
             return Err(RemoteError::no_answer(&output, self.sudo));
         }
-        parse(&output.stdout, &mark)
+        let parsed = offload(PARSING, move || parse(&output.stdout, &mark)).await;
+        parsed.unwrap_or_else(|NotInTime| Err(RemoteError::Nonsense("it is too long".to_owned())))
     }
 }
 
@@ -137,7 +148,10 @@ fn parse(answer: &[u8], mark: &str) -> Result<Probe, RemoteError> {
     for section in split(answer, &separator).skip(1) {
         let end = section.iter().position(|&b| b == b'\n').unwrap_or(section.len());
         let body = section.get(end + 1..).unwrap_or_default();
-        let line = || printable_bytes(body).trim_end_matches("\\n").trim().to_owned();
+        let line = || {
+            let first = body.split(|byte| *byte == b'\n').next().unwrap_or_default();
+            short(first).trim().to_owned()
+        };
         match &section[..end] {
             b"user" => probe.is_root = line() == "0",
             b"witness" => probe.is_this_machine = line() == "here",
@@ -147,21 +161,27 @@ fn parse(answer: &[u8], mark: &str) -> Result<Probe, RemoteError> {
             }
             b"source" if line() == "ok" => probe.source = SourceState::Ok,
             b"source" => probe.source = SourceState::Unusable(line()),
+            b"path" if body.len() > LONGEST_PATH => {
+                return Err(RemoteError::Nonsense(
+                    "the path of the source is longer than any path".to_owned(),
+                ));
+            }
             b"path" => probe.real_source = real_path(body),
             b"rsync" => probe.rsync = Some(line()).filter(|path| !path.is_empty()),
-            b"mounts" if body.iter().filter(|&&b| b == b'\n').count() > MOST_MOUNTS => {
-                let why = format!("its list of mounts has more than {MOST_MOUNTS} lines");
-                return Err(RemoteError::Nonsense(why));
-            }
             b"mounts" => probe.mounts = body.to_vec(),
             b"excludes" if body.len() > LONGEST_EXCLUDES => {
                 probe.excludes_fault = Some("it is longer than 1 MiB");
             }
+            b"excludes"
+                if body.iter().filter(|&&byte| matches!(byte, b'\n' | b'\r')).count() > MOST_EXCLUDES =>
+            {
+                probe.excludes_fault = Some("it has more than 20,000 lines");
+            }
             b"excludes" => probe.excludes = body.to_vec(),
             b"unreadable-excludes" => probe.excludes_fault = Some("it cannot be read"),
-            b"hooks" => probe.hooks = hooks(body),
+            b"hooks" => probe.hooks = hooks(body)?,
             b"end" => complete = true,
-            other => return Err(RemoteError::Nonsense(format!("section `{}`", printable_bytes(other)))),
+            other => return Err(RemoteError::Nonsense(format!("section `{}`", short(other)))),
         }
     }
     if complete { Ok(probe) } else { Err(RemoteError::Nonsense("it breaks off".to_owned())) }
@@ -171,20 +191,24 @@ fn real_path(body: &[u8]) -> String {
     String::from_utf8_lossy(body.strip_suffix(b"\n").unwrap_or(body)).into_owned()
 }
 
-fn hooks(body: &[u8]) -> Hooks {
+fn hooks(body: &[u8]) -> Result<Hooks, RemoteError> {
     let mut hooks = Hooks::default();
-    for line in String::from_utf8_lossy(body).lines() {
-        match line.split_once(' ') {
-            Some(("run", name)) if is_hook_name(name) => hooks.run.push(name.to_owned()),
-            Some(("odd", name)) => hooks.odd.push(name.to_owned()),
-            _ => {}
+    for line in body.split(|byte| *byte == b'\n') {
+        if let Some(name) = line.strip_prefix(b"run ").filter(|name| is_hook_name(name)) {
+            hooks.run.push(String::from_utf8_lossy(name).into_owned());
+        } else if let Some(name) = line.strip_prefix(b"odd ") {
+            hooks.odd.push(|| short(name));
+        }
+        if hooks.run.len() + hooks.odd.count() > MOST_HOOKS {
+            return Err(RemoteError::TooManyHooks(MOST_HOOKS));
         }
     }
-    hooks
+    Ok(hooks)
 }
 
-fn is_hook_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+fn is_hook_name(name: &[u8]) -> bool {
+    let fits = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    (1..=LONGEST_NAME).contains(&name.len()) && name.iter().all(fits)
 }
 
 /// machine-id(5): 32 hexadecimal characters.
@@ -242,7 +266,7 @@ mod tests {
         assert_eq!(probe.source, SourceState::Ok);
         assert_eq!(probe.excludes, patterns);
         assert_eq!(probe.hooks.run, ["10-a", "20-b"]);
-        assert_eq!(probe.hooks.odd, ["mysql.sh", "new?line"]);
+        assert_eq!(probe.hooks.odd.first(), ["mysql.sh", "new?line"]);
         assert!(probe.rsync.unwrap().ends_with("/rsync"));
         assert!(String::from_utf8(probe.mounts).unwrap().contains(" / / "));
         assert_eq!(probe.is_root, rustix::process::geteuid().is_root());
@@ -275,15 +299,26 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_mounts_without_measure_is_no_answer() {
-        let answer =
-            |mounts| format!("M mounts\n{}\nM end\n", "1 1 9:1 / /m rw - ext4 /dev/sdb rw\n".repeat(mounts));
-        assert!(parse(format!("\n{}", answer(MOST_MOUNTS - 1)).as_bytes(), "M").is_ok());
-        assert!(parse(format!("\n{}", answer(MOST_MOUNTS + 1)).as_bytes(), "M").is_err());
+    fn what_a_host_repeats_is_counted_or_refused() {
+        let answer = |section: &str, line: &str, count: usize| {
+            let answer = format!("\nM {section}\n{}\nM end\n", line.repeat(count));
+            parse(answer.as_bytes(), "M")
+        };
+        assert_eq!(answer("hooks", "odd a.b\n", MOST_HOOKS).unwrap().hooks.odd.count(), MOST_HOOKS);
+        for line in ["odd a.b\n", "run a\n"] {
+            let refused = answer("hooks", line, MOST_HOOKS + 1).unwrap_err();
+            assert!(matches!(refused, RemoteError::TooManyHooks(_)), "{refused}");
+        }
+        let probe = answer("excludes", "a\n", MOST_EXCLUDES + 1).unwrap();
+        assert_eq!((probe.excludes.len(), probe.excludes_fault.is_some()), (0, true));
+        assert_eq!(answer("excludes", "a\n", MOST_EXCLUDES - 1).unwrap().excludes_fault, None);
+        assert!(answer("path", "/a", LONGEST_PATH).is_err());
+        let SourceState::Unusable(state) = answer("source", "x", 1_000_000).unwrap().source else { panic!() };
+        assert!(state.len() < 1000);
     }
 
     #[test]
     fn a_host_cannot_name_a_hook_elsewhere() {
-        assert_eq!(hooks(b"run ../../bin/sh\nrun a b\nrun ok\nrun \n").run, ["ok"]);
+        assert_eq!(hooks(b"run ../../bin/sh\nrun a b\nrun ok\nrun \n").unwrap().run, ["ok"]);
     }
 }

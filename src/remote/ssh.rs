@@ -6,24 +6,26 @@
 //! `ProxyCommand`) are one process group, which lives as long as the
 //! connection.
 
-use super::refusal::{self, Said};
-use super::{Refusal, RemoteError, client};
+use super::keys::Bastion;
+use super::refusal::{self, Cause, Said};
+use super::{Refusal, RemoteError, client, session};
 use crate::host::Host;
-use crate::process::{Output, Program};
+use crate::process::{Program, Running};
 use crate::settings;
+use crate::text::{last_lines, printable};
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// How often ssh asks a silent server whether it is there; three silences end
 /// the connection.
 const ALIVE_INTERVAL: Duration = Duration::from_secs(15);
-/// Stands for the host on the command lines of clients of the master, which
-/// never look at it: no name from outside can become an option there.
-const STAND_IN: &str = "client";
+/// How long a master that has lost its connection may take to end.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// The shortest and the longest pause between two looks for the socket.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
@@ -31,7 +33,7 @@ const LOOKS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_mi
 #[derive(Debug)]
 pub(super) struct Connection {
     socket: PathBuf,
-    _master: Master,
+    master: Master,
     _dir: Dir,
 }
 
@@ -48,11 +50,26 @@ impl Drop for Dir {
 /// A master whose words are heard, so that it never waits for a reader. When
 /// this is dropped, it ends with all that it has started.
 #[derive(Debug)]
-struct Master(JoinHandle<Output>);
+struct Master {
+    task: JoinHandle<()>,
+    /// The last line that it said, once it has ended.
+    last_words: watch::Receiver<Option<String>>,
+}
+
+impl Master {
+    fn of(running: Running) -> Self {
+        let (sender, last_words) = watch::channel(None);
+        let task = tokio::spawn(async move {
+            let said = running.end().await.stderr;
+            let _ = sender.send(Some(last_lines(&said, 1).join("")));
+        });
+        Master { task, last_words }
+    }
+}
 
 impl Drop for Master {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }
 
@@ -74,19 +91,22 @@ impl Connection {
             () = appears(&socket) => true,
             () = async { while let Ok(Some(_)) = running.next().await {} } => false,
             () = tokio::time::sleep(whole) => {
-                return Err(RemoteError::Connect {
-                    refusal: Refusal::Other,
-                    why: format!("`{}` accepted the connection and then said nothing", host.address),
-                    hint: Some(format!("try `{}`", refusal::by_hand(host))),
-                });
+                drop(running);
+                return Err(silent(host, settings, whole).await);
             }
         };
         if connected {
-            let master = Master(tokio::spawn(running.end()));
-            return Ok(Connection { socket, _master: master, _dir: dir });
+            return Ok(Connection { socket, master: Master::of(running), _dir: dir });
         }
-        let said = Said::of(&running.end().await.stderr);
-        Err(refusal::explain(host, settings, said.with_the_key(settings).await))
+        let stderr = running.end().await.stderr;
+        let (said, text) = (Said::of(&stderr), String::from_utf8_lossy(&stderr));
+        // A key that is said not to be known has a remedy of its own, whosever it is.
+        let is_cut_off = text.lines().any(is_cut_off) && !matches!(said.cause, Cause::UnknownKey(Some(_)));
+        let bastion = if is_cut_off { Bastion::of(host, settings).await } else { None };
+        Err(match bastion {
+            Some(bastion) => cut_off(host, &bastion, &text),
+            None => refusal::explain(host, settings, said.with_the_key(settings).await),
+        })
     }
 
     /// rsync's `--rsh`. The runtime directory's name has no white space, so
@@ -95,14 +115,29 @@ impl Connection {
         client::rsh(&self.socket)
     }
 
-    /// A program that runs one command line of the far side's shell. Without its
-    /// master it must fail, not connect by itself: hence the proxy that is none.
-    pub(super) fn command(&self, line: &str) -> Program {
-        Program::new("ssh")
-            .args(["-F", "/dev/null", "-T", "-S"])
-            .arg(&self.socket)
-            .args(["-o", "ControlMaster=no", "-o", "BatchMode=yes", "-o", "ProxyCommand=false"])
-            .args(["--", STAND_IN, line])
+    /// A program that runs one command line of the far side's shell, called so for
+    /// people. Without its master it fails, and connects to nothing by itself.
+    pub(super) fn command(&self, line: String, label: &str) -> Program {
+        let (socket, mut last_words) = (self.socket.clone(), self.master.last_words.clone());
+        Program::elsewhere(label, async move |streams| {
+            let ended = session::run(&socket, &line, streams).await;
+            if let Ok(Some(exit)) = ended {
+                return Ok(exit);
+            }
+            // A master that has lost its connection ends at once.
+            let gone = timeout(LAST_WORDS, last_words.wait_for(Option::is_some)).await;
+            match (gone, ended) {
+                (Ok(Ok(said)), _) => {
+                    let said = said.as_deref().filter(|said| !said.is_empty());
+                    Err(format!(
+                        "the connection was lost{}",
+                        said.map_or(String::new(), |said| format!(": {said}"))
+                    ))
+                }
+                (_, Err(error)) => Err(error.to_string()),
+                _ => Err("it was killed there".to_owned()),
+            }
+        })
     }
 }
 
@@ -174,4 +209,40 @@ fn master(host: &Host, settings: &settings::Ssh, socket: &Path) -> Program {
         program = program.arg("-o").arg(option);
     }
     program.arg("-l").arg(&host.settings.user).args(["--", &host.address])
+}
+
+/// Whether ssh says so that it did not get as far as a host's greeting: what it was
+/// to go through has ended or says nothing, if there is something.
+fn is_cut_off(line: &str) -> bool {
+    ["kex_exchange_identification:", "banner exchange", "UNKNOWN port 65535", "stdio forwarding failed"]
+        .iter()
+        .any(|words| line.contains(words))
+}
+
+/// A host that is not reached through its bastion, which mostly has said why.
+fn cut_off(host: &Host, bastion: &Bastion, said: &str) -> RemoteError {
+    let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let reason = lines().find(|line| !is_cut_off(line)).or_else(|| lines().next());
+    let reason = printable(reason.unwrap_or("ssh gave no reason"));
+    RemoteError::Connect {
+        refusal: Refusal::OnTheWay,
+        why: format!("cannot reach `{}` through {bastion}: {reason}", host.address),
+        hint: Some(bastion.trial(host)),
+    }
+}
+
+/// A host that neither answers nor refuses.
+async fn silent(host: &Host, settings: &settings::Ssh, waited: Duration) -> RemoteError {
+    let (why, hint) = match Bastion::of(host, settings).await {
+        Some(bastion) => {
+            let waited = crate::text::human_duration(waited);
+            let why = format!("no answer from `{}` through {bastion} within {waited}", host.address);
+            (why, bastion.trial(host))
+        }
+        None => (
+            format!("`{}` accepted the connection and then said nothing", host.address),
+            format!("try `{}`", refusal::by_hand(host)),
+        ),
+    };
+    RemoteError::Connect { refusal: Refusal::Other, why, hint: Some(hint) }
 }

@@ -1,14 +1,17 @@
 //! What is on the far side in the place of directories that are to be written
 //! there.
 
-use super::{Asking, Remote, RemoteError, random_mark};
+use super::{Asking, Remote, RemoteError, most, random_mark};
 use crate::process::After;
-use crate::text::printable_bytes;
+use crate::text::short;
 use std::time::Duration;
 
 pub(super) const SCRIPT: &str = include_str!("target.sh");
 /// How long the far side may take for a million directories.
 const DEADLINE: Duration = Duration::from_secs(15 * 60);
+
+/// More than is said of one path, in bytes.
+const LONGEST_LINE: usize = 64;
 
 /// What is in the place of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +45,9 @@ impl Remote {
             data.push(b'\n');
         }
         let (label, words) = ("the look at what is there already", &[root, &mark]);
-        let asking =
-            Asking { script: SCRIPT, words, mark: &mark, data, then: After::Ends, label, deadline: DEADLINE };
+        let (then, most) = (After::Ends, most(paths.len(), LONGEST_LINE));
+        let deadline = DEADLINE;
+        let asking = Asking { script: SCRIPT, words, mark: &mark, data, then, label, most, deadline };
         parse(&self.ask(asking).await?, &mark, paths.len())
     }
 }
@@ -51,7 +55,7 @@ impl Remote {
 /// Takes the answer apart. Text before the mark is somebody's login message.
 fn parse(answer: &[u8], mark: &str, paths: usize) -> Result<Option<Target>, RemoteError> {
     let answer = String::from_utf8_lossy(answer);
-    let nonsense = |what: &str| Err(RemoteError::Nonsense(printable_bytes(what.as_bytes())));
+    let nonsense = |what: &str| Err(RemoteError::Nonsense(short(what.as_bytes())));
     let mut lines = answer.lines().skip_while(|line| *line != mark).skip(1);
     let mut target = Target { grounds: vec![None; paths], free: None };
     loop {

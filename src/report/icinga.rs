@@ -1,4 +1,4 @@
-//! Passive check results to Icinga 2's API, one a host.
+//! Passive check results to Icinga 2's API, one a host and one a run.
 //!
 //! The service is named (`HOST!SERVICE`), never looked for with a filter: a
 //! name cannot become an expression, and the API user needs no permission for
@@ -10,16 +10,21 @@
 
 mod examine;
 
-use crate::https::{self, ClientError};
-use crate::outcome::{HostReport, Outcome};
+pub use examine::OTHER_NAME;
+
+use super::RunReport;
+use crate::https::{self, Answer, ClientError};
+use crate::outcome::{HostReport, Outcome, Severity};
+use crate::problem::Problem;
 use crate::settings;
-use crate::text::{printable, printable_bytes, shortened};
+use crate::text::{printable, shortened};
 use chrono::{DateTime, Utc};
 use reqwest::Client;
 use reqwest::header::ACCEPT;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use url::Url;
@@ -42,30 +47,47 @@ const LONGEST_QUOTE: usize = 200;
 /// What Icinga says of an object that is not there, or not for this API user.
 const NO_OBJECTS: &str = "No objects found.";
 
+/// What is wrong with a name that Icinga's API cannot take.
+const UNFIT_NAME: &str =
+    "no host can have such a name in Icinga: it is empty, or has `!` or a control character in it";
+
 /// A result that Icinga did not take. The text does not name the host, so that
 /// it is the same for all hosts that fare alike.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReportError {
     /// No client can be made.
-    #[error("cannot talk to Icinga: {0}")]
-    Setup(String),
+    #[error("{0}")]
+    Setup(Problem),
     /// There can be no host of this name in Icinga.
-    #[error("no host can have such a name in Icinga: it is empty, or has `!` or a control character in it")]
+    #[error("{UNFIT_NAME}")]
     UnfitName,
     /// It could not be asked, or had trouble of its own; worth another try.
     #[error("{0}")]
-    Unavailable(String),
+    Unavailable(Problem),
     /// It has a result that is newer.
     #[error("{0}")]
-    Outdated(String),
+    Outdated(Problem),
     /// It said no, or cannot be trusted to be it; another try would not help.
     #[error("{0}")]
-    Refused(String),
+    Refused(Problem),
+}
+
+impl ReportError {
+    /// What is wrong, and what to do.
+    pub fn problem(self) -> Problem {
+        match self {
+            ReportError::UnfitName => Problem::warning(UNFIT_NAME, "rename it in the inventory"),
+            ReportError::Setup(problem)
+            | ReportError::Unavailable(problem)
+            | ReportError::Outdated(problem)
+            | ReportError::Refused(problem) => problem,
+        }
+    }
 }
 
 impl From<ClientError> for ReportError {
     fn from(error: ClientError) -> Self {
-        ReportError::Setup(error.to_string())
+        ReportError::Setup(Problem::warning(format!("{error} (Icinga)"), "correct `[icinga]`"))
     }
 }
 
@@ -76,8 +98,38 @@ struct Check {
     server: String,
     /// The service's name, the same on every host.
     service: String,
+    /// The host whose service is that of the run itself.
+    run_host: String,
+    /// That service's name.
+    run_service: String,
     /// How long a result stays fresh.
     ttl: Duration,
+}
+
+/// A service in Icinga.
+#[derive(Debug, Clone, Copy)]
+struct ServiceName<'a> {
+    host: &'a str,
+    service: &'a str,
+    /// Whether it is the run's own.
+    is_run: bool,
+}
+
+impl Check {
+    fn of_host<'a>(&'a self, host: &'a str) -> ServiceName<'a> {
+        ServiceName { host, service: &self.service, is_run: false }
+    }
+
+    fn of_run(&self) -> ServiceName<'_> {
+        ServiceName { host: &self.run_host, service: &self.run_service, is_run: true }
+    }
+}
+
+/// The service's name in Icinga's API.
+impl fmt::Display for ServiceName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}!{}", self.host, self.service)
+    }
 }
 
 /// An Icinga to tell.
@@ -98,14 +150,21 @@ impl Icinga {
     /// Nothing is asked yet.
     pub fn new(settings: &settings::Icinga, server: &str) -> Result<Self, ReportError> {
         let endpoint = settings.url.join("v1/actions/process-check-result").map_err(|error| {
-            ReportError::Setup(format!("`{}` cannot be its URL: {error}", https::shown(&settings.url)))
+            let what = format!("`{}` cannot be Icinga's URL: {error}", https::shown(&settings.url));
+            ReportError::Setup(Problem::warning(what, "correct `icinga.url`"))
         })?;
         Ok(Icinga {
             client: https::client(&settings.url, settings.ca_file.as_deref(), TIMEOUT)?,
             endpoint,
             user: settings.user.clone(),
             password: settings.password.clone(),
-            check: Check { server: server.to_owned(), service: settings.service.clone(), ttl: settings.ttl },
+            check: Check {
+                server: server.to_owned(),
+                service: settings.service.clone(),
+                run_host: settings.run_host.clone(),
+                run_service: settings.run_service.clone(),
+                ttl: settings.ttl,
+            },
             down: AtomicBool::new(false),
         })
     }
@@ -113,7 +172,18 @@ impl Icinga {
     /// Tells of one host. Three tries at most, a few seconds apart.
     pub async fn send(&self, report: &HostReport) -> Result<(), ReportError> {
         let result = check_result(report, &self.check)?;
-        self.deliver(&report.host, &result).await
+        self.deliver(self.check.of_host(&report.host), &result).await
+    }
+
+    /// Tells of a whole run. Three tries at most, a few seconds apart.
+    pub async fn send_run(&self, report: &RunReport) -> Result<(), ReportError> {
+        self.deliver(self.check.of_run(), &run_result(report, &self.check)).await
+    }
+
+    /// Whether this host's own service is the one that the run's result belongs
+    /// to: then the run has none.
+    pub fn is_of_run(&self, host: &str) -> bool {
+        self.check.run_host == host && self.check.run_service == self.check.service
     }
 
     /// [`Icinga::send`] some time after the host was done. A later run may have
@@ -124,13 +194,13 @@ impl Icinga {
         for time in ["execution_start", "execution_end"] {
             result[time] = json!(timestamp(report.finished));
         }
-        self.deliver(&report.host, &result).await
+        self.deliver(self.check.of_host(&report.host), &result).await
     }
 
-    async fn deliver(&self, host: &str, result: &Value) -> Result<(), ReportError> {
+    async fn deliver(&self, object: ServiceName<'_>, result: &Value) -> Result<(), ReportError> {
         let mut pauses = PAUSES.iter();
         loop {
-            let outcome = self.try_once(host, result).await;
+            let outcome = self.try_once(object, result).await;
             if !matches!(outcome, Err(ReportError::Unavailable(_))) {
                 self.down.store(false, Ordering::Relaxed);
                 return outcome;
@@ -145,7 +215,7 @@ impl Icinga {
         }
     }
 
-    async fn try_once(&self, host: &str, result: &Value) -> Result<(), ReportError> {
+    async fn try_once(&self, object: ServiceName<'_>, result: &Value) -> Result<(), ReportError> {
         let request = self
             .client
             .post(self.endpoint.clone())
@@ -153,24 +223,18 @@ impl Icinga {
             .basic_auth(&self.user, Some(self.password.expose_secret()))
             .json(result);
         match https::ask(request, LONGEST_ANSWER).await {
-            Ok(answer) => {
-                verdict(answer.status.as_u16(), &answer.body, &object(host, &self.check.service), &self.check)
-            }
+            Ok(answer) => verdict(&answer, object),
             Err(failure) => {
                 let hint = failure.hint.unwrap_or(match self.endpoint.scheme() {
                     "http" => "Icinga 2 itself speaks https alone: is `icinga.url` right?",
                     _ => "is Icinga 2 running there, and may this machine reach it?",
                 });
-                let why = format!("`{}`: {} ({hint})", https::shown(&self.endpoint), failure.why);
+                let what = format!("{} (Icinga at `{}`)", failure.why, https::shown(&self.endpoint));
+                let why = Problem::warning(what, hint);
                 Err(if failure.transient { ReportError::Unavailable(why) } else { ReportError::Refused(why) })
             }
         }
     }
-}
-
-/// The service's name in Icinga's API.
-fn object(host: &str, service: &str) -> String {
-    format!("{host}!{service}")
 }
 
 /// What is sent for a host.
@@ -187,7 +251,7 @@ fn check_result(report: &HostReport, check: &Check) -> Result<Value, ReportError
     }
     Ok(json!({
         "type": "Service",
-        "service": object(&report.host, &check.service),
+        "service": check.of_host(&report.host).to_string(),
         "exit_status": report.severity().state(),
         "plugin_output": plugin_output(report),
         "performance_data": performance_data(report),
@@ -196,20 +260,52 @@ fn check_result(report: &HostReport, check: &Check) -> Result<Value, ReportError
     }))
 }
 
+/// What is sent for a run: what is wrong beside its hosts, the worst first.
+fn run_result(report: &RunReport, check: &Check) -> Value {
+    json!({
+        "type": "Service",
+        "service": check.of_run().to_string(),
+        "exit_status": report.severity().state(),
+        "plugin_output": run_output(report),
+        "performance_data": [
+            format!("duration={}s;;;0", report.duration.as_millis() as f64 / 1000.0),
+            format!("hosts={};;;0", report.hosts),
+            format!("hosts_not_good={};;;0", report.not_good),
+            format!("problems={};;;0", report.problems.len()),
+        ],
+        "check_source": check.server,
+        "ttl": check.ttl.as_secs(),
+    })
+}
+
+fn run_output(report: &RunReport) -> String {
+    let mut problems: Vec<&Problem> = report.problems.iter().collect();
+    problems.sort_by_key(|problem| std::cmp::Reverse(problem.severity));
+    let first = problems.iter().map(|problem| problem.what.as_str()).chain([report.summary.as_str()]);
+    let first = first.collect::<Vec<_>>().join("; ");
+    let below = problems.iter().map(|problem| format!("{}: {problem}", problem.severity));
+    bounded(report.severity(), &first, below)
+}
+
 /// Seconds since 1970, to the millisecond.
 fn timestamp(time: DateTime<Utc>) -> f64 {
     time.timestamp_millis() as f64 / 1000.0
 }
 
-/// One line that says it, and the details below; bounded, since the output of
-/// a hook may be in there.
+/// One line that says it, and the details below.
 fn plugin_output(report: &HostReport) -> String {
     let said = report.summary();
     let said = if said.is_empty() { report.word() } else { &said };
-    let first = format!("{}: {said}", report.severity());
+    bounded(report.severity(), said, report.details().into_iter().map(str::to_owned))
+}
+
+/// A line and those below it; bounded, since the output of a hook may be in
+/// there.
+fn bounded(severity: Severity, first: &str, below: impl Iterator<Item = String>) -> String {
+    let first = format!("{severity}: {first}");
     let mut output = shortened(&printable(&first), LONGEST_SUMMARY);
-    for line in report.details() {
-        let line = shortened(&printable(line), LONGEST_DETAIL);
+    for line in below {
+        let line = shortened(&printable(&line), LONGEST_DETAIL);
         if output.len() + line.len() + 1 > LONGEST_OUTPUT {
             output.push_str("\n…");
             break;
@@ -257,75 +353,111 @@ struct Entry {
 }
 
 /// What an answer means, be it of Icinga or of something in between.
-fn verdict(http: u16, body: &[u8], object: &str, check: &Check) -> Result<(), ReportError> {
-    let refused = |why: String| Err(ReportError::Refused(why));
-    let parsed = serde_json::from_slice::<Body>(body);
+fn verdict(answer: &Answer, object: ServiceName<'_>) -> Result<(), ReportError> {
+    let parsed = serde_json::from_slice::<Body>(&answer.body);
     let is_json = parsed.is_ok();
     let Body { results, status } = parsed.unwrap_or_default();
-    let quote = |said: &str| {
-        // The same text for every host, so that alike failures are one problem.
-        let said = said.trim().replace(object, &format!("HOST!{}", check.service));
-        shortened(&printable(&said), LONGEST_QUOTE)
-    };
-    // Of a service that the permission's filter leaves out Icinga says the same
-    // as of one that is not there; of a missing permission too, up to 2.14.8,
-    // 2.15.3 and 2.16.1.
-    let no_such_service = || {
-        format!(
-            "it knows no service `{}` on a host of exactly that name ({http}): create the service there, with passive checks; \
-             if it is there, its `ApiUser` lacks the permission `actions/process-check-result`, or has it with a `filter` that leaves this service out",
-            check.service,
-        )
-    };
+    let said = status.as_deref().unwrap_or_default();
+    let http = answer.status.as_u16();
+    let refused = |what: String, remedy: &str| Err(ReportError::Refused(Problem::warning(what, remedy)));
     match (http, results.as_deref()) {
         (401, _) => refused(
-            "it does not accept the user and the password (401): compare `icinga.user` and the password with its `ApiUser` object"
-                .to_owned(),
+            "Icinga does not accept the user and the password (401)".to_owned(),
+            "compare `icinga.user` and the password with its `ApiUser` object",
         ),
-        (404 | 500 | 200..=299, Some([])) => refused(no_such_service()),
-        (_, Some([first, rest @ ..])) => {
-            let entries = || std::iter::once(first).chain(rest);
-            match entries().find(|entry| !(200.0..300.0).contains(&entry.code)) {
-                Some(entry) if entry.code >= 500.0 => Err(ReportError::Unavailable(format!(
-                    "it could not take the result ({}): {}",
-                    entry.code,
-                    quote(&entry.status)
-                ))),
-                Some(entry) => {
-                    let why = format!("it did not take the result ({}): {}", entry.code, quote(&entry.status));
-                    Err(if entry.code == 409.0 {
-                        ReportError::Outdated(why)
-                    } else {
-                        ReportError::Refused(why)
-                    })
-                }
-                None => match entries().find(|entry| entry.status.starts_with("Ignoring")) {
-                    Some(entry) => refused(format!("it dropped the result: {}", quote(&entry.status))),
-                    None if (200..300).contains(&http) => Ok(()),
-                    None => refused(format!("it answered {http}: {}", quote(&first.status))),
-                },
-            }
-        }
+        (404 | 500 | 200..=299, Some([])) => Err(no_such_service(http, object)),
+        (_, Some([first, rest @ ..])) => entries(http, first, rest, object),
         (403, None) if is_json => refused(
-            "its API user may not do this (403): give that `ApiUser` the permission `actions/process-check-result`"
-                .to_owned(),
+            "Icinga's API user may not do this (403)".to_owned(),
+            "give that `ApiUser` the permission `actions/process-check-result`",
         ),
-        (404, None) if status.as_deref() == Some(NO_OBJECTS) => refused(no_such_service()),
-        (404, None) if is_json => refused(format!(
-            "it answered 404: {}; is `icinga.url` the root of Icinga 2's API, as in `https://icinga.example.org:5665/`?",
-            quote(&status.unwrap_or_default())
-        )),
-        (500..=599, None) => Err(ReportError::Unavailable(format!(
-            "it answered {http}: {}",
-            quote(&status.unwrap_or_else(|| printable_bytes(body)))
-        ))),
-        (_, None) if is_json && status.is_some() => {
-            refused(format!("it answered {http}: {}", quote(&status.unwrap_or_default())))
+        (404, None) if said == NO_OBJECTS => Err(no_such_service(http, object)),
+        (404, None) if is_json => refused(
+            format!("Icinga answered 404: {}", quote(said, object)),
+            "is `icinga.url` the root of Icinga 2's API, as in `https://icinga.example.org:5665/`?",
+        ),
+        (500..=599, None) => {
+            let said = if is_json { said.to_owned() } else { text_of(answer) };
+            let what = format!("Icinga answered {http}: {}", quote(&said, object));
+            Err(ReportError::Unavailable(Problem::warning(what, "is Icinga 2 running there?")))
         }
-        _ => refused(format!(
-            "it answered {http} with something else than Icinga's API does; does `icinga.url` point to Icinga 2's API? It said: {}",
-            quote(&String::from_utf8_lossy(body))
-        )),
+        (_, None) if is_json && status.is_some() => {
+            refused(format!("Icinga answered {http}: {}", quote(said, object)), "look into Icinga's log")
+        }
+        _ => refused(
+            format!("something else than Icinga's API answered {http}: {}", quote(&text_of(answer), object)),
+            "does `icinga.url` point to Icinga 2's API?",
+        ),
+    }
+}
+
+/// What becomes of a result by what Icinga says of it, one entry an object.
+fn entries(http: u16, first: &Entry, rest: &[Entry], object: ServiceName<'_>) -> Result<(), ReportError> {
+    let entries = || std::iter::once(first).chain(rest);
+    let problem = |what: String, remedy: &str| Problem::warning(what, remedy);
+    if let Some(entry) = entries().find(|entry| !(200.0..300.0).contains(&entry.code)) {
+        let said = format!("({}): {}", entry.code, quote(&entry.status, object));
+        return Err(if entry.code >= 500.0 {
+            let what = format!("Icinga could not take the result {said}");
+            ReportError::Unavailable(problem(what, "look into Icinga's log"))
+        } else if entry.code == 409.0 {
+            ReportError::Outdated(problem(format!("Icinga did not take the result {said}"), ""))
+        } else {
+            let what = format!("Icinga did not take the result {said}");
+            ReportError::Refused(problem(what, "let the service take passive results"))
+        });
+    }
+    if let Some(entry) = entries().find(|entry| entry.status.starts_with("Ignoring")) {
+        let what = format!("Icinga dropped the result: {}", quote(&entry.status, object));
+        return Err(ReportError::Refused(problem(what, "look at the dependencies of that host")));
+    }
+    if (200..300).contains(&http) {
+        return Ok(());
+    }
+    let what = format!("Icinga answered {http}: {}", quote(&first.status, object));
+    Err(ReportError::Refused(problem(what, "look into Icinga's log")))
+}
+
+/// Of a service that the permission's filter leaves out Icinga says the same as
+/// of one that is not there; of a missing permission too, up to 2.14.8, 2.15.3
+/// and 2.16.1.
+fn no_such_service(http: u16, object: ServiceName<'_>) -> ReportError {
+    let service = printable(object.service);
+    let on = match object.is_run {
+        true => format!("the host `{}`", printable(object.host)),
+        false => "a host of exactly that name".to_owned(),
+    };
+    let what = format!("Icinga knows no service `{service}` on {on} ({http})");
+    let create = match object.is_run {
+        true => {
+            "create it there, with passive checks, or name another with `icinga.run_host` and `icinga.run_service`"
+        }
+        false => "create the service there, with passive checks",
+    };
+    let remedy = format!(
+        "{create}; if it is there, its `ApiUser` lacks the permission `actions/process-check-result`, or has it with a \
+         `filter` that leaves this service out"
+    );
+    ReportError::Refused(Problem::warning(what, remedy))
+}
+
+/// What Icinga says, the same text for every host, so that alike failures are
+/// one problem.
+fn quote(said: &str, object: ServiceName<'_>) -> String {
+    let said = match object.is_run {
+        true => said.trim().to_owned(),
+        false => said.trim().replace(&object.to_string(), &format!("HOST!{}", object.service)),
+    };
+    shortened(&printable(&said), LONGEST_QUOTE)
+}
+
+/// What an answer says that is not Icinga's; of a page for people only that it
+/// is one.
+fn text_of(answer: &Answer) -> String {
+    match answer.body.trim_ascii() {
+        [] => "nothing more".to_owned(),
+        _ if answer.is_html() => "an HTML page".to_owned(),
+        body => String::from_utf8_lossy(body).into_owned(),
     }
 }
 
@@ -338,7 +470,13 @@ mod tests {
     use chrono::{TimeDelta, TimeZone};
 
     fn check() -> Check {
-        Check { server: "b32-1".into(), service: "BACKUP-b32-1".into(), ttl: Duration::from_secs(36 * 3600) }
+        Check {
+            server: "b32-1".into(),
+            service: "BACKUP-b32-1".into(),
+            run_host: "b32-1".into(),
+            run_service: "BACKUP-b32-1".into(),
+            ttl: Duration::from_secs(36 * 3600),
+        }
     }
 
     fn good() -> HostReport {
@@ -385,6 +523,36 @@ mod tests {
                 "ttl": 129_600,
             })
         );
+    }
+
+    #[test]
+    fn a_run_is_told_with_what_is_wrong_beside_its_hosts_the_worst_first() {
+        let problems = vec![
+            Problem::warning("cannot write the metrics", "make room"),
+            Problem::critical("NetBox is down\u{1b}", "start it"),
+        ];
+        let report = RunReport {
+            problems,
+            hosts: 3,
+            not_good: 1,
+            duration: Duration::from_millis(1500),
+            summary: "3 hosts: 2 good, 1 failed, in 1.5s".into(),
+        };
+        assert_eq!(
+            run_result(&report, &check()),
+            json!({
+                "type": "Service",
+                "service": "b32-1!BACKUP-b32-1",
+                "exit_status": 2,
+                "plugin_output": "CRITICAL: NetBox is down\\u{1b}; cannot write the metrics; 3 hosts: 2 good, 1 failed, in 1.5s\n\
+                    CRITICAL: NetBox is down\\u{1b} (start it)\nWARNING: cannot write the metrics (make room)",
+                "performance_data": ["duration=1.5s;;;0", "hosts=3;;;0", "hosts_not_good=1;;;0", "problems=2;;;0"],
+                "check_source": "b32-1",
+                "ttl": 129_600,
+            })
+        );
+        let fine = RunReport { problems: Vec::new(), not_good: 1, ..report };
+        assert_eq!(run_result(&fine, &check())["exit_status"], 0, "a host has a service of its own");
     }
 
     #[test]
@@ -455,7 +623,13 @@ mod tests {
     }
 
     fn judged(http: u16, body: &str) -> Result<(), ReportError> {
-        verdict(http, body.as_bytes(), "vpn!BACKUP-b32-1", &check())
+        let media_type = if body.starts_with('<') { "text/html" } else { "application/json" };
+        let answer = Answer {
+            status: reqwest::StatusCode::from_u16(http).unwrap(),
+            media_type: media_type.into(),
+            body: body.into(),
+        };
+        verdict(&answer, check().of_host("vpn"))
     }
 
     #[test]
@@ -472,7 +646,7 @@ mod tests {
             ),
             (
                 include_str!("../../tests/recorded/icinga/no-such-host.json"),
-                Some("(500): create the service"),
+                Some("(500) (create the service"),
             ),
             (
                 include_str!("../../tests/recorded/icinga/missing-exit-status.json"),
@@ -484,7 +658,7 @@ mod tests {
             let http = u16::try_from(recorded["status"].as_u64().unwrap()).unwrap();
             match (judged(http, &recorded["body"].to_string()), refusal) {
                 (Ok(()), None) => {}
-                (Err(ReportError::Refused(why)), Some(part)) if why.contains(part) => {}
+                (Err(ReportError::Refused(why)), Some(part)) if why.to_string().contains(part) => {}
                 (judged, _) => panic!("{text} was judged {judged:?}"),
             }
         }
@@ -510,7 +684,7 @@ mod tests {
             ("", "does `icinga.url` point to Icinga 2's API?", "nothing at all"),
         ] {
             match judged(200, body) {
-                Err(ReportError::Refused(said)) if said.contains(part) => {}
+                Err(ReportError::Refused(said)) if said.to_string().contains(part) => {}
                 judged => panic!("{why}: {body} was judged {judged:?}"),
             }
         }
@@ -559,7 +733,7 @@ mod tests {
             let judged = judged(http, body);
             assert_eq!(matches!(judged, Err(ReportError::Unavailable(_))), again, "{why}: {judged:?}");
             let said = judged.unwrap_err().to_string();
-            assert!(!said.contains('\u{1b}'), "{why}: {said:?}");
+            assert!(!said.contains(['\u{1b}', '<']), "{why}: {said:?}");
         }
     }
 
@@ -571,6 +745,8 @@ mod tests {
             password: "hunter2".to_owned().into(),
             ca_file: None,
             service: "BACKUP-b32-1".into(),
+            run_host: "b32-1".into(),
+            run_service: "BACKUP-b32-1".into(),
             ttl: Duration::from_secs(60),
         };
         let icinga = Icinga::new(&settings, "b32-1").unwrap();

@@ -8,11 +8,12 @@
 //! node_exporter refuses a whole file for one repeated series, so a host has
 //! one line a metric, whatever the reports say.
 
-use crate::outcome::{HostReport, Severity};
+use crate::outcome::{HostReport, Outcome, Severity};
+use crate::problem::Problem;
 use crate::text::printable;
 use crate::verification::Verification;
 use chrono::{DateTime, Utc};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::{File, Permissions};
 use std::io::{self, Write as _};
@@ -49,12 +50,14 @@ const OF_VERIFICATIONS: [(&str, &str); 5] = [
 ];
 
 /// What is said of runs; all are gauges.
-const OF_RUNS: [(&str, &str); 5] = [
+const OF_RUNS: [(&str, &str); 7] = [
     ("backup_run_last_timestamp_seconds", "When the last run ended, of all hosts or of some."),
     ("backup_run_duration_seconds", "How long that run took."),
     ("backup_run_hosts", "How many hosts it had."),
     ("backup_run_hosts_not_good", "How many of them were not good."),
     ("backup_run_success", "1 if every host was good and everyone was told, else 0."),
+    ("backup_run_state", "What was wrong beside the hosts: 0 nothing, 1 someone should look, 2 critical."),
+    ("backup_run_inventory_timestamp_seconds", "When NetBox gave the list of hosts that the run had."),
 ];
 
 /// What there is to say of the run itself.
@@ -66,14 +69,15 @@ pub struct RunFigures {
     pub duration: Duration,
     /// Whether it exits with 0.
     pub success: bool,
+    /// How bad what was wrong beside the hosts is.
+    pub state: Severity,
+    /// When NetBox gave the list of its hosts, if it did.
+    pub listed: Option<DateTime<Utc>>,
 }
 
 /// The textfile could not be written; the old one, if any, is still there.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "cannot write the metrics to `{}`: {error} (`metrics.textfile` names a file in a folder that exists and that this user may write)",
-    printable(&.path.to_string_lossy())
-)]
+#[error("{}", self.problem())]
 pub struct MetricsError {
     /// The textfile.
     pub path: PathBuf,
@@ -81,16 +85,28 @@ pub struct MetricsError {
     pub error: io::Error,
 }
 
+impl MetricsError {
+    /// What is wrong, and what to do.
+    pub fn problem(&self) -> Problem {
+        let path = printable(&self.path.to_string_lossy());
+        Problem::warning(
+            format!("cannot write the metrics to `{path}`: {}", self.error),
+            "`metrics.textfile` names a file in a folder that exists and that this user may write",
+        )
+    }
+}
+
 /// Writes the textfile for this server's run of these hosts. A run of the
-/// whole fleet forgets hosts that it did not have; another one keeps them.
+/// whole fleet forgets hosts that it did not have, but for those in `kept`, by
+/// their names in lower case; another one, without `kept`, keeps them.
 pub fn write(
     path: &Path,
     server: &str,
     reports: &[HostReport],
     run: &RunFigures,
-    whole_fleet: bool,
+    kept: Option<&BTreeSet<String>>,
 ) -> Result<(), MetricsError> {
-    rewrite(path, server, |old| old.updated(reports, run, whole_fleet))
+    rewrite(path, server, |old| old.updated(reports, run, kept))
 }
 
 /// Writes what verifications of this server's hosts found into the textfile,
@@ -152,9 +168,9 @@ struct Samples {
 }
 
 impl Samples {
-    fn updated(&self, reports: &[HostReport], run: &RunFigures, whole_fleet: bool) -> Samples {
+    fn updated(&self, reports: &[HostReport], run: &RunFigures, kept: Option<&BTreeSet<String>>) -> Samples {
         let mut new = Samples {
-            hosts: if whole_fleet { BTreeMap::new() } else { self.hosts.clone() },
+            hosts: self.hosts.clone(),
             verifications: self.verifications.clone(),
             runs: self.runs.clone(),
         };
@@ -164,17 +180,21 @@ impl Samples {
             let name = printable(&report.host);
             let key = name.to_lowercase();
             let known = self.hosts.get(&key).and_then(|(_, values)| values.get(LAST_GOOD));
-            let values = host_values(report, known.copied());
+            // Whoever has the host says how that went; until then its last run counts.
+            let is_others = matches!(report.outcome, Outcome::Skipped { .. });
+            let kept = self.hosts.get(&key).filter(|_| is_others).map(|(_, values)| values.clone());
+            let values = kept.unwrap_or_else(|| host_values(report, known.copied()));
             // Two names that fall together are both faults; one line says so.
             if hosts.get(&key).is_none_or(|(_, former)| former.get(STATE) < values.get(STATE)) {
                 hosts.insert(key, (name, values));
             }
         }
-        if whole_fleet {
-            new.verifications.retain(|key, _| hosts.contains_key(key));
+        if let Some(kept) = kept {
+            new.hosts.retain(|key, _| kept.contains(key));
+            new.verifications.retain(|key, _| hosts.contains_key(key) || kept.contains(key));
         }
         new.hosts.extend(hosts);
-        let scope = if whole_fleet { "all" } else { "some" };
+        let scope = if kept.is_some() { "all" } else { "some" };
         new.runs.insert(scope.to_owned(), run_values(reports, run));
         new
     }
@@ -276,13 +296,15 @@ fn verification_values(result: &Verification) -> Values {
 fn run_values(reports: &[HostReport], run: &RunFigures) -> Values {
     let not_good = reports.iter().filter(|report| report.severity() != Severity::Ok).count();
     let values = [
-        seconds(run.finished),
-        run.duration.as_millis() as f64 / 1000.0,
-        reports.len() as f64,
-        not_good as f64,
-        f64::from(u8::from(run.success)),
+        Some(seconds(run.finished)),
+        Some(run.duration.as_millis() as f64 / 1000.0),
+        Some(reports.len() as f64),
+        Some(not_good as f64),
+        Some(f64::from(u8::from(run.success))),
+        Some(f64::from(run.state.state())),
+        run.listed.map(seconds),
     ];
-    OF_RUNS.iter().zip(values).map(|((metric, _), value)| (*metric, value)).collect()
+    OF_RUNS.iter().zip(values).filter_map(|((metric, _), value)| Some((*metric, value?))).collect()
 }
 
 fn seconds(time: DateTime<Utc>) -> f64 {
@@ -355,11 +377,10 @@ fn unescaped(text: &str) -> Option<(String, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::{Figures, Outcome, Stage};
+    use crate::outcome::{Figures, Stage};
     use crate::snapshot::{SnapshotName, Verdict};
     use crate::timing::Timings;
     use chrono::{TimeDelta, TimeZone};
-    use std::collections::BTreeSet;
 
     fn time() -> DateTime<Utc> {
         Utc.with_ymd_and_hms(2026, 11, 20, 2, 0, 5).unwrap()
@@ -410,6 +431,8 @@ mod tests {
             finished: time() + TimeDelta::seconds(60),
             duration: Duration::from_secs(60),
             success: false,
+            state: Severity::Critical,
+            listed: Some(time()),
         }
     }
 
@@ -473,7 +496,8 @@ mod tests {
 
     fn written(folder: &Path, reports: &[HostReport], whole_fleet: bool) -> BTreeMap<String, f64> {
         let path = folder.join("backup.prom");
-        write(&path, "b32-1", reports, &run(), whole_fleet).unwrap();
+        let nobody = BTreeSet::new();
+        write(&path, "b32-1", reports, &run(), whole_fleet.then_some(&nobody)).unwrap();
         strict(&std::fs::read_to_string(path).unwrap())
     }
 
@@ -481,7 +505,7 @@ mod tests {
     fn the_textfile_reads_like_this() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("backup.prom");
-        write(&path, "b32-1", &[good("VPN"), failed("web")], &run(), true).unwrap();
+        write(&path, "b32-1", &[good("VPN"), failed("web")], &run(), Some(&BTreeSet::new())).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         strict(&text);
         let samples: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
@@ -504,6 +528,8 @@ mod tests {
                 r#"backup_run_hosts{server="b32-1",scope="all"} 2"#,
                 r#"backup_run_hosts_not_good{server="b32-1",scope="all"} 1"#,
                 r#"backup_run_success{server="b32-1",scope="all"} 0"#,
+                r#"backup_run_state{server="b32-1",scope="all"} 2"#,
+                r#"backup_run_inventory_timestamp_seconds{server="b32-1",scope="all"} 1795140005"#,
             ]
         );
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o644);
@@ -551,6 +577,11 @@ mod tests {
         assert!(!second.contains_key(&state("VPN")));
         assert_eq!(second[r#"backup_run_hosts{server="b32-1",scope="all"}"#], 2.0);
         assert_eq!(second[r#"backup_run_hosts{server="b32-1",scope="some"}"#], 1.0);
+
+        let kept = BTreeSet::from(["web".to_owned()]);
+        write(&folder.path().join("backup.prom"), "b32-1", &[good("vpn")], &run(), Some(&kept)).unwrap();
+        let kept = strict(&std::fs::read_to_string(folder.path().join("backup.prom")).unwrap());
+        assert_eq!(kept[&state("web")], 2.0, "it left, and nobody has said that it is meant");
 
         let third = written(folder.path(), &[good("vpn")], true);
         assert!(!third.contains_key(&state("web")));
@@ -638,7 +669,7 @@ mod tests {
     fn a_missing_folder_is_named_with_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("missing/backup.prom");
-        let said = write(&path, "b32-1", &[], &run(), true).unwrap_err().to_string();
+        let said = write(&path, "b32-1", &[], &run(), Some(&BTreeSet::new())).unwrap_err().to_string();
         assert!(
             said.contains("missing/backup.prom`: No such file") && said.contains("`metrics.textfile`"),
             "{said}"
@@ -650,7 +681,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         // A folder in the file's place cannot be replaced by a file.
         std::fs::create_dir(folder.path().join("backup.prom")).unwrap();
-        assert!(write(&folder.path().join("backup.prom"), "b32-1", &[], &run(), true).is_err());
+        assert!(
+            write(&folder.path().join("backup.prom"), "b32-1", &[], &run(), Some(&BTreeSet::new())).is_err()
+        );
         assert!(replace(&folder.path().join("backup.prom"), b"x").is_err());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }

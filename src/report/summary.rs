@@ -2,9 +2,11 @@
 //! where one sees them, and the count of all below.
 
 use crate::outcome::{HostReport, Outcome, Severity};
+use crate::problem::Problem;
 use crate::snapshot::Verdict;
 use crate::table::{WIDEST, wrapped};
 use crate::text::{human_bytes, human_duration, printable, shortened};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -24,9 +26,10 @@ const WORDS: usize = 2;
 /// wrong with a host stands below it, what is wrong beside the hosts at the
 /// end. `width` is the terminal's, if it is written to one: there names that are
 /// too long are cut, and problems go on in further lines. Elsewhere nothing is.
-pub fn table(reports: &[HostReport], trouble: &[String], took: Duration, width: Option<u16>) -> String {
+pub fn table(reports: &[HostReport], trouble: &[Problem], took: Duration, width: Option<u16>) -> String {
+    let groups = Groups::of(reports);
     let mut sorted: Vec<&HostReport> = reports.iter().collect();
-    sorted.sort_by_cached_key(|report| report.rank());
+    sorted.sort_by_cached_key(|report| (report.severity(), groups.first(report), report.rank()));
     let mut rows: Vec<[String; COLUMNS]> = sorted.iter().map(|report| row(report)).collect();
     let mut widths = widths(&rows);
     if let Some(width) = width {
@@ -39,10 +42,14 @@ pub fn table(reports: &[HostReport], trouble: &[String], took: Duration, width: 
     if !rows.is_empty() {
         push_line(&mut text, &HEADER.map(str::to_owned), &widths);
     }
-    for (row, report) in rows.iter().zip(sorted) {
+    for (index, (row, report)) in rows.iter().zip(&sorted).enumerate() {
         push_line(&mut text, row, &widths);
-        if report.severity() != Severity::Ok {
-            let problem = format!("  {}: {}", report.severity(), report.summary());
+        let goes_on = sorted.get(index + 1).is_some_and(|next| groups.are_alike(report, next));
+        if report.severity() != Severity::Ok && !goes_on {
+            let problem = match groups.count(report) {
+                1 => format!("  {}: {}", report.severity(), report.summary()),
+                count => format!("  {}, {count} hosts: {}", report.severity(), report.problem()),
+            };
             for line in wrapped(&problem, INDENT, width) {
                 text.push_str(&line);
                 text.push('\n');
@@ -52,7 +59,7 @@ pub fn table(reports: &[HostReport], trouble: &[String], took: Duration, width: 
     text.push_str(&closing(reports, took));
     for problem in trouble {
         // Else a table of good hosts would end a run that exits with 1.
-        for line in wrapped(&format!("{}: {problem}", Severity::Warning), INDENT, width) {
+        for line in wrapped(&format!("{}: {problem}", problem.severity), INDENT, width) {
             text.push('\n');
             text.push_str(&line);
         }
@@ -69,6 +76,43 @@ fn widths(rows: &[[String; COLUMNS]]) -> [usize; COLUMNS] {
         }
     }
     widths
+}
+
+/// Hosts that are not good, by what is wrong with them: of hosts that fared
+/// alike it is said once.
+struct Groups(BTreeMap<(Severity, String), (String, usize)>);
+
+impl Groups {
+    fn of(reports: &[HostReport]) -> Self {
+        let mut groups: BTreeMap<(Severity, String), (String, usize)> = BTreeMap::new();
+        for report in reports.iter().filter(|report| report.severity() != Severity::Ok) {
+            let name = report.host.to_lowercase();
+            let (first, count) =
+                groups.entry((report.severity(), report.problem())).or_insert_with(|| (name.clone(), 0));
+            *count += 1;
+            if name < *first {
+                *first = name;
+            }
+        }
+        Groups(groups)
+    }
+
+    fn group(&self, report: &HostReport) -> Option<&(String, usize)> {
+        self.0.get(&(report.severity(), report.problem()))
+    }
+
+    /// The name that its group is sorted by; its own where it is good.
+    fn first(&self, report: &HostReport) -> String {
+        self.group(report).map_or_else(|| report.host.to_lowercase(), |(first, _)| first.clone())
+    }
+
+    fn count(&self, report: &HostReport) -> usize {
+        self.group(report).map_or(1, |(_, count)| *count)
+    }
+
+    fn are_alike(&self, one: &HostReport, other: &HostReport) -> bool {
+        one.severity() == other.severity() && self.count(one) > 1 && one.problem() == other.problem()
+    }
 }
 
 fn row(report: &HostReport) -> [String; COLUMNS] {
@@ -108,7 +152,7 @@ fn push_line(text: &mut String, cells: &[String; COLUMNS], widths: &[usize; COLU
 }
 
 /// `42 hosts: 40 good, 1 partial, 1 failed, in 1h02m`.
-fn closing(reports: &[HostReport], took: Duration) -> String {
+pub fn closing(reports: &[HostReport], took: Duration) -> String {
     let mut counts: Vec<(&str, usize)> =
         ["good", "good with trouble", "partial", "suspect", "skipped", "interrupted", "failed"]
             .map(|word| (word, 0))
@@ -195,7 +239,7 @@ mod tests {
             report("", Outcome::Failed { stage: Stage::Inventory, why: "device 7 has no name".into() }),
             copied("build", Verdict::Good, "", 9, 3),
         ];
-        insta::assert_snapshot!(table(&reports, &["NetBox at `https://netbox.example.org/`: it answered 500".to_owned()], Duration::from_secs(3720), Some(80)), @r"
+        insta::assert_snapshot!(table(&reports, &[Problem::warning("NetBox answered 500", "")], Duration::from_secs(3720), Some(80)), @r"
         HOST              RESULT      FILES       SIZE   RECEIVED    TIME  SNAPSHOTS
         build             good            9   43.9 KiB       63 B    3.0s         38
         VPN               good        84123  401.1 MiB  575.1 KiB     12s         38
@@ -211,7 +255,7 @@ mod tests {
           CRITICAL: connect failed: cannot reach `web2.example.org` port 22: no route
             to host; is it switched on?; no good copy known
         6 hosts: 2 good, 1 good with trouble, 1 partial, 2 failed, in 1h02m
-        WARNING: NetBox at `https://netbox.example.org/`: it answered 500
+        WARNING: NetBox answered 500
         ");
     }
 
@@ -225,7 +269,7 @@ mod tests {
         let mut wide = copied(&long, Verdict::Suspect, &long, 999_999_999_999, 360_000);
         wide.snapshots = Some(10_000);
         let stopped = report("vpn", Outcome::Interrupted);
-        let trouble = [format!("\u{1b}{long}")];
+        let trouble = [Problem::warning(format!("\u{1b}{long}"), "")];
         let reports = [hostile, wide, stopped];
         for width in [80, 100, 300] {
             let text = table(&reports, &trouble, Duration::from_secs(360_000), Some(width));
@@ -237,6 +281,31 @@ mod tests {
         let whole = table(&reports, &trouble, Duration::from_secs(360_000), None);
         assert_eq!(whole.matches(&long).count(), 4, "in a pipe nothing is cut: {whole}");
         assert_eq!(whole.lines().count(), 9, "{whole}");
+    }
+
+    #[test]
+    fn of_hosts_that_fared_alike_it_is_said_once_with_their_number() {
+        let failed = |host: &str, why: &str| {
+            report(host, Outcome::Failed { stage: Stage::Store, why: why.to_owned() })
+        };
+        let mut known = failed("c", "the pool is full");
+        known.last_good = Some(known.started);
+        let reports = [
+            failed("d", "the pool is full"),
+            known,
+            failed("b", "no route"),
+            failed("a", "the pool is full"),
+        ];
+        insta::assert_snapshot!(table(&reports, &[], Duration::from_secs(3), None), @r"
+        HOST  RESULT  FILES  SIZE  RECEIVED  TIME  SNAPSHOTS
+        a     failed      -     -         -     -          -
+        c     failed      -     -         -     -          -
+        d     failed      -     -         -     -          -
+          CRITICAL, 3 hosts: store failed: the pool is full
+        b     failed      -     -         -     -          -
+          CRITICAL: store failed: no route; no good copy known
+        4 hosts: 4 failed, in 3.0s
+        ");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use super::{State, Status, counted};
 use crate::outcome::Severity;
+use crate::problem::Problem;
 use crate::text::{printable, shortened};
 use std::fmt::Write as _;
 
@@ -17,6 +18,11 @@ const LONGEST: usize = 700;
 const LONGEST_PROBLEM: usize = 160;
 /// The plugin's exit status where it cannot say how things are.
 const UNKNOWN: u8 = 3;
+
+/// The states whose hosts are counted in the figures, in the order in which they
+/// came to be.
+const FIGURES: [State; 7] =
+    [State::Good, State::Warning, State::Failed, State::Never, State::Running, State::Retired, State::Left];
 
 /// What a plugin says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,24 +41,30 @@ impl Line {
 }
 
 /// The line about these hosts. `unlisted` is why nobody knows which hosts there
-/// should be; `doubts` are what makes that list doubtful.
-pub fn plugin(statuses: &[Status], unlisted: Option<&str>, doubts: &[String]) -> Line {
+/// should be; `doubts` are what makes that list doubtful, which counts where it
+/// is critical: a NetBox that is slow for once is no warning.
+pub fn plugin(statuses: &[Status], unlisted: Option<&str>, doubts: &[Problem]) -> Line {
     let expected = statuses.iter().filter(|status| status.is_expected()).count();
-    let worst = statuses.iter().map(|status| status.severity).max().unwrap_or(Severity::Ok);
+    let is_critical = |doubt: &&Problem| doubt.severity == Severity::Critical;
+    let severities = statuses.iter().map(|status| status.severity);
+    let severities = severities.chain(doubts.iter().filter(is_critical).map(|doubt| doubt.severity));
+    let worst = severities.max().unwrap_or(Severity::Ok);
     let (word, exit) = match (worst, unlisted) {
         (Severity::Critical, _) | (_, None) => (worst.to_string(), worst.state()),
         (_, Some(_)) => ("UNKNOWN".to_owned(), UNKNOWN),
     };
     let mut parts = vec![summary(statuses, expected)];
+    let short = |text: &str| shortened(&harmless(text), LONGEST_PROBLEM);
+    parts.extend(doubts.iter().filter(is_critical).map(|doubt| short(&doubt.what)));
     let mut bad: Vec<&Status> = statuses.iter().filter(|status| status.severity > Severity::Ok).collect();
     bad.sort_by_cached_key(|status| (std::cmp::Reverse(status.severity), status.name.to_lowercase()));
     parts.extend(bad.iter().map(|status| {
         let name = if status.name.is_empty() { "(no name)" } else { &status.name };
         let problem = status.problem.as_deref().unwrap_or("no reason known");
-        shortened(&harmless(&format!("{name}: {problem}")), LONGEST_PROBLEM)
+        short(&format!("{name}: {problem}"))
     }));
-    let about_list = unlisted.into_iter().chain(doubts.iter().map(String::as_str));
-    parts.extend(about_list.map(|text| shortened(&harmless(text), LONGEST_PROBLEM)));
+    let others = doubts.iter().filter(|doubt| !is_critical(doubt)).map(|doubt| doubt.what.as_str());
+    parts.extend(unlisted.into_iter().chain(others).map(short));
     let text = shortened(&format!("BACKUP {word} - {}", parts.join("; ")), LONGEST);
     Line { text: format!("{text} | {}", figures(statuses, expected)), exit }
 }
@@ -76,7 +88,7 @@ fn summary(statuses: &[Status], expected: usize) -> String {
 fn figures(statuses: &[Status], expected: usize) -> String {
     let mut text = format!("hosts={expected}");
     // Writing to a `String` does not fail.
-    for state in [State::Good, State::Warning, State::Failed, State::Never, State::Running, State::Retired] {
+    for state in FIGURES {
         let count = statuses.iter().filter(|status| status.state == state).count();
         let _ = write!(text, " {state}={count}");
     }

@@ -1,6 +1,7 @@
 //! Tests of the judgement, in tables with a reason a row.
 
 use super::*;
+use crate::problem::Problem;
 
 fn now() -> DateTime<Utc> {
     DateTime::from_timestamp(1_795_140_000, 0).unwrap()
@@ -299,16 +300,24 @@ fn a_plugin_line_names_the_worst_first_and_has_figures() {
             None,
             vec![],
             0,
-            "BACKUP OK - 1 host good | hosts=1 good=1 warning=0 failed=0 never=0 running=0 retired=0 \
+            "BACKUP OK - 1 host good | hosts=1 good=1 warning=0 failed=0 never=0 running=0 retired=0 left=0 \
              oldest_good=46800s snapshots=1 bytes=4096B",
         ),
         (
             vec![good(), gone()],
             None,
-            vec!["NetBox is away; its list of yesterday is used".to_owned()],
+            vec![Problem::warning("NetBox is away; its list of yesterday is used", "look")],
             0,
             "BACKUP OK - 1 host good; NetBox is away; its list of yesterday is used | hosts=1 good=1 warning=0 \
-             failed=0 never=0 running=0 retired=1 oldest_good=46800s snapshots=1 bytes=4096B",
+             failed=0 never=0 running=0 retired=1 left=0 oldest_good=46800s snapshots=1 bytes=4096B",
+        ),
+        (
+            vec![good()],
+            None,
+            vec![Problem::critical("NetBox is away; its list of last week is used", "look")],
+            2,
+            "BACKUP CRITICAL - 1 host good; NetBox is away; its list of last week is used | hosts=1 good=1 warning=0 \
+             failed=0 never=0 running=0 retired=0 left=0 oldest_good=46800s snapshots=1 bytes=4096B",
         ),
         (
             vec![good(), stale()],
@@ -316,7 +325,7 @@ fn a_plugin_line_names_the_worst_first_and_has_figures() {
             vec![],
             1,
             "BACKUP WARNING - 2 hosts: 1 with a warning, 1 good; db-1: last good copy is 40 hours old | hosts=2 \
-             good=1 warning=1 failed=0 never=0 running=0 retired=0 oldest_good=144000s snapshots=2 bytes=8192B",
+             good=1 warning=1 failed=0 never=0 running=0 retired=0 left=0 oldest_good=144000s snapshots=2 bytes=8192B",
         ),
         (
             vec![good(), stale(), failed()],
@@ -325,7 +334,7 @@ fn a_plugin_line_names_the_worst_first_and_has_figures() {
             2,
             "BACKUP CRITICAL - 3 hosts: 1 failed, 1 with a warning, 1 good; web2: no / route\\nat all; db-1: last \
              good copy is 40 hours old; no list of hosts | hosts=3 good=1 warning=1 failed=1 never=0 running=0 \
-             retired=0 oldest_good=144000s snapshots=3 bytes=12288B",
+             retired=0 left=0 oldest_good=144000s snapshots=3 bytes=12288B",
         ),
         (
             vec![good()],
@@ -333,7 +342,7 @@ fn a_plugin_line_names_the_worst_first_and_has_figures() {
             vec![],
             3,
             "BACKUP UNKNOWN - 1 host good; no list of hosts | hosts=1 good=1 warning=0 failed=0 never=0 running=0 \
-             retired=0 oldest_good=46800s snapshots=1 bytes=4096B",
+             retired=0 left=0 oldest_good=46800s snapshots=1 bytes=4096B",
         ),
         (
             vec![named("new", Listed, &[], None)],
@@ -341,7 +350,7 @@ fn a_plugin_line_names_the_worst_first_and_has_figures() {
             vec![],
             1,
             "BACKUP WARNING - 1 host: 1 never backed up; new: never backed up | hosts=1 good=0 warning=0 failed=0 \
-             never=1 running=0 retired=0 snapshots=0 bytes=0B",
+             never=1 running=0 retired=0 left=0 snapshots=0 bytes=0B",
         ),
     ] {
         assert_eq!(plugin(&statuses, unlisted, &doubts), Line { text: text.to_owned(), exit });
@@ -353,7 +362,7 @@ fn a_plugin_line_stays_one_line_of_a_sane_length() {
     let long = "x|\n".repeat(500);
     let statuses: Vec<Status> =
         (0..300).map(|n| named(&format!("host-{n}"), Listed, &[], Some(run(6, Critical, &long)))).collect();
-    let Line { text, exit } = plugin(&statuses, None, &[long]);
+    let Line { text, exit } = plugin(&statuses, None, &[Problem::warning(long, "")]);
     assert_eq!(exit, 2);
     assert!(text.chars().count() < 1000 && !text.contains('\n'), "{text}");
     assert_eq!(text.matches('|').count(), 1, "{text}");
@@ -385,4 +394,25 @@ fn a_good_copy_beside_which_something_went_wrong_is_not_called_good_and_no_more(
         let run = LastRun { time: now(), word: word.to_owned(), severity, problem: String::new() };
         assert_eq!(run.shown(), shown, "{word} {severity}");
     }
+}
+
+#[test]
+fn a_host_that_left_is_a_warning_until_somebody_says_that_it_is_meant() {
+    let left = || named("old", Listing::Left(ago(48)), &[(49, Good)], Some(run(50, Critical, "no route")));
+    let status = left();
+    assert_eq!(
+        (status.state, status.severity, status.is_expected()),
+        (State::Left, Severity::Warning, false)
+    );
+    let problem = status.problem.unwrap();
+    assert!(problem.starts_with("left the inventory on 2026-11-"), "{problem}");
+    assert!(problem.contains("`backup retire old`; its snapshot stays"), "{problem}");
+    let line = plugin(&[named("vpn", Listed, &[(13, Good)], None), left()], None, &[]);
+    assert_eq!(line.exit, 1);
+    assert!(line.text.starts_with("BACKUP WARNING - 1 host good; old: left the inventory"), "{}", line.text);
+    assert!(
+        line.text.contains("hosts=1 good=1 ") && line.text.contains(" retired=0 left=1 "),
+        "{}",
+        line.text
+    );
 }

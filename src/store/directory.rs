@@ -34,9 +34,11 @@ mod inspect;
 mod list;
 mod place;
 mod space;
+mod times;
 
 use super::{Lockable, Removal, Store, StoreError, Survey, Workspace, blocking, enough_room, shown};
 use crate::host::HostName;
+use crate::precision::Precision;
 use crate::snapshot::{Facts, HoldName, Overview, Snapshot, SnapshotName};
 use place::Place;
 use std::collections::BTreeMap;
@@ -215,6 +217,11 @@ impl Store for Directory {
 
     fn space_is_known(&self) -> bool {
         false
+    }
+
+    async fn precision(&self, host: &HostName, snapshot: &str) -> Result<Precision, StoreError> {
+        let (place, snapshot) = (self.place(host), snapshot.to_owned());
+        blocking(move || Ok(times::of_snapshot(&place, &snapshot))).await
     }
 
     fn browse(&self, host: &HostName, name: &str) -> PathBuf {

@@ -22,6 +22,7 @@ pub use system::System;
 
 use super::{Kept, Lockable, Removal, Store, StoreError, Survey, Workspace, blocking, enough_room, shown};
 use crate::host::HostName;
+use crate::precision::Precision;
 use crate::process::Failure;
 use crate::snapshot::{Facts, HoldName, Snapshot, SnapshotName};
 use crate::text::printable;
@@ -396,7 +397,13 @@ impl Store for Zfs {
         // The parent's, for a dataset's own size says nothing of the pool's.
         let total = parent.used.saturating_add(parent.available).max(available);
         enough_room(&filesystem.name, available, total, self.min_free_percent)?;
-        Ok(Workspace { destination, link_dest: Vec::new(), in_place: true, warnings: Vec::new() })
+        Ok(Workspace {
+            destination,
+            link_dest: Vec::new(),
+            precision: Precision::Nanoseconds,
+            in_place: true,
+            warnings: Vec::new(),
+        })
     }
 
     async fn commit(&self, host: &HostName, name: SnapshotName, facts: &Facts) -> Result<(), StoreError> {

@@ -133,11 +133,10 @@ fn names_of(files: &BTreeSet<(u64, u64)>, destination: &Path) -> Vec<Vec<u8>> {
                 |meta: std::fs::Metadata| meta.is_file() && files.contains(&(meta.dev(), meta.ino()));
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 left.push(entry.path());
-            } else if inodes.contains(&entry.ino())
-                && entry.metadata().is_ok_and(is_one)
-                && let Ok(name) = entry.path().strip_prefix(destination)
-            {
-                names.push(name.as_os_str().as_bytes().to_vec());
+            } else if inodes.contains(&entry.ino()) && entry.metadata().is_ok_and(is_one) {
+                if let Ok(name) = entry.path().strip_prefix(destination) {
+                    names.push(name.as_os_str().as_bytes().to_vec());
+                }
             }
         }
     }

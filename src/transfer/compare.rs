@@ -6,17 +6,28 @@
 //! checksum rather than an error. So ask first without `contents`, then with
 //! it for the files that look alike, and look closely at those that differ.
 
-use super::{Limits, STAND_IN, TransferError, never_began, reason, watched, with_slash, without_wildcards};
+use super::judge::never_began;
+use super::{
+    ATTRIBUTES, KEPT_ATTRIBUTES, Limits, STAND_IN, TransferError, modify_window, reason, watched, with_slash,
+    without_wildcards,
+};
+use crate::precision::Precision;
 use crate::process::{Exit, Program};
-use crate::text::printable;
+use crate::text::short;
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 
 /// How many bytes of flags `%i` has; see `--itemize-changes` in rsync(1).
 const FLAGS: usize = 11;
 /// How many of rsync's complaints are told.
 const COMPLAINTS: usize = 5;
+
+/// What is told of a file beside its name, in bytes.
+const LONGEST_REST: usize = 64;
+/// How much more is taken from rsync, in bytes.
+const MOST_OTHERS: usize = 1024 * 1024;
 
 /// What to compare with what.
 #[derive(Debug, Clone)]
@@ -25,6 +36,8 @@ pub struct Comparison {
     pub source: String,
     /// The copy of it.
     pub copy: PathBuf,
+    /// To what the copy keeps times.
+    pub precision: Precision,
     /// rsync's `--rsh`; `None` compares on this machine.
     pub rsh: Option<String>,
     /// rsync's `--rsync-path`.
@@ -38,7 +51,7 @@ pub struct Comparison {
 pub enum Likeness {
     /// Nothing that was compared differs.
     Alike,
-    /// Its time of modification, to the nanosecond, differs.
+    /// Its time of modification, as far as the copy keeps it, differs.
     Changed,
     /// Its time is the same, its size is not: a change that left no trace, or a
     /// copy that was cut short.
@@ -49,11 +62,51 @@ pub enum Likeness {
     Uncopied,
 }
 
+/// What of a file, or of what is none, is not as in its copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unlike {
+    /// What it is: a file, a directory, a symlink, …
+    Kind,
+    /// Where the symlink leads, or which device it is.
+    Target,
+    /// The time of modification of what is no regular file.
+    Time,
+    /// The permissions.
+    Mode,
+    /// The owner.
+    Owner,
+    /// The group.
+    Group,
+    /// The access control list.
+    Acl,
+    /// Extended attributes.
+    Attributes,
+}
+
+impl fmt::Display for Unlike {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Unlike::Kind => "kind",
+            Unlike::Target => "target",
+            Unlike::Time => "time",
+            Unlike::Mode => "mode",
+            Unlike::Owner => "owner",
+            Unlike::Group => "group",
+            Unlike::Acl => "access control list",
+            Unlike::Attributes => "extended attributes",
+        })
+    }
+}
+
 /// What a comparison found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Compared {
     /// In the order of the files; `None` where the host has no such file.
     pub likeness: Vec<Option<Likeness>>,
+    /// In the order of the files, and of what else was asked for: what is not as
+    /// in the copy, beside a file's contents, size and time. Nothing where the
+    /// host has nothing.
+    pub unlike: Vec<Vec<Unlike>>,
     /// The first things that rsync complained of besides files that are not
     /// there, safe to print.
     pub complaints: Vec<String>,
@@ -65,8 +118,17 @@ impl Comparison {
         let mut args: Vec<OsString> = [
             "--dry-run",
             "--times",
-            // To the nanosecond, as copies are made.
-            "--modify-window=-1",
+            "--links",
+            "--devices",
+            "--specials",
+            "--perms",
+            "--owner",
+            "--group",
+            "--numeric-ids",
+            "--acls",
+            ATTRIBUTES,
+            // As copies are made.
+            modify_window(self.precision),
             // Twice: files that are alike are told too.
             "-ii",
             "--out-format=%i %n",
@@ -78,6 +140,7 @@ impl Comparison {
         ]
         .map(OsString::from)
         .into();
+        args.extend(KEPT_ATTRIBUTES.map(|(sign, name)| OsString::from(format!("--filter={sign}xr {name}"))));
         if self.contents {
             args.push("--checksum".into());
         }
@@ -105,11 +168,18 @@ impl Comparison {
             list.push(0);
         }
         let program = Program::new("rsync").args(self.arguments()).called("rsync").input(list);
+        // A name is told with up to five bytes for each of its own; what the far
+        // side says besides is nothing to us.
+        let most = paths.iter().map(|path| path.len() * 5 + LONGEST_REST).sum::<usize>() + MOST_OTHERS;
         let mut said = Vec::new();
-        let output = watched(program, limits, |chunk| said.extend_from_slice(chunk)).await?;
+        let output = watched(program, limits, |chunk| {
+            said.extend_from_slice(&chunk[..chunk.len().min(most - said.len())]);
+        })
+        .await?;
         let stderr = String::from_utf8_lossy(&output.stderr);
         ended(output.exit, &stderr)?;
-        Ok(Compared { likeness: likeness(paths, &said), complaints: complaints(&stderr) })
+        let (likeness, unlike) = likeness(paths, &said);
+        Ok(Compared { likeness, unlike, complaints: complaints(&stderr) })
     }
 }
 
@@ -127,20 +197,23 @@ fn ended(exit: Exit, stderr: &str) -> Result<(), TransferError> {
     }
 }
 
-/// What rsync's lines say of each file. Lines of other things (a directory in
-/// the place of a file, `skipping non-regular file …`) name no file of the list.
-fn likeness(paths: &[&[u8]], said: &[u8]) -> Vec<Option<Likeness>> {
+/// What rsync's lines say of each file, and of what is none. Other lines
+/// (`skipping non-regular file …`) name nothing of the list.
+fn likeness(paths: &[&[u8]], said: &[u8]) -> (Vec<Option<Likeness>>, Vec<Vec<Unlike>>) {
     let places: HashMap<&[u8], usize> =
         paths.iter().enumerate().map(|(place, path)| (*path, place)).collect();
-    let mut found = vec![None; paths.len()];
+    let (mut found, mut unlike) = (vec![None; paths.len()], vec![Vec::new(); paths.len()]);
     for line in said.split(|&byte| byte == b'\n') {
         let Some((flags, rest)) = line.split_at_checked(FLAGS) else { continue };
         let Some(name) = rest.strip_prefix(b" ") else { continue };
-        // A regular file; in the other places are letters, `.`, `+` or blanks.
-        if flags[1] != b'f' {
+        // In the other places are letters, `.`, `+` or blanks.
+        if !b"fdLDS".contains(&flags[1]) {
             continue;
         }
-        if let Some(&place) = places.get(unescaped(name).as_slice()) {
+        let name = if flags[1] == b'd' { name.strip_suffix(b"/").unwrap_or(name) } else { name };
+        let Some(&place) = places.get(unescaped(name).as_slice()) else { continue };
+        unlike[place] = differences(flags);
+        if flags[1] == b'f' {
             found[place] = Some(match (flags[2], flags[3], flags[4]) {
                 (b'+', ..) => Likeness::Uncopied,
                 (_, _, b't' | b'T') => Likeness::Changed,
@@ -150,13 +223,33 @@ fn likeness(paths: &[&[u8]], said: &[u8]) -> Vec<Option<Likeness>> {
             });
         }
     }
-    found
+    (found, unlike)
+}
+
+/// What rsync's flags say beside a file's contents, size and time.
+fn differences(flags: &[u8]) -> Vec<Unlike> {
+    if flags[2] == b'+' {
+        return vec![Unlike::Kind];
+    }
+    let is_file = flags[1] == b'f';
+    let all = [
+        (2, b"cC", Unlike::Target),
+        (4, b"tT", Unlike::Time),
+        (5, b"pp", Unlike::Mode),
+        (6, b"oo", Unlike::Owner),
+        (7, b"gg", Unlike::Group),
+        (9, b"aa", Unlike::Acl),
+        (10, b"xx", Unlike::Attributes),
+    ];
+    let differs =
+        all.iter().filter(|(at, letters, _)| letters.contains(&flags[*at]) && !(is_file && *at < 5));
+    differs.map(|(_, _, what)| *what).collect()
 }
 
 /// A name as rsync prints it in the C locale, where every byte that is no
 /// printable ASCII is `\#` and three octal digits; a backslash that would be
 /// taken for the begin of that is written so itself.
-fn unescaped(name: &[u8]) -> Vec<u8> {
+pub(super) fn unescaped(name: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(name.len());
     let mut rest = name;
     while let Some((&first, after)) = rest.split_first() {
@@ -178,7 +271,7 @@ fn complaints(stderr: &str) -> Vec<String> {
     reason::faults(stderr)
         .filter(|line| !expected.iter().any(|end| line.ends_with(end)))
         .take(COMPLAINTS)
-        .map(printable)
+        .map(|line| short(line.as_bytes()))
         .collect()
 }
 
@@ -195,6 +288,7 @@ mod tests {
         let comparison = Comparison {
             source: source.to_str().unwrap().to_owned(),
             copy: copy.to_owned(),
+            precision: Precision::Nanoseconds,
             rsh: None,
             rsync_path: None,
             contents,
@@ -288,6 +382,38 @@ mod tests {
             assert!(found.complaints.is_empty(), "{:?}", found.complaints);
         }
         assert_eq!(fs::read(copy.join("silent")).unwrap(), b"tezt", "nothing is written");
+    }
+
+    #[tokio::test]
+    async fn attributes_and_what_is_no_file_are_compared_too() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let dir = tempfile::tempdir().unwrap();
+        let (source, copy) = (dir.path().join("source"), dir.path().join("copy"));
+        for side in [&source, &copy] {
+            put(&side.join("file"), "text", 5);
+            put(&side.join("same"), "text", 5);
+            fs::create_dir(side.join("folder")).unwrap();
+            fs::create_dir(side.join("like")).unwrap();
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+            for name in ["folder", "like"] {
+                File::open(side.join(name)).unwrap().set_modified(time).unwrap();
+            }
+        }
+        fs::set_permissions(copy.join("file"), PermissionsExt::from_mode(0o600)).unwrap();
+        fs::set_permissions(copy.join("folder"), PermissionsExt::from_mode(0o700)).unwrap();
+        symlink("one", source.join("link")).unwrap();
+        symlink("two", copy.join("link")).unwrap();
+        symlink("x", source.join("kind")).unwrap();
+        put(&copy.join("kind"), "text", 5);
+        put(&source.join("was a link"), "text", 5);
+        symlink("x", copy.join("was a link")).unwrap();
+        let paths: [&[u8]; 8] =
+            [b"file", b"same", b"folder", b"like", b"link", b"kind", b"was a link", b"gone"];
+        let found = compared(&source, &copy, false, &paths).await;
+        assert_eq!(found.unlike[..4], [vec![Unlike::Mode], vec![], vec![Unlike::Mode], vec![]]);
+        assert!(found.unlike[4].starts_with(&[Unlike::Target]), "{:?}", found.unlike[4]);
+        assert_eq!(found.unlike[5..], [vec![Unlike::Kind], vec![Unlike::Kind], vec![]]);
+        assert_eq!(found.likeness[..2], [Some(Likeness::Alike); 2]);
     }
 
     #[test]

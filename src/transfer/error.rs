@@ -12,6 +12,9 @@ pub enum TransferError {
     ConnectionLost(String),
     /// The store has no room.
     StoreFull(String),
+    /// A file has more names than the store's filesystem gives to one; those that it
+    /// has in former copies count.
+    TooManyLinks(String),
     /// Nothing moved any more.
     Stalled(Duration),
     /// It took too long in all.
@@ -51,6 +54,9 @@ impl TransferError {
         match self {
             TransferError::ConnectionLost(said) => format!("the connection was lost ({said})"),
             TransferError::StoreFull(said) => format!("the store is full: {said}"),
+            TransferError::TooManyLinks(said) => format!(
+                "a file has more names (hard links) than the store's filesystem allows, 65,000 on ext4: {said}"
+            ),
             TransferError::Stalled(limit) => {
                 format!("nothing moved for {} (`stall_timeout`)", human_duration(*limit))
             }
@@ -77,6 +83,9 @@ impl TransferError {
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
             TransferError::StoreFull(_) => Some("remove snapshots or add disks"),
+            TransferError::TooManyLinks(_) => {
+                Some("keep the copies on XFS or ZFS, or exclude some of its names")
+            }
             TransferError::Stalled(_) => Some("does the host or one of its disks hang?"),
             TransferError::Deadline => {
                 Some("run it again: files that came whole are not sent twice; or raise `deadline`")

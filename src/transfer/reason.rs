@@ -10,7 +10,7 @@ use crate::text::{printable, shortened};
 /// The longest reason that is told, in characters.
 const LONGEST: usize = 400;
 /// How rsync begins to tell that something vanished.
-const VANISHED: [&str; 2] = ["file has vanished: ", "directory has vanished: "];
+pub(super) const VANISHED: [&str; 2] = ["file has vanished: ", "directory has vanished: "];
 /// How lines begin that are rsync's own, beside those that say which part it plays.
 const OWN: [&str; 4] = ["rsync: ", "rsync[", "filename overflows max-path", "ERROR: "];
 /// How lines begin that tell what follows from a fault told before.

@@ -116,10 +116,10 @@ impl Compare<'_> {
         });
 
         for (tree, parent) in parents.iter().enumerate() {
-            if let Err(error) = parent
-                && !is_absent(*error)
-            {
-                self.failures.add(tree, b"", *error);
+            if let Err(error) = parent {
+                if !is_absent(*error) {
+                    self.failures.add(tree, b"", *error);
+                }
             }
         }
         let copy = |tree: usize| parents[tree].as_ref().ok().zip(listing.names().first());
@@ -133,11 +133,11 @@ impl Compare<'_> {
     /// done: of what is in it nothing can be said then.
     fn open(&mut self, walk: &mut Walk<'_, ()>, members: &Members) -> bool {
         for tree in [OLD, NEW] {
-            if members.has(tree)
-                && let Err(error) = walk.open(tree)
-            {
-                self.failures.add(tree, b"", error);
-                return false;
+            if members.has(tree) {
+                if let Err(error) = walk.open(tree) {
+                    self.failures.add(tree, b"", error);
+                    return false;
+                }
             }
         }
         true
@@ -248,16 +248,16 @@ impl Compare<'_> {
         entries: [Option<Entry>; 2],
     ) -> Result<Option<(Difference, [Option<Vec<u8>>; 2])>, (usize, Errno)> {
         let mut targets = [None, None];
-        if let [Some(old), Some(new)] = &entries
-            && old.is_same_file(new)
-        {
-            return Ok(None);
+        if let [Some(old), Some(new)] = &entries {
+            if old.is_same_file(new) {
+                return Ok(None);
+            }
         }
         for (tree, target) in targets.iter_mut().enumerate() {
-            if let (Some(directory), Some(entry)) = (directories[tree], &entries[tree])
-                && entry.kind == Kind::Symlink
-            {
-                *target = Some(directory.target(name).map_err(|error| (tree, error))?);
+            if let (Some(directory), Some(entry)) = (directories[tree], &entries[tree]) {
+                if entry.kind == Kind::Symlink {
+                    *target = Some(directory.target(name).map_err(|error| (tree, error))?);
+                }
             }
         }
         let difference = match (entries, directories) {

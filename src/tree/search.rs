@@ -261,10 +261,10 @@ impl Search<'_> {
                 Err(error) => self.failures.add(tree, name.to_bytes(), error),
             }
         }
-        if let Some(version) = note(&mut row.versions, snapshot, &entry, is_listed, sum)
-            && entry.kind == Kind::Symlink
-        {
-            version.target = Some(directory.target(name)?.into());
+        if let Some(version) = note(&mut row.versions, snapshot, &entry, is_listed, sum) {
+            if entry.kind == Kind::Symlink {
+                version.target = Some(directory.target(name)?.into());
+            }
         }
         Ok(())
     }

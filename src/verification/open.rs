@@ -37,8 +37,8 @@ impl Damage {
             Matter::Different(_) | Matter::Resized(_) => Some(Damage::Different),
             Matter::Unreadable => Some(Damage::Unreadable),
             Matter::Overlooked(_) => Some(Damage::Overlooked),
-            // The next run says so itself.
-            Matter::UnreadableThere => None,
+            // The next run says so itself, or compares it itself.
+            Matter::UnreadableThere | Matter::Attributes(_) => None,
         }
     }
 

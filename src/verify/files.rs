@@ -38,6 +38,13 @@ pub(super) struct Entry {
     pub(super) size: u64,
 }
 
+impl Entry {
+    /// Of what is no regular file.
+    fn of_other(path: PathBuf) -> Self {
+        Entry { path: path.into_os_string().into_vec(), size: 0 }
+    }
+}
+
 /// Something of the snapshot that cannot be read.
 #[derive(Debug)]
 pub(super) struct Fault {
@@ -50,6 +57,8 @@ pub(super) struct Fault {
 pub(super) enum Found {
     /// Files to compare.
     Batch(Vec<Entry>),
+    /// What else there is to compare: directories, symlinks, devices, …
+    Others(Vec<Entry>),
     /// A part of the tree that cannot be read.
     Fault(Fault),
     /// The walk is done.
@@ -197,8 +206,8 @@ impl Walk<'_> {
         self.send(Found::Fault(Fault { path: path.as_os_str().as_bytes().to_vec(), error }))
     }
 
-    /// Gives each regular file's path, relative to the root.
-    fn each(&self, mut take: impl FnMut(PathBuf) -> Result<(), Unheard>) -> Result<(), Unheard> {
+    /// Gives each path, relative to the root, and whether it is a regular file.
+    fn each(&self, mut take: impl FnMut(PathBuf, bool) -> Result<(), Unheard>) -> Result<(), Unheard> {
         // Open directories rather than lists of their entries: one may hold a
         // million.
         let mut open: Vec<(ReadDir, PathBuf)> = Vec::new();
@@ -228,12 +237,14 @@ impl Walk<'_> {
             }
             let path = folder.join(entry.file_name());
             match entry.file_type() {
-                Ok(kind) if kind.is_file() => take(path)?,
                 Ok(kind) if kind.is_dir() => match std::fs::read_dir(self.root.join(&path)) {
-                    Ok(entries) => open.push((entries, path)),
+                    Ok(entries) => {
+                        take(path.clone(), false)?;
+                        open.push((entries, path));
+                    }
                     Err(error) => self.fault(&path, error)?,
                 },
-                Ok(_) => {}
+                Ok(kind) => take(path, kind.is_file())?,
                 Err(error) => self.fault(&path, error)?,
             }
         }
@@ -254,8 +265,12 @@ impl Walk<'_> {
 
     fn all(&self) -> Result<(), Unheard> {
         let mut files = 0;
-        let mut batch = Batch::default();
-        self.each(|path| {
+        let (mut batch, mut others) = (Batch::default(), Batch::default());
+        self.each(|path, is_file| {
+            if !is_file {
+                let full = others.take(Entry::of_other(path));
+                return full.map_or(Ok(()), |full| self.send(Found::Others(full)));
+            }
             files += 1;
             if self.is_named(&path) {
                 return Ok(());
@@ -265,14 +280,20 @@ impl Walk<'_> {
                 None => Ok(()),
             }
         })?;
-        self.rest(batch)?;
+        self.rest(batch, Found::Batch)?;
+        self.rest(others, Found::Others)?;
         self.send(Found::End { files, too_large: 0 })
     }
 
     fn sample(&self, count: usize) -> Result<(), Unheard> {
         let mut reservoir = Reservoir::new(count);
+        let mut others = Reservoir::new(count);
         let mut named = 0;
-        self.each(|path| {
+        self.each(|path, is_file| {
+            if !is_file {
+                others.offer(path, |all| rand::random_range(0..all));
+                return Ok(());
+            }
             if self.is_named(&path) {
                 named += 1;
                 return Ok(());
@@ -296,12 +317,19 @@ impl Walk<'_> {
                 self.send(Found::Batch(full))?;
             }
         }
-        self.rest(batch)?;
+        self.rest(batch, Found::Batch)?;
+        let mut batch = Batch::default();
+        for path in others.kept {
+            if let Some(full) = batch.take(Entry::of_other(path)) {
+                self.send(Found::Others(full))?;
+            }
+        }
+        self.rest(batch, Found::Others)?;
         self.send(Found::End { files, too_large })
     }
 
-    fn rest(&self, batch: Batch) -> Result<(), Unheard> {
-        if batch.entries.is_empty() { Ok(()) } else { self.send(Found::Batch(batch.entries)) }
+    fn rest(&self, batch: Batch, found: fn(Vec<Entry>) -> Found) -> Result<(), Unheard> {
+        if batch.entries.is_empty() { Ok(()) } else { self.send(found(batch.entries)) }
     }
 }
 
@@ -324,10 +352,10 @@ impl<T> Reservoir<T> {
         self.offered += 1;
         if self.kept.len() < self.size {
             self.kept.push(item);
-        } else if let Ok(place) = usize::try_from(random(self.offered))
-            && let Some(kept) = self.kept.get_mut(place)
-        {
-            *kept = item;
+        } else if let Ok(place) = usize::try_from(random(self.offered)) {
+            if let Some(kept) = self.kept.get_mut(place) {
+                *kept = item;
+            }
         }
     }
 }
@@ -474,6 +502,7 @@ mod tests {
         while let Some(found) = receiver.recv().await {
             match found {
                 Found::Batch(entries) => paths.extend(entries.into_iter().map(|entry| entry.path)),
+                Found::Others(_) => {}
                 Found::Fault(fault) => faults.push(fault),
                 Found::End { files, .. } => count = files,
             }

@@ -23,11 +23,14 @@ use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::thread::JoinHandle;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tokio_rustls::TlsAcceptor;
 
 /// The API user that every stand-in knows.
 pub const USER: &str = "backup";
 /// That user's password.
 pub const PASSWORD: &str = "hunter2";
+/// The service of the run itself.
+const RUN: &str = "b32-1!BACKUP-b32-1";
 /// The two, as HTTP's basic authentication has them.
 const AUTHORIZATION: &str = "Basic YmFja3VwOmh1bnRlcjI=";
 
@@ -84,16 +87,27 @@ struct Inner {
 }
 
 impl Icinga {
-    /// A stand-in that knows these services, each as `host!service`.
+    /// A stand-in that knows these services, each as `host!service`, and that
+    /// of the run itself.
     pub fn start(services: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
         let authority = Authority::new("Icinga CA");
-        std::fs::write(folder.path().join("ca.pem"), authority.pem()).unwrap();
+        Self::showing(services, authority.pem(), authority.acceptor(&["127.0.0.1", "localhost"]))
+    }
+
+    /// [`Icinga::start`] with a certificate that is its own authority.
+    pub fn self_signed(services: &[&str]) -> Self {
+        let (pem, acceptor) = Authority::of_a_server(&["127.0.0.1"], 2999);
+        Self::showing(services, &pem, acceptor)
+    }
+
+    fn showing(services: &[&str], ca: &str, acceptor: TlsAcceptor) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("ca.pem"), ca).unwrap();
         std::fs::write(folder.path().join("stranger.pem"), Authority::new("Icinga CA").pem()).unwrap();
-        let acceptor = authority.acceptor(&["127.0.0.1", "localhost"]);
 
         let shared = Arc::<Shared>::default();
-        shared.lock().services = services.iter().map(|service| (*service).to_owned()).collect();
+        let known = services.iter().chain([&RUN]);
+        shared.lock().services = known.map(|service| (*service).to_owned()).collect();
         let (stop, stopped) = oneshot::channel::<()>();
         let (tell, told) = mpsc::channel();
         let app = Router::new().fallback(answer).with_state(shared.clone());
@@ -149,9 +163,23 @@ impl Icinga {
         self.shared.lock().requests
     }
 
-    /// The bodies that it took as results, in order.
+    /// The bodies that it took as results of hosts, in order.
     pub fn results(&self) -> Vec<Value> {
+        self.all_results().into_iter().filter(|result| result["service"] != RUN).collect()
+    }
+
+    /// The same of whole runs.
+    pub fn runs(&self) -> Vec<Value> {
+        self.all_results().into_iter().filter(|result| result["service"] == RUN).collect()
+    }
+
+    fn all_results(&self) -> Vec<Value> {
         self.shared.lock().results.clone()
+    }
+
+    /// Lets it know a service no more.
+    pub fn forget(&self, service: &str) {
+        self.shared.lock().services.remove(service);
     }
 
     /// The last result that it took for a service, `host!service`.

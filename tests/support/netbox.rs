@@ -135,6 +135,8 @@ pub enum Fault {
     NextLoop,
     /// Every `next` leads to a page that was not there before, for ever.
     NextForever,
+    /// No page has more than so many, as NetBox's `MAX_PAGE_SIZE` has it.
+    LargestPage(usize),
     /// `next` is built with this origin, as behind a proxy.
     NextOrigin(String),
     /// Every request is redirected there.

@@ -142,6 +142,17 @@ impl Pool {
     /// that is full when `room` megabytes of them have been written.
     #[track_caller]
     pub fn new(disks: usize, size: u64, room: u64) -> Self {
+        Pool::made_by(disks, size, room, |pool, files| {
+            let mount = format!("/{}", pool.name);
+            let mut arguments = vec!["create", "-O", "compression=off", "-m", &mount, &pool.name];
+            arguments.extend((disks > 1).then_some("mirror"));
+            arguments.extend(files.iter().map(String::as_str));
+            super::rig::must("zpool", &arguments);
+        })
+    }
+
+    /// One that is made of such files by `make`.
+    pub fn made_by(disks: usize, size: u64, room: u64, make: impl FnOnce(&Pool, &[String])) -> Self {
         let dir = tempfile::Builder::new().prefix("disks").tempdir().unwrap();
         let pool = Pool { name: name(), disks: dir };
         let at = pool.disks.path().to_str().unwrap();
@@ -150,11 +161,7 @@ impl Pool {
         for file in &files {
             std::fs::File::create(file).unwrap().set_len(size << 20).unwrap();
         }
-        let mount = format!("/{}", pool.name);
-        let mut arguments = vec!["create", "-O", "compression=off", "-m", &mount, &pool.name];
-        arguments.extend((disks > 1).then_some("mirror"));
-        arguments.extend(files.iter().map(String::as_str));
-        super::rig::must("zpool", &arguments);
+        make(&pool, &files);
         pool
     }
 

@@ -241,11 +241,11 @@ impl Rig {
         let accounts = fs::read_to_string("/etc/passwd").unwrap();
         let accounts = accounts.lines().map(|line| {
             let mut fields: Vec<String> = line.split(':').map(str::to_owned).collect();
-            if let [name, _, _, _, _, own_home, own_shell] = &mut fields[..]
-                && name == user
-            {
-                shell.to_str().unwrap().clone_into(own_shell);
-                home.iter().for_each(|home| home.to_str().unwrap().clone_into(own_home));
+            if let [name, _, _, _, _, own_home, own_shell] = &mut fields[..] {
+                if name == user {
+                    shell.to_str().unwrap().clone_into(own_shell);
+                    home.iter().for_each(|home| home.to_str().unwrap().clone_into(own_home));
+                }
             }
             fields.join(":") + "\n"
         });
@@ -529,6 +529,13 @@ fn reader(mut stream: impl Read + Send + 'static) -> std::thread::JoinHandle<Vec
 #[expect(clippy::disallowed_methods, reason = "tests start programs themselves")]
 pub fn program(name: &str) -> Command {
     Command::new(name)
+}
+
+/// A pipe to write to that nobody reads any more.
+pub fn nobody_reads() -> std::os::fd::OwnedFd {
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    drop(reader);
+    writer
 }
 
 /// Runs a program that must succeed, and gives its stdout.

@@ -3,10 +3,12 @@
 
 use super::{each, parted};
 use crate::clock::{self, Clock, Comparison};
-use crate::filter::{self, LeftOut, Look, Reason};
+use crate::excerpt::Excerpt;
+use crate::filter::{self, LeftOut, Look, Reason, Selection, Warning};
 use crate::finding::{Finding, Level, worst};
 use crate::host::{Host, Transport};
 use crate::lock::Runtime;
+use crate::offload::{NotInTime, offload};
 use crate::remote::keys;
 use crate::remote::{Links, Probe, Question, Refusal, Remote, RemoteError, SourceState};
 use crate::rsync_build::{Build, Version};
@@ -14,6 +16,7 @@ use crate::settings::{self, Settings};
 use crate::store::Inspection;
 use crate::text::{human_duration, printable, printable_bytes};
 use crate::transfer::TransferError;
+use crate::turn::Turn;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -101,6 +104,13 @@ impl HostLooked {
         parts.join(", ")
     }
 
+    /// Of what a host repeats, how much was not told.
+    fn find_more(&mut self, more: usize, what: &str) {
+        if more > 0 {
+            self.find(Finding::warning, format!("{more} more {what}"), "correct those that are told first");
+        }
+    }
+
     fn find(
         &mut self,
         finding: fn(String, String, String) -> Finding,
@@ -129,11 +139,11 @@ pub(super) async fn look(
         Finding::error("runtime_dir", error.to_string(), "is this root, and `runtime_dir` right?")
     })?;
     let shared = Rc::new(Shared { settings: settings.clone(), runtime, clock });
-    let work = |host: Host| {
+    let work = |host: Host, turn: Turn| {
         let shared = shared.clone();
-        async move { host_looked(&shared, &host).await }
+        async move { host_looked(&shared, &host, turn).await }
     };
-    let looked = each(hosts, settings.jobs, work).await;
+    let looked = each(hosts, settings, work).await;
     let place = |(host, looked): (Host, Option<HostLooked>)| {
         let mut looked = looked.unwrap_or_else(|| {
             let mut broken = HostLooked::of(&host);
@@ -156,7 +166,7 @@ pub(super) async fn look(
 }
 
 /// Connects to one host and asks it.
-async fn host_looked(shared: &Shared, host: &Host) -> HostLooked {
+async fn host_looked(shared: &Shared, host: &Host, turn: Turn) -> HostLooked {
     let mut looked = HostLooked::of(host);
     let settings = &shared.settings;
     let dir = match shared.runtime.connection_dir() {
@@ -167,6 +177,7 @@ async fn host_looked(shared: &Shared, host: &Host) -> HostLooked {
         }
     };
     let question = Question::of(host, settings, shared.runtime.witness());
+    turn.connection().await;
     let remote = match connect(host, settings, dir).await {
         Ok(remote) => remote,
         Err(error) => {
@@ -174,6 +185,7 @@ async fn host_looked(shared: &Shared, host: &Host) -> HostLooked {
             return looked;
         }
     };
+    turn.come().await;
     let asked = async {
         let probe = remote.probe(question).await?;
         let version = match probe.rsync {
@@ -185,8 +197,11 @@ async fn host_looked(shared: &Shared, host: &Host) -> HostLooked {
     match timeout(ASK_LIMIT, asked).await {
         Ok(Ok((probe, version))) => {
             looked.answered = true;
-            judged(&mut looked, host, settings, &probe, shared.clock);
-            in_place(&mut looked, host, settings, &remote, &probe).await;
+            let words = words(host, settings, &probe).await;
+            judged(&mut looked, host, settings, &probe, &words, shared.clock);
+            if let Ok(mounts) = &words.mounts {
+                in_place(&mut looked, host, settings, &remote, &probe, mounts).await;
+            }
             rsync(&mut looked, version);
         }
         Ok(Err(error)) => {
@@ -245,25 +260,53 @@ async fn refused(looked: &mut HostLooked, host: &Host, settings: &Settings, erro
             looked.find(Finding::error, format!("{why}, nor could it be fetched: {error}"), error.remedy);
             return;
         }
-        Err(error) => {
-            let text = format!("`{}` cannot be reached through its proxy: {error}", host.address);
-            looked.find(Finding::error, text, error.remedy);
-            return;
-        }
-        Ok(None) => {}
+        // What stands between us and the host has said why.
+        Err(_) | Ok(None) => {}
     }
     let unless =
         format!("see what `ssh -v -p {} {}@{}` says", host.settings.port, host.settings.user, host.address);
     looked.find(Finding::error, why, hint.unwrap_or(unless));
 }
 
+/// What a host's own words amount to.
+struct Words {
+    mounts: Result<Selection, String>,
+    warnings: Excerpt<Warning>,
+}
+
+/// Judges a host's mounts and excludes, as a run does, and holds up no other
+/// host meanwhile.
+async fn words(host: &Host, settings: &Settings, probe: &Probe) -> Words {
+    let (list, source, excludes) = (probe.mounts.clone(), probe.real_source.clone(), probe.excludes.clone());
+    let filesystems = host.settings.filesystems;
+    let file = settings.excludes.remote_file.clone();
+    let judged = offload(ASK_LIMIT, move || Words {
+        mounts: filter::select(&list, &source, filesystems).map_err(|excess| excess.to_string()),
+        warnings: filter::parse_lines(&excludes, &file).1,
+    });
+    judged.await.unwrap_or_else(|NotInTime| Words {
+        mounts: Err(format!(
+            "its mounts and excludes could not be judged within {}",
+            human_duration(ASK_LIMIT)
+        )),
+        warnings: Excerpt::default(),
+    })
+}
+
 /// What the probe tells, as a run would take it.
-fn judged(looked: &mut HostLooked, host: &Host, settings: &Settings, probe: &Probe, clock: Clock) {
+fn judged(
+    looked: &mut HostLooked,
+    host: &Host,
+    settings: &Settings,
+    probe: &Probe,
+    words: &Words,
+    clock: Clock,
+) {
     if let SourceState::Unusable(state) = &probe.source {
         let text = format!("the source `{}` is {} there", printable(&host.settings.source), printable(state));
         looked.find(Finding::error, text, "is `source` right, and its disk mounted?");
     } else {
-        filesystems(looked, host, probe);
+        filesystems(looked, &words.mounts);
     }
     if probe.rsync.is_none() {
         let error = TransferError::NoRemoteRsync;
@@ -277,8 +320,8 @@ fn judged(looked: &mut HostLooked, host: &Host, settings: &Settings, probe: &Pro
     if let Some(fault) = probe.excludes_fault {
         looked.find(Finding::warning, format!("its `{file}` is not used: {fault}"), "correct it on the host");
     }
-    let (_, warnings) = filter::parse_lines(&probe.excludes, &settings.excludes.remote_file);
-    for warning in warnings {
+    let warnings = &words.warnings;
+    for warning in warnings.first() {
         let (what, remedy) = parted(&warning.to_string());
         looked.find(
             Finding::warning,
@@ -286,13 +329,22 @@ fn judged(looked: &mut HostLooked, host: &Host, settings: &Settings, probe: &Pro
             remedy.unwrap_or_else(|| "correct the line on the host".to_owned()),
         );
     }
+    looked.find_more(warnings.more(), &format!("lines of `{file}` that were passed over"));
     hooks(looked, host, settings, probe);
     clocks(looked, probe, clock);
 }
 
 /// What would be copied, and what would not.
-fn filesystems(looked: &mut HostLooked, host: &Host, probe: &Probe) {
-    let selection = filter::select(&probe.mounts, &probe.real_source, host.settings.filesystems);
+fn filesystems(looked: &mut HostLooked, mounts: &Result<Selection, String>) {
+    let selection = match mounts {
+        Ok(selection) => selection,
+        Err(excess) => {
+            let (what, remedy) = parted(excess);
+            let unless = "see `/proc/self/mountinfo` there".to_owned();
+            looked.find(Finding::error, what, remedy.unwrap_or(unless));
+            return;
+        }
+    };
     if selection.own.is_none() {
         let text = "its list of mounts does not name the source's filesystem";
         looked.find(Finding::error, text, "is `/proc` mounted there?");
@@ -304,9 +356,10 @@ fn filesystems(looked: &mut HostLooked, host: &Host, probe: &Probe) {
         reason: mount.reason.to_string(),
     };
     looked.left_out = selection.left_out.iter().map(left_out).collect();
-    for warning in &selection.warnings {
+    for warning in selection.warnings.first() {
         looked.find(Finding::warning, warning.to_string(), "see `/proc/self/mountinfo` there");
     }
+    looked.find_more(selection.warnings.more(), "lines of `/proc/self/mountinfo` that describe no mount");
     // What is elsewhere in the copy too, or nobody's data, is not missed.
     let missed = |mount: &&LeftOut| {
         use Reason::{Automount, Fuse, Network, NotADisk, OtherFilesystem};
@@ -322,12 +375,18 @@ fn filesystems(looked: &mut HostLooked, host: &Host, probe: &Probe) {
 
 /// Which paths of `inplace` a run would not write in place. It looks again, and
 /// longer; here a path that cannot be looked through at once is passed over.
-async fn in_place(looked: &mut HostLooked, host: &Host, settings: &Settings, remote: &Remote, probe: &Probe) {
+async fn in_place(
+    looked: &mut HostLooked,
+    host: &Host,
+    settings: &Settings,
+    remote: &Remote,
+    probe: &Probe,
+    mounts: &Selection,
+) {
     if host.settings.inplace.is_empty() || !matches!(settings.store, settings::Store::Zfs { .. }) {
         return;
     }
-    let mounts = filter::select(&probe.mounts, &probe.real_source, host.settings.filesystems);
-    let wanted = filter::wanted(&host.settings, &probe.real_source, &mounts);
+    let wanted = filter::wanted(&host.settings, &probe.real_source, mounts);
     for (path, mount) in wanted.left_out.iter().filter(|(_, mount)| mount.reason == Reason::Bind) {
         let path = printable(path);
         let text = format!("`{path}` would not be written in place: it lies on {mount}, which is not copied");
@@ -372,14 +431,15 @@ fn hooks(looked: &mut HostLooked, host: &Host, settings: &Settings, probe: &Prob
         return;
     }
     looked.hooks.clone_from(&probe.hooks.run);
-    for name in &probe.hooks.odd {
-        let directory = printable(&settings.hooks.directory);
+    let directory = printable(&settings.hooks.directory);
+    for name in probe.hooks.odd.first() {
         let text = format!(
             "`{directory}/{}` is not run: only letters, digits, `-` and `_` may be in a hook's name",
             printable(name)
         );
         looked.find(Finding::warning, text, "rename it there, or take its `x` away if it is none");
     }
+    looked.find_more(probe.hooks.odd.more(), &format!("executables in `{directory}` that are not run"));
 }
 
 fn clocks(looked: &mut HostLooked, probe: &Probe, clock: Clock) {

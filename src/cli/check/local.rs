@@ -119,7 +119,7 @@ fn excludes(settings: &Settings) -> Vec<Finding> {
         match std::fs::read(file) {
             Ok(bytes) => {
                 let (_, warnings) = filter::parse_lines(&bytes, &file.to_string_lossy());
-                findings.extend(warnings.into_iter().map(|warning| {
+                findings.extend(warnings.first().iter().map(|warning| {
                     let at = format!("{}:{}", shown(file), warning.line);
                     let (what, remedy) = parted(&warning.text);
                     Finding::warning(
@@ -128,6 +128,10 @@ fn excludes(settings: &Settings) -> Vec<Finding> {
                         remedy.unwrap_or_else(|| "correct or remove the line".to_owned()),
                     )
                 }));
+                if warnings.more() > 0 {
+                    let text = format!("{} more lines are no patterns", warnings.more());
+                    findings.push(Finding::warning(shown(file), text, "correct those that are told first"));
+                }
             }
             Err(error) => findings.push(Finding::error(
                 "excludes.files",

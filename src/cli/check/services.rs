@@ -5,6 +5,8 @@ use crate::clock::Clock;
 use crate::finding::{Finding, counted};
 use crate::https;
 use crate::inventory::{self, Answered, Inventory};
+use crate::outcome::Severity;
+use crate::problem::Problem;
 use crate::report::icinga::Icinga;
 use crate::settings::{NetBox, Settings};
 use crate::text::{human_duration, printable};
@@ -19,58 +21,75 @@ const ICINGA_LIMIT: Duration = Duration::from_secs(120);
 /// Where hosts come from: the inventory, if it can be had, and its findings.
 pub(super) async fn inventory(settings: &Settings, clock: Clock) -> (Option<Inventory>, Vec<Finding>) {
     let begun = clock.now();
-    let examination = inventory::examine(settings, NETBOX_LIMIT).await;
+    let examination = inventory::examine(settings, begun, NETBOX_LIMIT).await;
     let took = (clock.now() - begun).to_std().unwrap_or_default();
     let mut findings = Vec::new();
-    let mut told = String::new();
     if let (Some(netbox), Some(said)) = (&settings.netbox, &examination.netbox) {
         match said {
             Ok(answered) => findings.extend(answers(netbox, *answered, took)),
-            Err(why) => {
-                told.clone_from(why);
-                let (what, remedy) = parted(why);
-                let remedy = remedy
-                    .unwrap_or_else(|| "make NetBox answer, or correct `inventory.netbox.url`".to_owned());
-                findings.push(Finding::error("NetBox", what, remedy));
-            }
+            Err(problem) => findings.push(found(
+                "NetBox",
+                Problem { severity: Severity::Critical, ..problem.clone() },
+                "make NetBox answer, or correct `inventory.netbox.url`",
+            )),
         }
+    }
+    let inventory = match examination.inventory {
+        Ok(inventory) => inventory,
+        // What NetBox said is told already.
+        Err(_) if matches!(examination.netbox, Some(Err(_))) => {
+            let remedy = "make NetBox answer, or name hosts as `[hosts.NAME]`";
+            findings.push(Finding::error("hosts", "no earlier list of its hosts was kept", remedy));
+            return (None, findings);
+        }
+        Err(error) => {
+            findings.push(found("hosts", error.0, "make NetBox answer, or name hosts as `[hosts.NAME]`"));
+            return (None, findings);
+        }
+    };
+    if let (Some(problem), Some(at)) = (&inventory.stand_in, inventory.listed_at) {
+        let at = at.format("%Y-%m-%d %H:%M UTC");
+        findings.push(match problem.severity {
+            Severity::Critical => Finding::error(
+                "hosts",
+                format!("its list of {at} is used, which is older than `inventory.netbox.max_age`"),
+                "make NetBox answer: new hosts are not backed up",
+            ),
+            _ => Finding::note(
+                "hosts",
+                format!("its list of {at} is used"),
+                "nothing is lost as long as it is the right list",
+            ),
+        });
+    } else if inventory.stand_in.is_some() {
+        let text = "only the hosts of the configuration are backed up";
+        findings.push(Finding::error("hosts", text, "make NetBox answer"));
+    }
+    for problem in &inventory.warnings {
+        findings.push(found("hosts", problem.clone(), "look at NetBox; every run warns of it"));
     }
     let advised = |text: &str, unless: &str| {
         let (what, remedy) = parted(text);
         (what, remedy.unwrap_or_else(|| unless.to_owned()))
     };
-    let inventory = match examination.inventory {
-        Ok(inventory) => inventory,
-        Err(error) => {
-            // What NetBox said is told already.
-            let error = error.to_string();
-            let rest = error.strip_prefix(&told).map_or(error.as_str(), |rest| rest.trim_start_matches("; "));
-            let (what, remedy) = advised(rest, "make NetBox answer, or name hosts as `[hosts.NAME]`");
-            findings.push(Finding::error("hosts", what, remedy));
-            return (None, findings);
-        }
-    };
-    for warning in &inventory.warnings {
-        if let Some(rest) = warning.strip_prefix(&told).filter(|_| !told.is_empty()) {
-            let rest = rest.trim_start_matches("; ");
-            findings.push(Finding::note("hosts", rest, "nothing is lost as long as it is the right list"));
-        } else {
-            let (what, remedy) = advised(warning, "look at NetBox; every run warns of it");
-            findings.push(Finding::warning("hosts", what, remedy));
-        }
-    }
     for fault in &inventory.faults {
         let name = if fault.name.is_empty() { "(no name)" } else { &fault.name };
         let (what, remedy) = advised(&fault.why, "correct it in NetBox");
         findings.push(Finding::error(name, what, remedy));
     }
-    findings.extend(inventory.notes.iter().map(|note| {
-        let remedy = match note.contains("listed = false") {
-            true => "remove that section, or tag the host in NetBox",
-            false => "nothing, if that is meant; else tag the host again",
-        };
-        Finding::note("hosts", note, remedy)
-    }));
+    findings.extend(
+        inventory
+            .notes
+            .iter()
+            .map(|note| Finding::note("hosts", note, "remove that section, or tag the host in NetBox")),
+    );
+    match inventory::departures(&settings.state_dir) {
+        Ok(mut departures) => {
+            departures.see(&inventory, begun);
+            findings.extend(departures.problem().map(|problem| found("hosts", problem, "")));
+        }
+        Err(problem) => findings.push(found("hosts", problem, "run `backup`, or remove it")),
+    }
     findings.push(match inventory.hosts.len() {
         0 => Finding::error(
             "hosts",
@@ -80,6 +99,16 @@ pub(super) async fn inventory(settings: &Settings, clock: Clock) -> (Option<Inve
         count => Finding::ok("hosts", format!("{count} can be backed up")),
     });
     (Some(inventory), findings)
+}
+
+/// A problem as a finding; `unless` is what to do where it does not say.
+fn found(subject: &str, problem: Problem, unless: &str) -> Finding {
+    let Problem { severity, what, remedy } = problem;
+    let remedy = if remedy.is_empty() { unless.to_owned() } else { remedy };
+    match severity {
+        Severity::Critical => Finding::error(subject, what, remedy),
+        Severity::Warning | Severity::Ok => Finding::warning(subject, what, remedy),
+    }
 }
 
 /// What a NetBox that answers has to tell.
@@ -126,12 +155,8 @@ pub(super) async fn icinga(settings: &Settings, hosts: Vec<String>) -> Vec<Findi
     let icinga = match Icinga::new(configured, &settings.server) {
         Ok(icinga) => icinga,
         Err(error) => {
-            let (what, remedy) = parted(&error.to_string());
-            return vec![Finding::error(
-                url,
-                what,
-                remedy.unwrap_or_else(|| "correct `[icinga]`".to_owned()),
-            )];
+            let Problem { what, remedy, .. } = error.problem();
+            return vec![Finding::error(url, what, remedy)];
         }
     };
     timeout(ICINGA_LIMIT, icinga.examine(hosts)).await.unwrap_or_else(|_| {

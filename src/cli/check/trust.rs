@@ -11,6 +11,7 @@ use crate::logging;
 use crate::remote::keys::{self, Hop, Key, KeyError};
 use crate::settings::Settings;
 use crate::text::printable;
+use crate::turn::Turn;
 use anyhow::{Context, bail};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{IsTerminal, Write};
@@ -53,12 +54,15 @@ pub(super) async fn run(hosts: &[Host], settings: &Settings, yes: bool) -> anyho
             break;
         }
         let hops: Vec<Hop> = fronts.into_iter().cloned().collect();
-        let ask = |hop: Hop| {
+        let ask = |hop: Hop, turn: Turn| {
             let ssh = ssh.clone();
-            async move { hop.new_keys(&ssh).await }
+            async move {
+                turn.connection().await;
+                hop.new_keys(&ssh).await
+            }
         };
         let mut strangers = Vec::new();
-        for (hop, found) in each(&hops, settings.jobs, ask).await {
+        for (hop, found) in each(&hops, settings, ask).await {
             match found {
                 Some(Ok(keys)) if keys.is_empty() => come_by(&mut ways, &hop),
                 Some(Ok(keys)) => strangers.push(Stranger { title: title(&ways, &hop), hop, keys }),
@@ -97,12 +101,15 @@ async fn ways(hosts: &[Host], settings: &Settings) -> Vec<Way> {
     let distant: Vec<Host> =
         hosts.iter().filter(|host| host.settings.transport == Transport::Ssh).cloned().collect();
     let ssh = Rc::new(settings.ssh.clone());
-    let ask = |host: Host| {
+    let ask = |host: Host, turn: Turn| {
         let ssh = ssh.clone();
-        async move { keys::way(&host, &ssh).await }
+        async move {
+            turn.connection().await;
+            keys::way(&host, &ssh).await
+        }
     };
     let mut ways = Vec::new();
-    for (host, way) in each(&distant, settings.jobs, ask).await {
+    for (host, way) in each(&distant, settings, ask).await {
         match way {
             Some(Ok(hops)) => ways.push(Way { host, hops: hops.into() }),
             Some(Err(error)) => warn!("{}: {error} ({})", host.name, error.remedy),

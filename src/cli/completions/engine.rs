@@ -78,15 +78,15 @@ impl<'a> Place<'a> {
             let begin = if last == "=" { "" } else { last };
             return values(arg, begin);
         }
-        if let Some((long, begin)) = last.strip_prefix("--").and_then(|long| long.split_once('='))
-            && !self.ended
-        {
-            let arg = self.option(|arg| arg.get_long() == Some(long));
-            let mut wanted = arg.map(|arg| values(arg, begin)).unwrap_or_default();
-            wanted.words.iter_mut().for_each(|(word, _)| *word = format!("--{long}={word}"));
-            // Shells complete the value's file name, if they know it for one.
-            wanted.hosts = false;
-            return wanted;
+        if let Some((long, begin)) = last.strip_prefix("--").and_then(|long| long.split_once('=')) {
+            if !self.ended {
+                let arg = self.option(|arg| arg.get_long() == Some(long));
+                let mut wanted = arg.map(|arg| values(arg, begin)).unwrap_or_default();
+                wanted.words.iter_mut().for_each(|(word, _)| *word = format!("--{long}={word}"));
+                // Shells complete the value's file name, if they know it for one.
+                wanted.hosts = false;
+                return wanted;
+            }
         }
         if last.starts_with('-') && !self.ended {
             return Wanted { words: self.options(last), begin: last.to_owned(), ..Wanted::default() };

@@ -381,31 +381,31 @@ impl Destination {
         let mut frame = self.job(wanted, settings)?;
         (frame.paths, frame.whole, frame.existing) = (plan.missing.clone(), false, Existing::Replace);
         let limits = || limits(settings, &stop.token);
-        if !plan.missing.is_empty()
-            && let Err(error) = frame.run(limits(), |_| {}).await
-        {
-            return Ok(Err(error));
+        if !plan.missing.is_empty() {
+            if let Err(error) = frame.run(limits(), |_| {}).await {
+                return Ok(Err(error));
+            }
         }
         if nothing {
             return Ok(Ok(Transfer::nothing()));
         }
         let written = job.run(limits(), progress).await;
-        if written.is_ok()
-            && let Some(lists) = &plan.lists
-            && !Lists::is_empty(&lists.incomplete)?
-        {
-            let mut times = self.job(wanted, settings)?;
-            (times.whole, times.existing) = (false, Existing::Replace);
-            times.list = Some(lists.incomplete.path().to_owned());
-            if let Err(error) = times.run(limits(), |_| {}).await {
-                return Ok(Err(error));
+        if written.is_ok() {
+            if let Some(lists) = &plan.lists {
+                if !Lists::is_empty(&lists.incomplete)? {
+                    let mut times = self.job(wanted, settings)?;
+                    (times.whole, times.existing) = (false, Existing::Replace);
+                    times.list = Some(lists.incomplete.path().to_owned());
+                    if let Err(error) = times.run(limits(), |_| {}).await {
+                        return Ok(Err(error));
+                    }
+                }
             }
         }
-        if written.is_ok()
-            && !plan.missing.is_empty()
-            && let Err(error) = frame.run(limits(), |_| {}).await
-        {
-            return Ok(Err(error));
+        if written.is_ok() && !plan.missing.is_empty() {
+            if let Err(error) = frame.run(limits(), |_| {}).await {
+                return Ok(Err(error));
+            }
         }
         Ok(written)
     }

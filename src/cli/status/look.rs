@@ -3,17 +3,17 @@
 
 use crate::cli::session::{Session, nearest};
 use crate::host::{Host, HostName};
-use crate::inventory::{self, Inventory, InventoryError, SelectError, Unknown};
+use crate::inventory::{self, Departures, Inventory, InventoryError, SelectError, Unknown};
+use crate::outcome::Severity;
+use crate::problem::Problem;
 use crate::snapshot::Overview;
 use crate::status::Listing;
 use crate::store::{AnyStore, Store, StoreError};
 use crate::text::printable;
 use anyhow::anyhow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// How long NetBox gets; then its last good list has to do.
-const PATIENCE: Duration = Duration::from_secs(3);
 /// How long the store may take to say what it holds.
 const LONGEST_LOOK: Duration = Duration::from_secs(5 * 60);
 
@@ -32,7 +32,7 @@ pub(super) struct Found {
     /// Why nobody knows which hosts there should be.
     pub(super) unlisted: Option<String>,
     /// What makes the list of hosts doubtful.
-    pub(super) doubts: Vec<String>,
+    pub(super) doubts: Vec<Problem>,
 }
 
 /// One of them.
@@ -46,7 +46,11 @@ pub(super) struct FoundHost {
 /// Asks the inventory and the store. Without words all hosts are meant.
 pub(super) async fn at(session: &Session, words: &[String]) -> anyhow::Result<Found> {
     let (asked, held) = tokio::join!(
-        inventory::look(&session.settings, Some(PATIENCE)),
+        inventory::look(
+            &session.settings,
+            session.clock.now(),
+            session.settings.netbox.as_ref().map(|netbox| netbox.timeout)
+        ),
         tokio::time::timeout(LONGEST_LOOK, held(&session.store, words))
     );
     let held = held.map_err(|_| {
@@ -59,7 +63,20 @@ pub(super) async fn at(session: &Session, words: &[String]) -> anyhow::Result<Fo
         }
         Err(error) => (Inventory::default(), Some(no_list(&error))),
     };
-    let everybody = with_store(session, &listed, held.keys());
+    let mut doubts: Vec<Problem> = listed.problems().cloned().collect();
+    if unlisted.is_some() {
+        // That the list is missing is said by itself, and is no list that is old.
+        doubts.iter_mut().for_each(|doubt| doubt.severity = Severity::Warning);
+    }
+    let mut departures = inventory::departures(&session.settings.state_dir).unwrap_or_else(|problem| {
+        doubts.push(problem);
+        Departures::default()
+    });
+    if unlisted.is_none() {
+        departures.see(&listed, session.clock.now());
+    }
+    let beside: BTreeSet<&String> = held.keys().chain(departures.left.keys()).collect();
+    let everybody = with_store(session, &listed, beside.into_iter());
     let all = ["all".to_owned()];
     let words = if words.is_empty() { &all } else { words };
     let selection = match inventory::select(&everybody, words) {
@@ -76,7 +93,10 @@ pub(super) async fn at(session: &Session, words: &[String]) -> anyhow::Result<Fo
     let listing = |host: &Host| match &unlisted {
         _ if is_listed(host) => Listing::Listed,
         Some(_) => Listing::Unknown,
-        None => Listing::Gone,
+        None => match departures.left.get(host.name.key()) {
+            Some(departure) => Listing::Left(departure.at),
+            None => Listing::Gone,
+        },
     };
     let hosts = selection.hosts.iter().map(|host| FoundHost {
         name: host.name.spelled().to_owned(),
@@ -94,18 +114,18 @@ pub(super) async fn at(session: &Session, words: &[String]) -> anyhow::Result<Fo
     let are_named = words.iter().all(|word| word.parse::<HostName>().is_ok());
     let are_listed = hosts.iter().all(|host| host.listing != Listing::Unknown);
     let unlisted = unlisted.filter(|_| !(are_named && are_listed));
-    Ok(Found { hosts, unlisted, doubts: listed.warnings })
+    Ok(Found { hosts, unlisted, doubts })
 }
 
 /// What the store has of the hosts that may be meant. One that is named is
 /// looked at alone: the others would only cost time.
 async fn held(store: &AnyStore, words: &[String]) -> Result<Held, StoreError> {
-    if let [word] = words
-        && let Ok(host) = word.parse::<HostName>()
-    {
-        let snapshots = store.snapshots(&host).await?;
-        let overview = snapshots.map(|snapshots| (host.key().to_owned(), Ok(Overview::of(&snapshots))));
-        return Ok(overview.into_iter().collect());
+    if let [word] = words {
+        if let Ok(host) = word.parse::<HostName>() {
+            let snapshots = store.snapshots(&host).await?;
+            let overview = snapshots.map(|snapshots| (host.key().to_owned(), Ok(Overview::of(&snapshots))));
+            return Ok(overview.into_iter().collect());
+        }
     }
     store.overview().await
 }

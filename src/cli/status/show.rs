@@ -175,11 +175,11 @@ pub(super) fn timings(out: &mut Output, sums: &Sums) -> anyhow::Result<()> {
 /// host is one whole line.
 pub(super) fn tables(
     out: &mut Output,
-    statuses: &[Status],
+    statuses: &[&Status],
     now: DateTime<Utc>,
     zone: Tz,
 ) -> anyhow::Result<()> {
-    let mut sorted: Vec<&Status> = statuses.iter().collect();
+    let mut sorted: Vec<&Status> = statuses.to_vec();
     sorted.sort_by_key(|status| status.state);
     if sorted.is_empty() {
         return Ok(());

@@ -67,7 +67,7 @@ pub(super) fn complaint(answer: &Answer) -> Complaint {
                 (parts.join("; "), fields.into_iter().map(|(key, _)| key).collect())
             }
         },
-        _ if is_html(answer) => ("an HTML page".to_owned(), Vec::new()),
+        _ if answer.is_html() => ("an HTML page".to_owned(), Vec::new()),
         _ => {
             let text = String::from_utf8_lossy(&answer.body);
             (
@@ -85,11 +85,6 @@ fn said(value: &Value) -> String {
         Value::Array(values) => values.iter().map(said).collect::<Vec<_>>().join(" "),
         other => other.to_string(),
     }
-}
-
-/// Whether a page for people came.
-pub(super) fn is_html(answer: &Answer) -> bool {
-    answer.media_type == "text/html" || answer.body.trim_ascii_start().starts_with(b"<")
 }
 
 /// The slug that NetBox gives a tag of this name, unless somebody chose

@@ -3,6 +3,7 @@
 
 use super::answers;
 use crate::https::{self, Answer};
+use crate::problem::Problem;
 use crate::settings::NetBox;
 use crate::text::{printable, shortened};
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
@@ -24,7 +25,7 @@ const LONGEST_REASON: usize = 300;
 /// NetBox gave no usable answer: what was asked, what came, what to try.
 /// Holds no secret.
 #[derive(Debug, thiserror::Error)]
-#[error("NetBox at `{url}`: {why}{}", hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default())]
+#[error("{}", self.problem())]
 pub(in super::super) struct NetBoxError {
     url: String,
     /// What went wrong.
@@ -38,6 +39,12 @@ pub(in super::super) struct NetBoxError {
 }
 
 impl NetBoxError {
+    /// The same as a problem of whoever wanted the list.
+    pub(in super::super) fn problem(&self) -> Problem {
+        let what = format!("{} (NetBox at `{}`)", self.why, self.url);
+        Problem::warning(what, self.hint.clone().unwrap_or_default())
+    }
+
     /// Whether NetBox refused what this parameter says.
     pub(super) fn is_about(&self, parameter: &str) -> bool {
         self.about.iter().any(|about| about == parameter)
@@ -78,7 +85,7 @@ impl<'a> Session<'a> {
             .filter(|_| !token.is_empty() && !token.contains(char::is_whitespace))
             .ok_or_else(|| {
                 unable(
-                    "its token is empty or has characters that no token has".to_owned(),
+                    "the token is empty or has characters that no token has".to_owned(),
                     Some("put the token alone into `inventory.netbox.token_file`"),
                 )
             })?;
@@ -125,14 +132,14 @@ impl<'a> Session<'a> {
         let mut json = serde_json::Deserializer::from_slice(&answer.body);
         serde_path_to_error::deserialize(&mut json).map_err(|error| {
             let hint = "is `inventory.netbox.url` NetBox's root?".to_owned();
-            if answers::is_html(answer) {
+            if answer.is_html() {
                 return self.error(
                     url,
-                    "it answered with an HTML page, not with JSON".to_owned(),
+                    "NetBox answered with an HTML page, not with JSON".to_owned(),
                     Some(hint),
                 );
             }
-            self.error(url, format!("its answer is not the JSON that NetBox gives: {error}"), Some(hint))
+            self.error(url, format!("the answer is not the JSON that NetBox gives: {error}"), Some(hint))
         })
     }
 
@@ -152,7 +159,7 @@ impl<'a> Session<'a> {
         };
         let mut error = self.error(
             url,
-            format!("it answered {status}{colon}{}", complaint.text),
+            format!("NetBox answered {status}{colon}{}", complaint.text),
             hint.map(str::to_owned),
         );
         error.status = Some(status);

@@ -5,10 +5,10 @@
 //! are asked for by name, one by one: a list of names is refused as a whole if
 //! one of them is missing, and a filter needs a permission of its own.
 
-use super::{Icinga, LONGEST_ANSWER, object};
-use crate::finding::{Finding, named};
+use super::{Icinga, LONGEST_ANSWER, ServiceName, text_of};
+use crate::finding::{Finding, Level, named};
 use crate::https;
-use crate::text::{printable, printable_bytes, shortened};
+use crate::text::{printable, shortened};
 use glob::Pattern;
 use reqwest::header::ACCEPT;
 use secrecy::ExposeSecret;
@@ -27,6 +27,12 @@ const READ: &str = "objects/query/Service";
 const FILTERED: &str = " (filtered)";
 /// How many services are asked for at once.
 const AT_ONCE: usize = 8;
+
+/// What to do where a host has the run's own service.
+pub const OTHER_NAME: &str =
+    "give the run's service another name with `icinga.run_service`, and create it in Icinga";
+/// What to do where there is none.
+const CREATE_FOR_RUN: &str = "create it there: README.md has the object; or name another with `icinga.run_host` and `icinga.run_service`";
 
 #[derive(Debug, Deserialize)]
 struct Answer<T> {
@@ -81,7 +87,9 @@ impl Icinga {
             vec![Finding::ok(&subject, format!("is Icinga {version}, and takes the password of `{user}`"))];
         findings.extend(own.permitted(&subject));
         if own.may(READ) {
-            findings.extend(icinga.services(hosts, own.is_filtered(READ)).await);
+            let filtered = own.is_filtered(READ);
+            findings.push(icinga.run_service(&hosts, filtered).await);
+            findings.extend(icinga.services(hosts, filtered).await);
         } else if !hosts.is_empty() {
             let service = printable(&icinga.check.service);
             findings.push(Finding::note(
@@ -132,9 +140,9 @@ impl Icinga {
             ))),
             404 => Err(Refusal::NotFound),
             status => {
-                let said = shortened(&printable_bytes(&answer.body), 200);
+                let said = shortened(&printable(&text_of(&answer)), 200);
                 let remedy = "look into Icinga's log, and at what stands between";
-                Err(Refusal::Other(Finding::error("", format!("it answered {status}: {said}"), remedy)))
+                Err(Refusal::Other(Finding::error("", format!("Icinga answered {status}: {said}"), remedy)))
             }
         }
     }
@@ -148,7 +156,7 @@ impl Icinga {
             asked.spawn(async move {
                 // Nobody closes the gate.
                 let _permit = gate.acquire().await;
-                let service = icinga.service(&host).await;
+                let service = icinga.service(icinga.check.of_host(&host)).await;
                 (host, service)
             });
         }
@@ -167,12 +175,38 @@ impl Icinga {
         judged(&self.subject(), &found, filtered)
     }
 
+    /// Whether the run's own service is there and would do.
+    async fn run_service(&self, hosts: &[String], filtered: bool) -> Finding {
+        let object = self.check.of_run();
+        let subject = format!("service {}", printable(object.service));
+        if hosts.iter().any(|host| self.is_of_run(host)) {
+            let text = format!("is the run's own and that of the host `{}` as well", printable(object.host));
+            return Finding::error(subject, text, OTHER_NAME);
+        }
+        let on = format!("on the host `{}`, for the run itself", printable(object.host));
+        let found = match self.service(object).await {
+            Err(finding) => return Finding { subject, ..finding },
+            Ok(found) => found,
+        };
+        let findings = judged(&subject, &[(object.host.to_owned(), found)], filtered);
+        match findings.into_iter().next() {
+            Some(finding) if finding.level > Level::Ok => {
+                let remedy = match found {
+                    None => Some(CREATE_FOR_RUN.to_owned()),
+                    Some(_) => finding.remedy,
+                };
+                Finding { text: format!("{} ({on})", finding.text), remedy, ..finding }
+            }
+            _ => Finding::ok(subject, format!("is there {on}")),
+        }
+    }
+
     fn subject(&self) -> String {
         format!("service {}", printable(&self.check.service))
     }
 
-    async fn service(&self, host: &str) -> Result<Option<Service>, Finding> {
-        let name = object(host, &self.check.service);
+    async fn service(&self, object: ServiceName<'_>) -> Result<Option<Service>, Finding> {
+        let name = object.to_string();
         let mut url = self.url(&["v1", "objects", "services", &name]);
         for attribute in ["enable_passive_checks", "enable_active_checks", "max_check_attempts"] {
             url.query_pairs_mut().append_pair("attrs", attribute);
@@ -278,7 +312,6 @@ fn judged(subject: &str, found: &[(String, Option<Service>)], filtered: bool) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::finding::Level;
 
     const FIT: Service =
         Service { enable_passive_checks: true, enable_active_checks: true, max_check_attempts: 1.0 };

@@ -13,7 +13,7 @@ use super::super::{StoreError, Workspace};
 use super::place::{
     Place, exists, flush, go_on, is_at, is_full, make_dir, move_tree, private, unless_missing,
 };
-use super::{failed, list};
+use super::{failed, list, times};
 use crate::snapshot::{Snapshot, SnapshotName, newest_good};
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -61,8 +61,10 @@ impl Place {
         DirBuilder::new().mode(0o700).create(&destination).map_err(failed("create", &destination))?;
         let tree = File::open(&destination).map_err(failed("open", &destination))?;
         let link_dest = self.link_dest(listed).map_err(failed("read", &self.interrupted()))?;
+        // rsync sets its times at the end anyway.
+        let precision = times::tried_on(&destination)?;
         let warnings = stuck.into_iter().collect();
-        Ok((Workspace { destination, link_dest, in_place: false, warnings }, tree))
+        Ok((Workspace { destination, link_dest, precision, in_place: false, warnings }, tree))
     }
 
     /// Deletes all that unfinished attempts left.

@@ -1,12 +1,14 @@
 //! What there is to say of a directory store, and of the filesystem that it is
 //! on. Whether hard links, ACLs and extended attributes work there is known by
-//! its type and its mount options: nothing is written to find out.
+//! its type and its mount options. To what it keeps times is tried, on a directory
+//! that is made for it and removed; nothing else is written.
 
 use super::super::closed::open_to_others;
 use super::super::inspection::{Inspection, Room, closing, refused};
 use super::super::{blocking, shown};
-use super::{Directory, canonical, list, room};
+use super::{Directory, canonical, list, room, times};
 use crate::finding::Finding;
+use crate::precision::{Precision, SECONDS};
 use crate::text::printable_bytes;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -22,8 +24,8 @@ struct Filesystem {
 }
 
 impl Directory {
-    /// What there is to say of the directory and its filesystem. Writes
-    /// nothing.
+    /// What there is to say of the directory and its filesystem. Leaves nothing
+    /// behind.
     pub(in super::super) async fn inspect(&self) -> Inspection {
         let (path, min_free_percent) = (self.path.clone(), self.min_free_percent);
         let subject = shown(&self.path);
@@ -48,6 +50,15 @@ fn look(path: &Path, min_free_percent: u8) -> Inspection {
     }
     if let Err(error) = room(path, min_free_percent) {
         findings.push(refused(&subject, error));
+    }
+    match times::tried_in(path) {
+        Some(Ok(Precision::Seconds)) => {
+            let remedy = "make the filesystem anew with larger inodes (`mke2fs -t ext4 -I 256`), or use XFS, btrfs or ZFS";
+            findings.push(Finding::warning(&subject, SECONDS, remedy));
+        }
+        Some(Err(error)) => findings.push(refused(&subject, error)),
+        // What cannot be written to is told by its mount.
+        Some(Ok(Precision::Nanoseconds)) | None => {}
     }
     if let Some(why) = others_may_write(path) {
         findings.push(Finding::warning(
@@ -197,11 +208,20 @@ impl Filesystem {
             let remedy = format!("mount -o remount,rw {point}; see `dmesg` for why it is");
             findings.push(Finding::error(&subject, "is mounted read-only", remedy));
         }
-        for (option, what) in [("noacl", "ACLs"), ("nouser_xattr", "extended attributes"), ("noattr2", "")] {
-            if self.has(option) && !what.is_empty() {
+        for (option, what) in [
+            (
+                "noacl",
+                "ACLs of hosts cannot be kept, and a host that has any is never more than partly copied",
+            ),
+            (
+                "nouser_xattr",
+                "extended attributes of hosts cannot be kept, and a host that has any is a warning every night",
+            ),
+        ] {
+            if self.has(option) {
                 findings.push(Finding::warning(
                     &subject,
-                    format!("is mounted with `{option}`: {what} of hosts cannot be kept, and a host that has any is never more than partly copied"),
+                    format!("is mounted with `{option}`: {what}"),
                     format!("remove `{option}` from its line in /etc/fstab, and mount it anew"),
                 ));
             }

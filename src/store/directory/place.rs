@@ -80,14 +80,14 @@ impl Place {
                 ))
                 .hint("move it away"));
             }
-            if dir == self.root
-                && let Some(mode) = close(&dir)?
-            {
-                tracing::warn!(
-                    "`{}` was open to other users of this server (mode {mode:o}) and is closed now: the copies in \
+            if dir == self.root {
+                if let Some(mode) = close(&dir)? {
+                    tracing::warn!(
+                        "`{}` was open to other users of this server (mode {mode:o}) and is closed now: the copies in \
                      it hold what only root may read",
-                    shown(&dir)
-                );
+                        shown(&dir)
+                    );
+                }
             }
             devices.push(meta.dev());
         }
@@ -139,10 +139,10 @@ impl Place {
         }
         published?;
         // The snapshot is safe from here on; what remains is convenience.
-        if facts.verdict == crate::snapshot::Verdict::Good
-            && let Err(error) = self.point_latest_to(name)
-        {
-            tracing::warn!("cannot point `{}` to `{name}`: {error}", shown(&self.latest()));
+        if facts.verdict == crate::snapshot::Verdict::Good {
+            if let Err(error) = self.point_latest_to(name) {
+                tracing::warn!("cannot point `{}` to `{name}`: {error}", shown(&self.latest()));
+            }
         }
         if let Err(error) = self.discard_attempts(stop).and_then(|()| self.empty_trash(stop)) {
             tracing::warn!("cannot delete earlier attempts in `{}`: {error}", shown(&self.root));
@@ -169,10 +169,10 @@ impl Place {
             .and_then(|()| sync_dir(&self.root))
             .and_then(|()| fs::rename(self.facts_to_be(&name), self.facts(&name)))
             .and_then(|()| sync_dir(&self.snapshots()));
-        if kept.is_err()
-            && let Err(error) = self.withdraw(&name)
-        {
-            tracing::warn!("`{}` is no snapshot, and cannot be moved away: {error}", shown(&tree));
+        if kept.is_err() {
+            if let Err(error) = self.withdraw(&name) {
+                tracing::warn!("`{}` is no snapshot, and cannot be moved away: {error}", shown(&tree));
+            }
         }
         kept
     }

@@ -52,7 +52,7 @@ const RULES: [Rule; 16] = [
         property: "xattr",
         bad: |value| value == "off",
         finding: Finding::warning,
-        why: "extended attributes of hosts cannot be kept: a host that has any is never more than partly copied",
+        why: "extended attributes of hosts cannot be kept, and a host that has any is a warning every night",
         better: Some("sa"),
     },
     Rule {
@@ -204,14 +204,14 @@ impl Zfs {
                 format!("see `zpool status {pool}`, and replace what failed"),
             ),
         }];
-        if let Ok(full) = capacity.trim_end_matches('%').parse::<u64>()
-            && full > SLOW
-        {
-            findings.push(Finding::warning(
-                &subject,
-                format!("is {full}% full, and ZFS slows down above {SLOW}%"),
-                "add disks, keep fewer periods in `[retention]`, or exclude what need not be kept",
-            ));
+        if let Ok(full) = capacity.trim_end_matches('%').parse::<u64>() {
+            if full > SLOW {
+                findings.push(Finding::warning(
+                    &subject,
+                    format!("is {full}% full, and ZFS slows down above {SLOW}%"),
+                    "add disks, keep fewer periods in `[retention]`, or exclude what need not be kept",
+                ));
+            }
         }
         Ok(findings)
     }

@@ -168,9 +168,13 @@ impl Ask<'_> {
 
     fn page_of<T>(&self, all: Vec<T>, render: impl Fn(T) -> Value) -> Value {
         let count = all.len();
+        let largest = match *self.fault {
+            Fault::LargestPage(largest) => largest,
+            _ => LARGEST_PAGE,
+        };
         let limit = match self.number("limit").unwrap_or(DEFAULT_PAGE) {
-            0 => LARGEST_PAGE,
-            limit => limit.min(LARGEST_PAGE),
+            0 => largest,
+            limit => limit.min(largest),
         };
         let offset = self.number("offset").unwrap_or(0);
         let forever = *self.fault == Fault::NextForever;
