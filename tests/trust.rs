@@ -87,13 +87,14 @@ fn a_host_behind_a_command_of_its_own_is_trusted_too() {
 fn a_way_that_does_not_lead_there_gives_its_reason() {
     let mut rig = Rig::new();
     rig.host_with("Web", "address = \"inner\"\n");
-    let ssh_config = "Host inner\n ProxyCommand echo the tunnel is closed >&2; false\n";
+    // Its words come before its end.
+    let ssh_config = "Host inner\n ProxyCommand sh -c 'echo the tunnel is closed >&2; false'\n";
     backup_with(&rig, ssh_config, &["check", "--trust-host-keys", "--yes"])
         .exits(1)
         .says("Web: it shows no host key: the tunnel is closed (try `ssh -v -p");
     let said = backup_with(&rig, ssh_config, &["check"]).exits(1).stdout;
-    assert!(said.contains("cannot reach `inner` through the proxy `echo the tunnel is closed"), "{said}");
-    assert!(said.contains("false`: the tunnel is closed") && said.contains(" root@inner`"), "{said}");
+    assert!(said.contains("cannot reach `inner` through the proxy `sh -c 'echo the tunnel"), "{said}");
+    assert!(said.contains("false'`: the tunnel is closed") && said.contains(" root@inner`"), "{said}");
 }
 
 #[test]
