@@ -77,7 +77,7 @@ pub(super) async fn run(hosts: &[Host], settings: &Settings, yes: bool) -> anyho
             continue;
         }
         is_anything_new = true;
-        strangers.sort_by(|a, b| a.title.to_lowercase().cmp(&b.title.to_lowercase()));
+        strangers.sort_by_key(|stranger| stranger.title.to_lowercase());
         show(&strangers);
         let trusted = trusted(&strangers, yes).await?;
         keep(strangers.iter().zip(&trusted).filter(|(_, trusted)| **trusted).map(|(stranger, _)| stranger))
