@@ -115,7 +115,10 @@ fn first_of(
 pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, ConfigError> {
     let bytes = std::fs::read(path).map_err(|error| ConfigError::Unreadable {
         path: path.to_owned(),
-        why: environment::reason(&error),
+        why: match environment::remedy(&error, "") {
+            "" => environment::reason(&error),
+            remedy => format!("{}; {remedy}", environment::reason(&error)),
+        },
     })?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let whole = &error.as_bytes()[..error.utf8_error().valid_up_to()];

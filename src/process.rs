@@ -14,10 +14,10 @@ mod streams;
 mod system;
 
 pub use keeper::{Keeper, call_this_program, keep, this_program};
-pub use running::{Piece, Running, Tail};
+pub use running::{After, Piece, Running, Tail};
 pub use system::{end_marked, file_limit, locate, most_hosts, raise_file_limit};
 
-use crate::text::{human_duration, last_lines, printable_bytes};
+use crate::text::{gist, human_duration, printable_bytes};
 use running::Work;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -31,7 +31,6 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use streams::{Stdin, streams};
 use system::{SYSTEM_PATH, find, guardian, mark, search_path};
-use tokio::io::AsyncWriteExt;
 
 /// How much stdout [`Program::output`] takes unless told, in bytes.
 const STDOUT_LIMIT: usize = 1024 * 1024 * 1024;
@@ -62,7 +61,6 @@ pub struct Program {
 enum Input {
     Null,
     Bytes(Vec<u8>),
-    BytesKeptOpen(Vec<u8>),
     File(File),
     Pipe,
 }
@@ -127,7 +125,7 @@ pub enum Failure {
         error: std::io::Error,
     },
     /// It ended with something else than 0.
-    #[error("`{command}` failed ({exit}){}", said(.stderr))]
+    #[error("`{command}` {}", ended(*.exit, .stderr))]
     Failed {
         /// The command line.
         command: String,
@@ -182,8 +180,17 @@ impl Failure {
 }
 
 fn said(stderr: &[u8]) -> String {
-    let lines = last_lines(stderr, 3);
-    if lines.is_empty() { String::new() } else { format!(": {}", lines.join(" / ")) }
+    let said = gist(stderr);
+    if said.is_empty() { said } else { format!(": {said}") }
+}
+
+fn ended(exit: Exit, stderr: &[u8]) -> String {
+    let said = gist(stderr);
+    if said.is_empty() {
+        format!("failed without a word: {exit}")
+    } else {
+        format!("failed ({exit}): {said}")
+    }
 }
 
 impl Program {
@@ -278,14 +285,6 @@ impl Program {
         self
     }
 
-    /// What the program reads from stdin, whose end then comes when it has ended
-    /// or nobody waits for it any more. It has to end by itself.
-    #[must_use]
-    pub fn input_kept_open(mut self, bytes: impl Into<Vec<u8>>) -> Self {
-        self.input = Input::BytesKeptOpen(bytes.into());
-        self
-    }
-
     /// A file for the program's stdin, inherited by all that it starts.
     #[must_use]
     pub fn input_file(mut self, file: File) -> Self {
@@ -322,14 +321,13 @@ impl Program {
     pub fn start(self) -> Result<Running, Failure> {
         let command = self.to_string();
         let failed = |error| Failure::NotStarted { command: command.clone(), error };
-        let keep_open = matches!(self.input, Input::BytesKeptOpen(_));
         let (stdin, bytes) = match self.input {
             Input::Null => (Stdin::Nothing, None),
             Input::File(file) => (Stdin::File(file), None),
-            Input::Bytes(bytes) | Input::BytesKeptOpen(bytes) => (Stdin::Pipe, Some(bytes)),
+            Input::Bytes(bytes) => (Stdin::Pipe, Some(bytes)),
             Input::Pipe => (Stdin::Pipe, None),
         };
-        let (mut ours, own) = streams(stdin).map_err(failed)?;
+        let (ours, own) = streams(stdin).map_err(failed)?;
         let work = match self.elsewhere {
             Some(start) => Work::There(start(own)),
             None => {
@@ -338,19 +336,11 @@ impl Program {
                 Work::Here { group: child.id(), child }
             }
         };
-        let (holder, let_go) = tokio::sync::oneshot::channel();
+        let mut running = Running::new(command, work, ours);
         if let Some(bytes) = bytes {
-            if let Some(mut pipe) = ours.stdin.take() {
-                // A program that does not read its input must not hold up the run.
-                tokio::spawn(async move {
-                    let _ = pipe.write_all(&bytes).await;
-                    if keep_open {
-                        let _: Result<(), _> = let_go.await;
-                    }
-                });
-            }
+            running.feed(bytes, After::Ends);
         }
-        Ok(Running::new(command, work, ours, holder))
+        Ok(running)
     }
 }
 

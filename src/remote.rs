@@ -1,19 +1,26 @@
 //! The far side: a host reached over one ssh connection, or this machine.
 //!
-//! Everything that is done there goes through fixed scripts, whose data comes
-//! on their standard input, so that no name or path is ever a shell word.
+//! Everything that is done there goes through fixed scripts. They arrive encoded
+//! with what they need to know (`words.rs`), so that no name or path is ever a
+//! word of a shell's language. More data comes on their standard input, once they
+//! have said that they are there: whatever else a login shell may start (another
+//! shell, a menu) never gets it for commands.
 
 pub mod client;
+mod error;
 mod hook;
 pub mod keys;
 mod links;
 mod look;
 mod mux;
 mod probe;
+mod refusal;
 mod session;
 mod ssh;
 mod target;
+mod words;
 
+pub use error::{Refusal, RemoteError, SudoFault};
 pub use hook::{Hook, HookLimits, HookRun};
 pub use links::{Links, each_limit};
 pub use look::Look;
@@ -21,70 +28,52 @@ pub use probe::{Hooks, Probe, Question, SourceState};
 pub use target::{Ground, Target};
 
 use crate::host::{Host, Transport};
-use crate::process::{Failure, Program};
+use crate::process::{After, Failure, Program};
 use crate::rsync_build;
 use crate::settings;
 use std::hash::{BuildHasher, Hasher};
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio::time::{Instant, timeout};
 
 /// How long rsync may take to say its version.
 const VERSION_DEADLINE: Duration = Duration::from_secs(30);
-/// More than rsync says of itself, in bytes; and more than a login shell says
-/// before a script does.
+/// Says that a script is run.
+const SIGN_OF_LIFE: &str = "printf \"%s\\n\" \"$1\"";
+/// How long a login shell gets to start a script.
+const FIRST_WORD: Duration = Duration::from_secs(60);
+/// How long what has nothing to do gets to end.
+const LAST_WORD: Duration = Duration::from_secs(10);
+/// What every shell takes for nothing to do.
+const NOTHING: &str = "true";
+/// More than any login shell prints before it runs a command, in bytes.
+const LONGEST_NOISE: usize = 256 * 1024;
+/// More than rsync says of itself, in bytes.
 const LONGEST_VERSION: usize = 64 * 1024;
-
-/// Why the far side could not be worked with: what was being done, why it
-/// failed, and on further lines what to try.
-#[derive(Debug, thiserror::Error)]
-pub enum RemoteError {
-    /// No connection.
-    #[error("{why}{}", .hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default())]
-    Connect {
-        /// What kind of refusal it is.
-        refusal: Refusal,
-        /// What ssh said.
-        why: String,
-        /// What to try.
-        hint: Option<String>,
-    },
-    /// The user may not become root there.
-    #[error(
-        "sudo does not work there: {0} (install it, and let the user run everything without a \
-         password: `NOPASSWD: ALL` in `/etc/sudoers.d`)"
-    )]
-    Sudo(String),
-    /// A program did not do its work.
-    #[error(transparent)]
-    Program(#[from] Failure),
-    /// The far side's answer makes no sense.
-    #[error("cannot understand the host's answer: {0}")]
-    Nonsense(String),
-    /// What is no directory of hooks is configured, or was made there, as one.
-    #[error("there are more than {0} executables in the host's directory of hooks (remove what is no hook)")]
-    TooManyHooks(usize),
-}
-
-/// What kept a connection from being made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// No key of the host is known.
-    UnknownKey,
-    /// The host's key is not the one that is known.
-    ChangedKey,
-    /// The host does not let us in.
-    Login,
-    /// Nobody is there.
-    Unreachable,
-    /// Something else.
-    Other,
-}
 
 /// A host that can be worked with. Dropping it ends its connection.
 #[derive(Debug)]
 pub struct Remote {
     connection: Option<ssh::Connection>,
     sudo: bool,
+}
+
+/// A script that reads data.
+struct Asking<'a> {
+    script: &'static str,
+    /// Its words.
+    words: &'a [&'a str],
+    /// It says so on a line of its own that it is there.
+    mark: &'a str,
+    /// What it reads then.
+    data: Vec<u8>,
+    /// Whether its input ends with that.
+    then: After,
+    /// What errors call it.
+    label: &'static str,
+    /// It says no more than this, in bytes.
+    most: usize,
+    deadline: Duration,
 }
 
 impl Remote {
@@ -101,11 +90,29 @@ impl Remote {
         Ok(Remote { connection, sudo })
     }
 
+    /// This machine.
+    #[cfg(test)]
+    fn local() -> Self {
+        Remote { connection: None, sudo: false }
+    }
+
+    /// Whether the far side runs what it is told, for a connection over which no
+    /// question will be asked.
+    pub async fn answers(&self) -> Result<(), RemoteError> {
+        let mark = random_mark();
+        let asked = self.script(SIGN_OF_LIFE, &[&mark], "a sign of life".to_owned()).deadline(FIRST_WORD);
+        let output = asked.most_output(LONGEST_NOISE).output().await?;
+        if output.stdout.windows(mark.len()).any(|part| part == mark.as_bytes()) {
+            return Ok(());
+        }
+        Err(RemoteError::no_answer(&output, self.sudo))
+    }
+
     /// What comes back when the host's rsync is asked for its version as a copy
     /// would start it, and for its package (see [`rsync_build`]); text of a
     /// login shell before it is a fault.
     pub async fn rsync_version(&self) -> Result<String, RemoteError> {
-        let asked = self.script(rsync_build::SCRIPT, "`rsync --version` there".to_owned());
+        let asked = self.script(rsync_build::SCRIPT, &[], "`rsync --version` there".to_owned());
         let output = asked.deadline(VERSION_DEADLINE).most_output(LONGEST_VERSION).run().await?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
@@ -114,7 +121,7 @@ impl Remote {
     /// (`UnusedConnectionTimeout`). Whether the host has answered is not told.
     pub async fn touch(&self) {
         if let Some(connection) = &self.connection {
-            let asked = connection.command("exec true".to_owned(), "a sign of life").output().await;
+            let asked = connection.command(NOTHING.to_owned(), "a sign of life").output().await;
             tracing::debug!("a sign of life: {:?}", asked.map(|output| output.exit));
         }
     }
@@ -129,26 +136,41 @@ impl Remote {
         self.sudo.then_some("sudo -n rsync")
     }
 
-    /// A program that runs a fixed shell script on the host, and takes no more from
-    /// it than that it is asked about so many things, each told in so many bytes.
-    fn asked(&self, script: &'static str, label: String, things: usize, each: usize) -> Program {
-        let most = things.saturating_mul(each).saturating_add(LONGEST_VERSION);
-        self.script(script, label).most_output(most)
+    /// A program that runs a fixed shell script on the host, with these words.
+    fn script(&self, script: &'static str, words: &[&str], label: String) -> Program {
+        match &self.connection {
+            Some(connection) => connection.command(words::line(script, words, self.sudo), &label),
+            None => Program::new("sh").args(words::arguments(script, words)).called(label),
+        }
     }
 
-    /// A program that runs a fixed shell script on the host.
-    fn script(&self, script: &'static str, label: String) -> Program {
-        match &self.connection {
-            Some(connection) => connection.command(shell_line(script, self.sudo), &label),
-            None => Program::new("sh").args(["-c", script, "sh"]).called(label),
+    /// Runs a script that reads data, and gives what it said, from its mark on or
+    /// from before.
+    async fn ask(&self, asking: Asking<'_>) -> Result<Vec<u8>, RemoteError> {
+        let Asking { script, words, mark, data, then, label, most, deadline } = asking;
+        let mut running = self.script(script, words, label.to_owned()).input_pipe().start()?;
+        let until = Instant::now() + deadline;
+        let ready = format!("\n{mark}\n").into_bytes();
+        let is_there = timeout(FIRST_WORD.min(deadline), running.says(&ready, LONGEST_NOISE)).await;
+        if !is_there.unwrap_or(Ok(false))? {
+            // A shell that waits for commands finds that there are none.
+            running.close_input();
+            let output = running.output(LAST_WORD, LONGEST_NOISE).await?;
+            return Err(RemoteError::no_answer(&output, self.sudo));
         }
+        running.feed(data, then);
+        let output = running.output(until.duration_since(Instant::now()), most).await?;
+        if output.exit.is_success() {
+            return Ok(output.stdout);
+        }
+        let (command, exit, stderr) = (label.to_owned(), output.exit, output.stderr);
+        Err(Failure::Failed { command, exit, stderr }.into())
     }
 }
 
-/// What the far side's login shell is told, to run a fixed shell script.
-fn shell_line(script: &'static str, sudo: bool) -> String {
-    let sudo = if sudo { "sudo -n " } else { "" };
-    format!("exec {sudo}sh -c '{script}' sh")
+/// The most that is said, in bytes, of so many things, each told in so many.
+fn most(things: usize, each: usize) -> usize {
+    things.saturating_mul(each).saturating_add(LONGEST_NOISE)
 }
 
 /// A word that nobody can guess, to mark the ends of things that strangers
@@ -161,15 +183,6 @@ fn random_mark() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn scripts_can_travel_as_one_shell_word() {
-        for script in
-            [probe::SCRIPT, hook::SCRIPT, links::SCRIPT, look::SCRIPT, target::SCRIPT, rsync_build::SCRIPT]
-        {
-            assert!(!script.contains('\''));
-        }
-    }
 
     #[test]
     fn marks_differ() {

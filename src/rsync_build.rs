@@ -8,7 +8,7 @@ use crate::finding::Finding;
 use crate::text::printable;
 use std::fmt;
 
-/// Asks where it runs; holds no single quote.
+/// Asks where it runs.
 pub const SCRIPT: &str = include_str!("remote/rsync.sh");
 
 /// A version of rsync, without what is behind its three numbers.

@@ -83,6 +83,16 @@ pub fn last_lines(bytes: &[u8], count: usize) -> Vec<String> {
     lines
 }
 
+/// What a program said, on one line: what follows from a fault is told after it,
+/// so of many lines the first ones, and the last.
+pub fn gist(bytes: &[u8]) -> String {
+    let lines = last_lines(bytes, usize::MAX);
+    match lines.as_slice() {
+        [first, second, _, .., last] => format!("{first} / {second} / … / {last}"),
+        lines => lines.join(" / "),
+    }
+}
+
 /// A number of bytes for a person: `512 B`, `4.0 KiB`, `1.3 GiB`.
 pub fn human_bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -132,6 +142,13 @@ mod tests {
     fn the_tail_keeps_the_last_lines_that_say_something() {
         assert_eq!(last_lines(b"one\n\ntwo\r\nthree\n\n", 2), ["two", "three"]);
         assert!(last_lines(b"\n\n", 3).is_empty());
+    }
+
+    #[test]
+    fn of_many_lines_the_first_and_the_last_are_told() {
+        assert_eq!(gist(b"one\n\ntwo\nthree\n"), "one / two / three");
+        assert_eq!(gist(b"one\ntwo\nthree\nfour\nfive\n"), "one / two / … / five");
+        assert_eq!(gist(b"\n"), "");
     }
 
     #[test]

@@ -8,14 +8,17 @@
 mod anew;
 mod capabilities;
 mod compare;
+mod error;
 mod judge;
 mod parted;
+mod reason;
 mod restore;
 mod stats;
 mod unkept;
 
 pub use anew::{TakenOut, take_out};
 pub use compare::{Compared, Comparison, Likeness, Unlike};
+pub use error::TransferError;
 pub use parted::{Parted, found, parted};
 pub use restore::{Existing, Overview, Restore};
 pub use stats::{Progress, Statistics};
@@ -24,8 +27,7 @@ pub use unkept::Unkept;
 use judge::judge;
 
 use crate::precision::Precision;
-use crate::process::{Exit, Failure, Output, Piece, Program, Running};
-use crate::text::human_duration;
+use crate::process::{Output, Piece, Program, Running};
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
@@ -255,71 +257,6 @@ impl fmt::Display for Ending {
             Ending::TooManyDeletions => "the limit on deletions was reached (exit 25)",
         })
     }
-}
-
-/// Why there is no copy worth a snapshot.
-#[derive(Debug, thiserror::Error)]
-pub enum TransferError {
-    /// The connection broke; another try may do.
-    #[error("the connection was lost ({0})")]
-    ConnectionLost(String),
-    /// The store has no room.
-    #[error("the store is full: {0} (remove snapshots or add disks)")]
-    StoreFull(String),
-    /// A file has more names than the store's filesystem gives to one; those that it
-    /// has in former copies count.
-    #[error(
-        "a file has more names (hard links) than the store's filesystem allows, 65,000 on ext4: {0} (keep the \
-         copies on XFS or ZFS, or exclude some of its names)"
-    )]
-    TooManyLinks(String),
-    /// Nothing moved any more.
-    #[error("nothing moved for {} (`stall_timeout`); does the host or one of its disks hang?", human_duration(*.0))]
-    Stalled(Duration),
-    /// It took too long in all.
-    #[error(
-        "it was not done when the host's `deadline` passed (run it again: files that came whole are not sent \
-         twice; or raise `deadline`)"
-    )]
-    Deadline,
-    /// The run was to stop.
-    #[error("the run was stopped")]
-    Cancelled,
-    /// The host has no rsync.
-    #[error("the host has no rsync (install the package rsync there)")]
-    NoRemoteRsync,
-    /// A login shell there prints text into rsync's protocol.
-    #[error(
-        "the host's shell prints text before rsync can speak \
-         (logging in to run `true` must print nothing: look into `.bashrc` and the like there)"
-    )]
-    NoisyShell,
-    /// The source was gone.
-    #[error("nothing could be read below the source: {0}")]
-    NoSource(String),
-    /// A file that is to be written in place may have a second name.
-    #[error("hard links in the copy cannot be parted, and in place they must not be written to: {0}")]
-    Linked(String),
-    /// Files that are known to be damaged cannot be copied anew.
-    #[error("files that are to be copied anew cannot be: {0}")]
-    NotAnew(String),
-    /// What writes the copy cannot hold the host's lock.
-    #[error("{0}")]
-    NotLocked(String),
-    /// rsync could not be run here.
-    #[error(transparent)]
-    Program(#[from] Failure),
-    /// rsync gave up.
-    #[error("rsync failed ({exit}): {said}")]
-    Failed {
-        /// Its exit.
-        exit: Exit,
-        /// What it said last.
-        said: String,
-    },
-    /// rsync's figures are not to be understood.
-    #[error("rsync ended well, but its statistics are not to be understood: {0}")]
-    NoStatistics(String),
 }
 
 impl Job {
@@ -562,6 +499,7 @@ fn with_slash(path: &Path) -> OsString {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::Exit;
     use std::os::unix::fs::PermissionsExt;
 
     struct Place {

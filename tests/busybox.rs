@@ -36,13 +36,13 @@ fn a_hook_that_is_ended_leaves_no_daemon_where_all_is_busybox() {
     fs::set_permissions(&hook, PermissionsExt::from_mode(0o755)).unwrap();
     let mut script = program(tools.join("sh").to_str().unwrap())
         .args(["-c", include_str!("../src/remote/hook.sh"), "sh"])
+        .args([hook.to_str().unwrap(), "1000", "2", "MARK-OF-BUSYBOX"])
         .env("PATH", &tools)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    let mut stdin = script.stdin.take().unwrap();
-    write!(stdin, "{}\n1000\n2\nMARK-OF-BUSYBOX\n", hook.display()).unwrap();
+    let stdin = script.stdin.take().unwrap();
     let pid = || fs::read_to_string(rig.join("pid")).unwrap_or_default().trim().to_owned();
     rig.wait_until("the daemon runs", || !pid().is_empty());
     drop(stdin);
@@ -62,9 +62,10 @@ fn a_hook_that_is_ended_leaves_no_daemon_where_all_is_busybox() {
 const LINKS: &str = include_str!("../src/remote/links.sh");
 
 /// The look for hard links, with these tools, in a process group of its own.
-fn look(tools: &Path, script: &str) -> Child {
+fn look(tools: &Path, script: &str, source: &Path, limit: &str) -> Child {
     program(tools.join("sh").to_str().unwrap())
         .args(["-c", script, "sh"])
+        .args([source.to_str().unwrap(), limit, "MARK"])
         .env("PATH", tools)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -98,9 +99,9 @@ fn a_look_for_linked_files_leaves_nothing_behind_when_its_caller_goes_or_kills_i
         let with_it = LINKS.replace(" find \"$@\"", " find-that-hangs \"$@\"");
         assert_ne!(with_it, LINKS);
         rig.write("source/file", "");
-        let mut script = look(&tools, &with_it);
+        let mut script = look(&tools, &with_it, &rig.join("source"), "1000");
         let mut stdin = script.stdin.take().unwrap();
-        write!(stdin, "{}\n1000\nMARK\nall ./file\n\n", rig.join("source").display()).unwrap();
+        write!(stdin, "all ./file\n\n").unwrap();
         let pid = || fs::read_to_string(rig.join("pid")).unwrap_or_default().trim().to_owned();
         rig.wait_until("the look is under way", || !pid().is_empty());
         if caller_goes {
@@ -130,10 +131,9 @@ fn linked_files_are_found_or_the_look_fails_where_all_is_busybox() {
     rig.write("source/plain/file", "");
     rig.write("source/linked/a", "");
     fs::hard_link(rig.join("source/linked/a"), rig.join("source/linked/b")).unwrap();
-    let mut script = look(&tools, LINKS);
+    let mut script = look(&tools, LINKS, &rig.join("source"), "60");
     let mut stdin = script.stdin.take().unwrap();
-    let source = rig.join("source");
-    write!(stdin, "{}\n60\nMARK\nall ./plain\none ./linked\nall ./gone\n\n", source.display()).unwrap();
+    write!(stdin, "all ./plain\none ./linked\nall ./gone\n\n").unwrap();
     let output = script.wait_with_output().unwrap();
     drop(stdin);
     // A busybox may have been made without what it takes; then it has to say so.

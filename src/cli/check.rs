@@ -221,12 +221,12 @@ async fn store(settings: &Settings, clock: Clock) -> (Vec<Finding>, Option<Inspe
 /// Does the same for each host, as fast as a run would, and gives the results in
 /// the hosts' order: one that does not answer holds no other up. Dropped, it gives
 /// up what is under way.
-async fn each<T: 'static, F: Future<Output = T> + 'static>(
-    hosts: &[Host],
+async fn each<H: Clone, T: 'static, F: Future<Output = T> + 'static>(
+    hosts: &[H],
     settings: &Settings,
-    work: impl Fn(Host, Turn) -> F,
-) -> Vec<(Host, Option<T>)> {
-    let mut results: Vec<(Host, Option<T>)> = hosts.iter().map(|host| (host.clone(), None)).collect();
+    work: impl Fn(H, Turn) -> F,
+) -> Vec<(H, Option<T>)> {
+    let mut results: Vec<(H, Option<T>)> = hosts.iter().map(|host| (host.clone(), None)).collect();
     let connections_per_second = settings.ssh.connections_per_second;
     let most = process::most_hosts(process::file_limit());
     let turns = Turns::new(Pace { jobs: settings.jobs, most, connections_per_second });

@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::host::{Host, HostName, Transport};
 use crate::inventory;
 use crate::lock::{HostLock, Runtime};
-use crate::remote::Remote;
+use crate::remote::{Remote, RemoteError};
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 use crate::store::Store;
@@ -230,10 +230,17 @@ async fn destination(
     }
     let dir = runtime.connection_dir()?;
     let remote = tokio::select! {
-        remote = Remote::connect(&host, &settings.ssh, dir) => remote?,
+        remote = connected(&host, settings, dir) => remote?,
         () = stop.token.cancelled() => bail!("told to stop; nothing was written"),
     };
     Ok(Destination::There { host: Box::new(host), remote, lock: (runtime, lock) })
+}
+
+/// A connection to a host that runs what it is told.
+async fn connected(host: &Host, settings: &Settings, dir: PathBuf) -> Result<Remote, RemoteError> {
+    let remote = Remote::connect(host, &settings.ssh, dir).await?;
+    remote.answers().await?;
+    Ok(remote)
 }
 
 /// The host to write to: of the inventory, or as the configuration has it.

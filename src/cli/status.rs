@@ -111,6 +111,12 @@ async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     let draws = arguments.plot || arguments.svg.is_some();
     let session = Session::open(&arguments.common, clock)?;
     let found = look::at(&session, &arguments.hosts).await?;
+    if arguments.nagios && !rustix::process::geteuid().is_root() {
+        if let Some(why) = found.hosts.iter().find_map(|host| host.copies.as_ref().err()) {
+            // Of a store that is closed to whoever asks nothing is known, good or bad.
+            bail!("{why} (the store is root's: run this as root, say with `sudo`)");
+        }
+    }
     if draws && found.hosts.len() != 1 {
         bail!("`--plot` and `--svg` draw one host, and these are {}: name one", found.hosts.len());
     }

@@ -66,6 +66,15 @@ impl Environment {
     }
 }
 
+/// What helps where a file cannot be read that is root's.
+pub(super) const AS_ROOT: &str = "root may read it: run this as root, say with `sudo`";
+
+/// What helps where a file cannot be read: `remedy`, unless root could read it.
+pub(super) fn remedy<'a>(error: &io::Error, remedy: &'a str) -> &'a str {
+    let is_somebody = !rustix::process::geteuid().is_root();
+    if error.kind() == ErrorKind::PermissionDenied && is_somebody { AS_ROOT } else { remedy }
+}
+
 /// Why a file cannot be read, in words that fit into a sentence.
 pub(super) fn reason(error: &io::Error) -> String {
     match error.kind() {

@@ -1,7 +1,7 @@
 //! Files that the configuration names: they must be readable now, not at the
 //! first host at night. Secrets come from one or from the environment.
 
-use super::environment::reason;
+use super::environment::{self, reason};
 use super::section::Section;
 use super::values::{self, PATH};
 use crate::text::printable;
@@ -17,7 +17,10 @@ pub(super) fn file(section: &mut Section<'_>, key: &'static str, remedy: &str) -
     match section.environment().open(&path) {
         Ok(_) => Some(path),
         Err(error) => {
-            section.refuse(key, format!("it cannot be read ({}): {remedy}", reason(&error)));
+            section.refuse(
+                key,
+                format!("it cannot be read ({}): {}", reason(&error), environment::remedy(&error, remedy)),
+            );
             None
         }
     }
@@ -29,7 +32,11 @@ pub(super) fn files(section: &mut Section<'_>, key: &'static str, remedy: &str) 
     for path in &paths {
         if let Err(error) = section.environment().open(path) {
             let seen = format!("has the element \"{}\"", printable(&path.to_string_lossy()));
-            section.fault(key, seen, format!("it cannot be read ({}): {remedy}", reason(&error)));
+            section.fault(
+                key,
+                seen,
+                format!("it cannot be read ({}): {}", reason(&error), environment::remedy(&error, remedy)),
+            );
         }
     }
     paths
@@ -74,7 +81,7 @@ pub(super) fn secret(
         Ok(found) => found,
         Err(error) => {
             let seen = format!("is \"{shown}\", which cannot be read ({})", reason(&error));
-            section.fault(key, seen, both_ways);
+            section.fault(key, seen, environment::remedy(&error, &both_ways));
             return None;
         }
     };

@@ -30,6 +30,15 @@ pub enum Piece {
     Stderr(Vec<u8>),
 }
 
+/// What becomes of a program's stdin when all was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// It ends.
+    Ends,
+    /// It ends when the program has, or nobody waits for it any more.
+    StaysOpen,
+}
+
 /// A program under way. Dropping it kills it and its process group.
 #[derive(Debug)]
 pub struct Running {
@@ -37,8 +46,10 @@ pub struct Running {
     work: Work,
     stdin: Option<pipe::Sender>,
     /// What is told when it is dropped that a stdin need stay open no longer.
-    _kept_open: oneshot::Sender<()>,
+    kept_open: Option<oneshot::Sender<()>>,
     stdout: Option<pipe::Receiver>,
+    /// What was read of stdout and not handed on yet.
+    unread: Vec<u8>,
     stderr: Option<pipe::Receiver>,
     said: Tail,
     exit: Option<Exit>,
@@ -116,25 +127,59 @@ impl Running {
         &self.command
     }
 
-    /// Writes to a stdin opened with [`super::Program::input_pipe`]. A program that
-    /// closed it is no error here: its exit will tell.
-    pub async fn write(&mut self, bytes: &[u8]) {
-        if let Some(stdin) = &mut self.stdin {
-            let _ = stdin.write_all(bytes).await;
-            let _ = stdin.flush().await;
+    /// Writes to a stdin opened with [`super::Program::input_pipe`], while its output
+    /// is read. Its end comes after that, or when nobody waits for the program any
+    /// more. A program that closed it is no error here: its exit will tell.
+    pub fn feed(&mut self, bytes: Vec<u8>, then: After) {
+        let Some(mut pipe) = self.stdin.take() else { return };
+        let (holder, let_go) = oneshot::channel();
+        if then == After::StaysOpen {
+            self.kept_open = Some(holder);
         }
+        // A program that does not read its input must not hold up the run.
+        tokio::spawn(async move {
+            let _ = pipe.write_all(&bytes).await;
+            let _: Result<(), _> = let_go.await;
+        });
     }
 
     /// Ends the program's stdin.
     pub fn close_input(&mut self) {
         self.stdin = None;
+        self.kept_open = None;
+    }
+
+    /// Waits until the program has said this on stdout, or anything, if this is
+    /// empty; `false` if it ended without, or said `most` bytes. All that it said
+    /// can still be had. Can be dropped and called again without losing anything.
+    pub async fn says(&mut self, what: &[u8], most: usize) -> Result<bool, Failure> {
+        let mut searched = 0;
+        loop {
+            let unread = &self.unread[searched..];
+            if !unread.is_empty() && (what.is_empty() || unread.windows(what.len()).any(|part| part == what))
+            {
+                return Ok(true);
+            }
+            searched = self.unread.len().saturating_sub(what.len());
+            if self.unread.len() > most {
+                return Ok(false);
+            }
+            match self.read().await? {
+                Some(more) => self.unread.extend(more),
+                None => return Ok(false),
+            }
+        }
     }
 
     /// The next piece of stdout, gathering stderr meanwhile; `None` at the
     /// end. Can be dropped and called again without losing anything.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+        if self.unread.is_empty() { self.read().await } else { Ok(Some(std::mem::take(&mut self.unread))) }
+    }
+
+    async fn read(&mut self) -> Result<Option<Vec<u8>>, Failure> {
         loop {
-            match self.next_piece().await? {
+            match self.piece().await? {
                 Some(Piece::Stdout(chunk)) => return Ok(Some(chunk)),
                 Some(Piece::Stderr(_)) => {}
                 None => return Ok(None),
@@ -146,6 +191,13 @@ impl Running {
     /// tail is kept as well. `None` at the end. Can be dropped and called again
     /// without losing anything.
     pub async fn next_piece(&mut self) -> Result<Option<Piece>, Failure> {
+        if self.unread.is_empty() {
+            return self.piece().await;
+        }
+        Ok(Some(Piece::Stdout(std::mem::take(&mut self.unread))))
+    }
+
+    async fn piece(&mut self) -> Result<Option<Piece>, Failure> {
         let mut out = [0; 16 * 1024];
         let mut err = [0; 4 * 1024];
         loop {
@@ -219,7 +271,7 @@ impl Running {
     /// Asks the process group to end (SIGTERM), and after `grace` makes it
     /// (SIGKILL).
     pub async fn stop(mut self, grace: Duration) -> Output {
-        self.stdin = None;
+        self.close_input();
         if !grace.is_zero() {
             self.work.signal(rustix::process::Signal::TERM);
             let _ = timeout(grace, async { while let Ok(Some(_)) = self.next().await {} }).await;
@@ -263,10 +315,11 @@ impl Running {
     }
 
     /// A program that was just started.
-    pub(super) fn new(command: String, work: Work, ours: Ours, kept_open: oneshot::Sender<()>) -> Self {
+    pub(super) fn new(command: String, work: Work, ours: Ours) -> Self {
         Running {
             command,
-            _kept_open: kept_open,
+            kept_open: None,
+            unread: Vec::new(),
             work,
             stdin: ours.stdin,
             stdout: Some(ours.stdout),

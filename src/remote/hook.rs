@@ -3,7 +3,7 @@
 use super::{Remote, random_mark};
 use crate::outcome::HookEnd;
 use crate::process::{Failure, Running, Tail};
-use crate::text::{last_lines, printable_bytes, shortened};
+use crate::text::{gist, last_lines, printable_bytes, shortened};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -77,18 +77,13 @@ impl Remote {
     ) -> HookEnd {
         // The far side's own limit is for a connection that dies unnoticed.
         let far_limit = limits.timeout + Duration::from_secs(60);
-        let data = format!(
-            "{}/{}\n{}\n{}\n{mark}\n",
-            hook.directory.trim_end_matches('/'),
-            hook.name,
-            far_limit.as_secs(),
-            GRACE.as_secs()
-        );
-        let mut running = match self.script(SCRIPT, format!("hook {}", hook.name)).input_pipe().start() {
+        let path = format!("{}/{}", hook.directory.trim_end_matches('/'), hook.name);
+        let (limit, grace) = (far_limit.as_secs().to_string(), GRACE.as_secs().to_string());
+        let script = self.script(SCRIPT, &[&path, &limit, &grace, mark], format!("hook {}", hook.name));
+        let mut running = match script.input_pipe().start() {
             Ok(running) => running,
             Err(failure) => return HookEnd::Lost(failure.to_string()),
         };
-        running.write(data.as_bytes()).await;
         let mut output = MarkedOutput::new(mark);
         let ended = tokio::select! {
             end = output.read(&mut running, said) => Some(end),
@@ -105,7 +100,7 @@ impl Remote {
                 let rest = async { while let Ok(Some(_)) = running.next().await {} };
                 let _ = timeout(LAST_WORD, rest).await;
                 let ended = running.stop(Duration::ZERO).await;
-                HookEnd::Lost(format!("{}: {}", ended.exit, last_lines(&ended.stderr, 2).join(" / ")))
+                HookEnd::Lost(format!("{}: {}", ended.exit, gist(&ended.stderr)))
             }
             None => {
                 running.close_input();
@@ -177,7 +172,7 @@ mod tests {
         let path = dir.path().join("hook");
         std::fs::write(&path, format!("#!/bin/sh\ncd {}\n{script}", dir.path().display())).unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
-        let remote = Remote { connection: None, sudo: false };
+        let remote = Remote::local();
         let hook = Hook { directory: dir.path().to_str().unwrap(), name: "hook" };
         (remote.hook(hook, HookLimits { timeout: limit, cancel }).await, dir)
     }
@@ -287,7 +282,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_hook_that_cannot_be_started_has_failed() {
-        let remote = Remote { connection: None, sudo: false };
+        let remote = Remote::local();
         let limits = HookLimits { timeout: LONG, cancel: &CancellationToken::new() };
         let run = remote.hook(Hook { directory: "/no/such", name: "hook" }, limits).await;
         assert!(matches!(run.end, HookEnd::Exited { status: 127, .. }), "{:?}", run.end);

@@ -1,9 +1,8 @@
 # Runs one hook and ends all that it started.
 #
-# Standard input, a line each: the path of the hook, the seconds after which it is
-# ended even if nobody asks, the seconds between asking and killing, a random
-# mark. Then it stays open: its end says that the caller wants the hook ended,
-# or is gone. Standard output: what the hook says on its stdout and stderr,
+# Words: the path of the hook, the seconds after which it is ended even if nobody
+# asks, the seconds between asking and killing, a random mark. Standard input:
+# its end says that the caller wants the hook ended, or is gone. Standard output: what the hook says on its stdout and stderr,
 # then a line of the mark, the exit status, and "left" if the hook ended
 # but left processes behind in its session.
 #
@@ -11,11 +10,9 @@
 # even those of its processes are found that made themselves daemons. Those
 # are ended with a hook that is ended; a hook that ends by itself may leave
 # daemons (it may restart a service), but nothing in its own session.
-#
-# This text travels as one shell word: it holds no single quote.
 LC_ALL=C
 export LC_ALL
-IFS= read -r hook && IFS= read -r limit && IFS= read -r grace && IFS= read -r mark || exit 125
+hook=$1 limit=$2 grace=$3 mark=$4
 exec 3<&0 </dev/null 2>&1
 cd /
 

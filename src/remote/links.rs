@@ -1,9 +1,10 @@
 //! Whether files of the host have more than one name: those must not be
 //! written in place.
 
-use super::{Remote, RemoteError, random_mark};
+use super::words::encoded;
+use super::{Asking, Remote, RemoteError, most, random_mark};
 use crate::filter::Look;
-use crate::process::{Exit, Failure};
+use crate::process::{After, Exit};
 use std::time::Duration;
 
 pub(super) const SCRIPT: &str = include_str!("links.sh");
@@ -47,29 +48,23 @@ impl Remote {
         deadline: Duration,
     ) -> Result<Vec<Links>, RemoteError> {
         let mark = random_mark();
-        let limit = each_limit(deadline, looks.len()).as_secs();
-        let mut data = format!("{source}\n{limit}\n{mark}\n").into_bytes();
+        let limit = each_limit(deadline, looks.len()).as_secs().to_string();
+        let mut data = Vec::new();
         for look in looks {
             data.extend_from_slice(if look.stays { b"one " } else { b"all " });
             data.push(b'.');
-            data.extend(look.path.iter().flat_map(|byte| for_printf(*byte)));
+            data.extend(look.path.iter().flat_map(|byte| encoded(*byte).into_bytes()));
             data.push(b'\n');
         }
         data.push(b'\n');
-        let label = "the look for hard links".to_owned();
-        let asked = self.asked(SCRIPT, label.clone(), looks.len(), LONGEST_LOOK);
-        let asked = asked.input_kept_open(data).deadline(deadline);
-        let output = asked.output().await?;
-        if output.exit == Exit::Code(NO_TOOLS) {
-            let why =
-                "its `find` or `timeout` does not know what is needed (install findutils and coreutils)";
-            return Err(RemoteError::Nonsense(why.to_owned()));
+        let (label, words) = ("the look for hard links", &[source, &limit, &mark]);
+        let most = most(looks.len(), LONGEST_LOOK);
+        let then = After::StaysOpen;
+        let asking = Asking { script: SCRIPT, words, mark: &mark, data, then, label, most, deadline };
+        match self.ask(asking).await {
+            Err(RemoteError::NoAnswer { exit: Exit::Code(NO_TOOLS), .. }) => Err(RemoteError::NoTools),
+            answer => parse(&answer?, &mark, source, looks.len()),
         }
-        if !output.exit.is_success() {
-            let (exit, stderr) = (output.exit, output.stderr);
-            return Err(Failure::Failed { command: label, exit, stderr }.into());
-        }
-        parse(&output.stdout, &mark, source, looks.len())
     }
 }
 
@@ -79,12 +74,6 @@ pub fn each_limit(deadline: Duration, looks: usize) -> Duration {
     let all = deadline.saturating_sub(Duration::from_secs(10)).as_secs();
     let looks = u64::try_from(looks).unwrap_or(u64::MAX).max(1);
     Duration::from_secs((all / looks).max(1))
-}
-
-/// A byte of a path as `printf` takes it for `%b`, on one line.
-fn for_printf(byte: u8) -> Vec<u8> {
-    let plain = byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'.' | b'-' | b'_');
-    if plain { vec![byte] } else { format!("\\0{byte:03o}").into_bytes() }
 }
 
 /// Takes the answer apart. Text before the first mark is somebody's login
@@ -160,7 +149,7 @@ mod tests {
             b"/file/below",
         ];
         let looks = paths.map(|path| Look { path: path.to_vec(), stays: path != b"/a dir" });
-        let local = Remote { connection: None, sudo: false };
+        let local = Remote::local();
         let source = dir.path().to_str().unwrap();
         let on_host = |path: &[u8]| [source.as_bytes(), path].concat();
         let found = local.links(source, &looks, Duration::from_secs(30)).await.unwrap();

@@ -1,8 +1,8 @@
 //! A close look at a few files of the host, where rsync's comparison leaves
 //! open what is behind a difference.
 
-use super::{Remote, RemoteError, random_mark};
-use crate::process::Failure;
+use super::{Asking, Remote, RemoteError, most, random_mark};
+use crate::process::After;
 use chrono::{DateTime, Utc};
 use std::time::Duration;
 
@@ -59,22 +59,18 @@ impl Remote {
         how: &str,
     ) -> Result<Vec<Look>, RemoteError> {
         let mark = random_mark();
-        let mut data = format!("{source}\n{how}\n{mark}\n").into_bytes();
+        let mut data = Vec::new();
         for path in paths {
             // Not an option, whatever the file is called.
             data.extend_from_slice(b"./");
             data.extend_from_slice(path);
             data.push(0);
         }
-        let label = "the look at single files".to_owned();
-        let asked = self.asked(SCRIPT, label.clone(), paths.len(), LONGEST_LINE);
-        let asked = asked.input(data).deadline(deadline);
-        let output = asked.output().await?;
-        if !output.exit.is_success() {
-            let (exit, stderr) = (output.exit, output.stderr);
-            return Err(Failure::Failed { command: label, exit, stderr }.into());
-        }
-        parse(&String::from_utf8_lossy(&output.stdout), &mark, paths.len())
+        let (label, words) = ("the look at single files", &[source, how, &mark]);
+        let (then, most) = (After::Ends, most(paths.len(), LONGEST_LINE));
+        let asking = Asking { script: SCRIPT, words, mark: &mark, data, then, label, most, deadline };
+        let answer = self.ask(asking).await?;
+        parse(&String::from_utf8_lossy(&answer), &mark, paths.len())
     }
 }
 
@@ -111,7 +107,7 @@ mod tests {
         fs::write(dir.path().join(std::ffi::OsStr::from_bytes(name)), "text").unwrap();
         fs::create_dir(dir.path().join("folder")).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", dir.path().join("link")).unwrap();
-        let local = Remote { connection: None, sudo: false };
+        let local = Remote::local();
         let source = dir.path().to_str().unwrap();
         let limit = Duration::from_secs(30);
         let looks = local.look(source, &[name, b"folder", b"missing", b"link"], limit).await.unwrap();

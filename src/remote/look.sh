@@ -1,15 +1,12 @@
 # Looks closely at a few files: is each there, can it be read, when was it
 # changed?
 #
-# Standard input: a line with the source directory, a line with `read` (regular
-# files, which are read) or `any` (of any kind, which are not), a line with a random
-# mark, then the files, relative to it, each ended by a NUL.
-# Standard output: the mark on a line, a line for each file in its order, the
-# mark again.
-#
-# This text travels as one shell word: it holds no single quote.
+# Words: the source directory; `read` (regular files, which are read) or `any` (of
+# any kind, which are not); a random mark. Standard output: the mark on a line, a
+# line for each file in its order, the mark again. Standard input, after the first
+# mark: the files, relative to the source, each ended by a NUL.
 LC_ALL=C
-IFS= read -r source && IFS= read -r how && IFS= read -r mark || exit 125
+source=$1 how=$2 mark=$3
 export LC_ALL how
 cd "$source" || exit 126
 printf "\n%s\n" "$mark"

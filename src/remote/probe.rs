@@ -5,9 +5,8 @@ use super::{Remote, RemoteError, random_mark};
 use crate::excerpt::Excerpt;
 use crate::host::Host;
 use crate::offload::{NotInTime, offload};
-use crate::process::Failure;
 use crate::settings::Settings;
-use crate::text::{last_lines, short};
+use crate::text::short;
 use chrono::{DateTime, Utc};
 use std::path::Path;
 use std::time::Duration;
@@ -43,7 +42,7 @@ pub struct Question<'a> {
     /// Where the host keeps its hooks.
     pub hook_directory: &'a str,
     /// A file with a random name, by which this machine knows itself.
-    pub witness: &'a Path,
+    pub witness: &'a str,
 }
 
 impl<'a> Question<'a> {
@@ -53,8 +52,13 @@ impl<'a> Question<'a> {
             source: &host.settings.source,
             exclude_file: &settings.excludes.remote_file,
             hook_directory: &settings.hooks.directory,
-            witness,
+            witness: witness.to_str().unwrap_or_default(),
         }
+    }
+
+    /// The words of the script that answers, with sections that begin with `mark`.
+    pub(super) fn words(&self, mark: &'a str) -> [&'a str; 5] {
+        [self.source, self.exclude_file, self.hook_directory, self.witness, mark]
     }
 }
 
@@ -108,30 +112,19 @@ impl Remote {
     /// Asks the host, in one round trip.
     pub async fn probe(&self, question: Question<'_>) -> Result<Probe, RemoteError> {
         let mark = random_mark();
-        let data = format!(
-            "{}\n{}\n{}\n{}\n{mark}\n",
-            question.source,
-            question.exclude_file,
-            question.hook_directory,
-            question.witness.display()
-        );
-        let asked = self.script(SCRIPT, "the probe".to_owned()).input(data).deadline(DEADLINE);
+        let asked = self.script(SCRIPT, &question.words(&mark), "the probe".to_owned()).deadline(DEADLINE);
         let output = asked.most_output(LONGEST_ANSWER).output().await?;
-        if !output.exit.is_success() {
-            let said = last_lines(&output.stderr, 1).join("");
-            if self.sudo && said.contains("sudo") {
-                return Err(RemoteError::Sudo(said));
-            }
-            return Err(Failure::Failed {
-                command: "the probe".to_owned(),
-                exit: output.exit,
-                stderr: output.stderr,
-            }
-            .into());
+        if !output.exit.is_success() || !is_answer(&output.stdout, &mark) {
+            return Err(RemoteError::no_answer(&output, self.sudo));
         }
         let parsed = offload(PARSING, move || parse(&output.stdout, &mark)).await;
         parsed.unwrap_or_else(|NotInTime| Err(RemoteError::Nonsense("it is too long".to_owned())))
     }
+}
+
+/// Whether the script has begun to answer.
+fn is_answer(said: &[u8], mark: &str) -> bool {
+    split(said, format!("\n{mark} ").as_bytes()).nth(1).is_some()
 }
 
 /// Takes the probe's answer apart. Text before the first section is somebody's
@@ -241,18 +234,9 @@ fn split<'a>(bytes: &'a [u8], separator: &'a [u8]) -> impl Iterator<Item = &'a [
 mod tests {
     use super::*;
 
-    fn local() -> Remote {
-        Remote { connection: None, sudo: false }
-    }
-
     fn nowhere() -> Question<'static> {
         let nothing = "/no/such";
-        Question {
-            source: nothing,
-            exclude_file: nothing,
-            hook_directory: nothing,
-            witness: Path::new(nothing),
-        }
+        Question { source: nothing, exclude_file: nothing, hook_directory: nothing, witness: nothing }
     }
 
     #[tokio::test]
@@ -274,9 +258,9 @@ mod tests {
             source: dir.path().to_str().unwrap(),
             exclude_file: excludes.to_str().unwrap(),
             hook_directory: hooks.to_str().unwrap(),
-            witness: &excludes,
+            witness: excludes.to_str().unwrap(),
         };
-        let probe = local().probe(question).await.unwrap();
+        let probe = Remote::local().probe(question).await.unwrap();
         assert!(probe.is_this_machine);
         assert!(probe.time.is_some_and(|time| time.timestamp() > 1_700_000_000));
         assert_eq!(probe.source, SourceState::Ok);
@@ -295,13 +279,13 @@ mod tests {
         std::os::unix::fs::symlink("/usr/bin", &link).unwrap();
         let source = link.to_str().unwrap();
         let question = Question { source, ..nowhere() };
-        let probe = local().probe(question).await.unwrap();
+        let probe = Remote::local().probe(question).await.unwrap();
         assert_eq!((probe.source, probe.real_source.as_str()), (SourceState::Ok, "/usr/bin"));
     }
 
     #[tokio::test]
     async fn what_is_not_there_is_said() {
-        let probe = local().probe(nowhere()).await.unwrap();
+        let probe = Remote::local().probe(nowhere()).await.unwrap();
         assert!(!probe.is_this_machine);
         assert_eq!(probe.source, SourceState::Unusable("missing".to_owned()));
         assert!(probe.excludes.is_empty() && probe.excludes_fault.is_none());

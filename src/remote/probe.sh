@@ -1,17 +1,13 @@
 # Tells what a host is and has, in one round trip.
 #
-# Standard input, a line each: the source directory, the exclude file, the
-# directory of hooks, a file that only the asking machine has, a random mark.
-# Standard output: sections, each begun by
-# a line of the mark and the name of the section; the last one is "end".
+# Words: the source directory, the exclude file, the directory of hooks, a file
+# that only the asking machine has, a random mark. Standard output: sections, each
+# begun by a line of the mark and the name of the section; the last one is "end".
 #
 # Builtins where they do, since each program costs more than all the rest.
-#
-# This text travels as one shell word: it holds no single quote.
 LC_ALL=C
 export LC_ALL
-IFS= read -r source && IFS= read -r excludes && IFS= read -r hooks &&
-    IFS= read -r witness && IFS= read -r mark || exit 125
+source=$1 excludes=$2 hooks=$3 witness=$4 mark=$5
 section() { printf "\n%s %s\n" "$mark" "$1"; }
 
 section user

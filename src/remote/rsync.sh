@@ -4,8 +4,6 @@
 #     @package            if the package manager here does not know it.
 #
 # Without a package manager there is no such line.
-#
-# This text travels as one shell word: it holds no single quote.
 LC_ALL=C
 export LC_ALL
 rsync --version || exit

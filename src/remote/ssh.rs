@@ -6,7 +6,8 @@
 //! `ProxyCommand`) are one process group, which lives as long as the
 //! connection.
 
-use super::keys::{self, Bastion};
+use super::keys::Bastion;
+use super::refusal::{self, Cause, Said};
 use super::{Refusal, RemoteError, client, session};
 use crate::host::Host;
 use crate::process::{Program, Running};
@@ -97,12 +98,14 @@ impl Connection {
         if connected {
             return Ok(Connection { socket, master: Master::of(running), _dir: dir });
         }
-        let said = running.end().await.stderr;
-        let said = String::from_utf8_lossy(&said);
-        let bastion = if said.lines().any(is_cut_off) { bastion(host, settings).await } else { None };
+        let stderr = running.end().await.stderr;
+        let (said, text) = (Said::of(&stderr), String::from_utf8_lossy(&stderr));
+        // A key that is said not to be known has a remedy of its own, whosever it is.
+        let is_cut_off = text.lines().any(is_cut_off) && !matches!(said.cause, Cause::UnknownKey(Some(_)));
+        let bastion = if is_cut_off { Bastion::of(host, settings).await } else { None };
         Err(match bastion {
-            Some(bastion) => cut_off(host, &bastion, &said),
-            None => explain(host, settings, &said),
+            Some(bastion) => cut_off(host, &bastion, &text),
+            None => refusal::explain(host, settings, said.with_the_key(settings).await),
         })
     }
 
@@ -208,11 +211,6 @@ fn master(host: &Host, settings: &settings::Ssh, socket: &Path) -> Program {
     program.arg("-l").arg(&host.settings.user).args(["--", &host.address])
 }
 
-/// What stands between us and a host in ssh's configuration, if anything does.
-async fn bastion(host: &Host, settings: &settings::Ssh) -> Option<Bastion> {
-    keys::Target::of(host, settings).await.ok()?.behind
-}
-
 /// Whether ssh says so that it did not get as far as a host's greeting: what it was
 /// to go through has ended or says nothing, if there is something.
 fn is_cut_off(line: &str) -> bool {
@@ -227,7 +225,7 @@ fn cut_off(host: &Host, bastion: &Bastion, said: &str) -> RemoteError {
     let reason = lines().find(|line| !is_cut_off(line)).or_else(|| lines().next());
     let reason = printable(reason.unwrap_or("ssh gave no reason"));
     RemoteError::Connect {
-        refusal: Refusal::Unreachable,
+        refusal: Refusal::OnTheWay,
         why: format!("cannot reach `{}` through {bastion}: {reason}", host.address),
         hint: Some(bastion.trial(host)),
     }
@@ -235,7 +233,7 @@ fn cut_off(host: &Host, bastion: &Bastion, said: &str) -> RemoteError {
 
 /// A host that neither answers nor refuses.
 async fn silent(host: &Host, settings: &settings::Ssh, waited: Duration) -> RemoteError {
-    let (why, hint) = match bastion(host, settings).await {
+    let (why, hint) = match Bastion::of(host, settings).await {
         Some(bastion) => {
             let waited = crate::text::human_duration(waited);
             let why = format!("no answer from `{}` through {bastion} within {waited}", host.address);
@@ -243,74 +241,8 @@ async fn silent(host: &Host, settings: &settings::Ssh, waited: Duration) -> Remo
         }
         None => (
             format!("`{}` accepted the connection and then said nothing", host.address),
-            format!("try `ssh -v -p {} {}@{}`", host.settings.port, host.settings.user, host.address),
+            format!("try `{}`", refusal::by_hand(host)),
         ),
     };
     RemoteError::Connect { refusal: Refusal::Other, why, hint: Some(hint) }
-}
-
-/// What ssh said, and what to do about it.
-fn explain(host: &Host, settings: &settings::Ssh, said: &str) -> RemoteError {
-    let (address, user) = (&host.address, &host.settings.user);
-    let file = settings.known_hosts_file.as_deref().unwrap_or(Path::new("/root/.ssh/known_hosts")).display();
-    let entry = if host.settings.port == 22 {
-        address.clone()
-    } else {
-        format!("[{address}]:{}", host.settings.port)
-    };
-    let (refusal, why, hint) = if said.contains("REMOTE HOST IDENTIFICATION HAS CHANGED") {
-        (
-            Refusal::ChangedKey,
-            format!("the host key of `{address}` is not the one in `{file}`"),
-            Some(format!(
-                "somebody may stand in between; if the host was reinstalled, remove the old key with \
-                 `ssh-keygen -f {file} -R '{entry}'` and add the new one"
-            )),
-        )
-    } else if said.contains("host key is known for") || said.contains("Host key verification failed") {
-        (
-            Refusal::UnknownKey,
-            format!("the host key of `{address}` is not known"),
-            Some(format!(
-                "`backup check --trust-host-keys {}` shows it and, after a yes, keeps it",
-                host.name
-            )),
-        )
-    } else if said.contains("Permission denied (") {
-        (
-            Refusal::Login,
-            format!("`{user}@{address}` refuses our key"),
-            Some(format!("put this server's public key into `{user}`'s authorized_keys there")),
-        )
-    } else if said.contains("Connection refused") {
-        (
-            Refusal::Unreachable,
-            format!("`{address}` refuses connections to port {}", host.settings.port),
-            Some("is sshd running there?".to_owned()),
-        )
-    } else if said.contains("Connection timed out")
-        || said.contains("Operation timed out")
-        || said.contains("timed out during banner")
-    {
-        let limit = crate::text::human_duration(settings.connect_timeout);
-        (
-            Refusal::Unreachable,
-            format!("`{address}` did not answer within {limit}"),
-            Some("is it up, and its address right?".to_owned()),
-        )
-    } else if said.contains("Could not resolve hostname") {
-        (
-            Refusal::Unreachable,
-            format!("no address is known for `{address}`"),
-            Some("is it in DNS, or is `domain` missing?".to_owned()),
-        )
-    } else {
-        (Refusal::Other, format!("cannot connect to `{address}`: {}", last_line(said)), None)
-    };
-    RemoteError::Connect { refusal, why, hint }
-}
-
-fn last_line(text: &str) -> String {
-    let line = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("ssh gave no reason").trim();
-    printable(line.strip_prefix("ssh: ").unwrap_or(line))
 }

@@ -1,7 +1,8 @@
 //! What is on the far side in the place of directories that are to be written
 //! there.
 
-use super::{Remote, RemoteError, random_mark};
+use super::{Asking, Remote, RemoteError, most, random_mark};
+use crate::process::After;
 use crate::text::short;
 use std::time::Duration;
 
@@ -38,15 +39,16 @@ impl Remote {
     /// there is no such directory.
     pub async fn target(&self, root: &str, paths: &[Vec<u8>]) -> Result<Option<Target>, RemoteError> {
         let mark = random_mark();
-        let mut data = format!("{root}\n{mark}\n").into_bytes();
+        let mut data = Vec::new();
         for path in paths {
             data.extend_from_slice(path);
             data.push(b'\n');
         }
-        let label = "the look at what is there already".to_owned();
-        let asked = self.asked(SCRIPT, label, paths.len(), LONGEST_LINE).input(data);
-        let output = asked.deadline(DEADLINE).run().await?;
-        parse(&output.stdout, &mark, paths.len())
+        let (label, words) = ("the look at what is there already", &[root, &mark]);
+        let (then, most) = (After::Ends, most(paths.len(), LONGEST_LINE));
+        let deadline = DEADLINE;
+        let asking = Asking { script: SCRIPT, words, mark: &mark, data, then, label, most, deadline };
+        parse(&self.ask(asking).await?, &mark, paths.len())
     }
 }
 

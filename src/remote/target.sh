@@ -1,16 +1,15 @@
 # Tells what is in the place of directories that are to be written.
 #
-# Standard input, a line each: the root, a random mark, and then paths below the
-# root. Standard output: a line of the mark, and then what each path is, by its
-# number from 0, if it is there; what is free below the root, in KiB; the mark.
+# Words: the root, a random mark. Standard input, after the first mark: paths below
+# the root, a line each. Standard output: a line of the mark, and then what each
+# path is, by its number from 0, if it is there; what is free below the root, in
+# KiB; the mark.
 #
 # Builtins, for there may be many thousand paths. No symlink is followed but on
 # the way to one that was told of already.
-#
-# This text travels as one shell word: it holds no single quote.
 LC_ALL=C
 export LC_ALL
-IFS= read -r root && IFS= read -r mark || exit 125
+root=$1 mark=$2
 printf "\n%s\n" "$mark"
 if cd "$root" 2>/dev/null; then
     number=0

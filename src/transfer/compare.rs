@@ -6,13 +6,14 @@
 //! checksum rather than an error. So ask first without `contents`, then with
 //! it for the files that look alike, and look closely at those that differ.
 
+use super::judge::never_began;
 use super::{
-    ATTRIBUTES, KEPT_ATTRIBUTES, Limits, STAND_IN, TransferError, modify_window, watched, with_slash,
+    ATTRIBUTES, KEPT_ATTRIBUTES, Limits, STAND_IN, TransferError, modify_window, reason, watched, with_slash,
     without_wildcards,
 };
 use crate::precision::Precision;
 use crate::process::{Exit, Program};
-use crate::text::{last_lines, short};
+use crate::text::short;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
@@ -175,23 +176,23 @@ impl Comparison {
             said.extend_from_slice(&chunk[..chunk.len().min(most - said.len())]);
         })
         .await?;
-        ended(output.exit, &output.stderr)?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ended(output.exit, &stderr)?;
         let (likeness, unlike) = likeness(paths, &said);
-        Ok(Compared { likeness, unlike, complaints: complaints(&output.stderr) })
+        Ok(Compared { likeness, unlike, complaints: complaints(&stderr) })
     }
 }
 
 /// Whether rsync came to its end, and why not.
-fn ended(exit: Exit, stderr: &[u8]) -> Result<(), TransferError> {
-    let said = || {
-        let lines = last_lines(stderr, 2);
-        if lines.is_empty() { exit.to_string() } else { lines.join(" / ") }
-    };
+fn ended(exit: Exit, stderr: &str) -> Result<(), TransferError> {
+    if let Some(refused) = never_began(stderr, exit) {
+        return Err(refused);
+    }
+    let said = || reason::of(stderr, exit);
     match exit {
         // 23 and 24: some files are not there, or cannot be looked at.
         Exit::Code(0 | 23 | 24) => Ok(()),
         Exit::Code(10 | 12 | 20 | 30 | 35 | 255) => Err(TransferError::ConnectionLost(said())),
-        Exit::Code(127) => Err(TransferError::NoRemoteRsync),
         exit => Err(TransferError::Failed { exit, said: said() }),
     }
 }
@@ -265,11 +266,10 @@ fn octal(digits: &[u8]) -> Option<u8> {
 }
 
 /// What rsync complained of, other than that files are not there.
-fn complaints(stderr: &[u8]) -> Vec<String> {
+fn complaints(stderr: &str) -> Vec<String> {
     let expected = ["No such file or directory (2)", "Not a directory (20)"];
-    String::from_utf8_lossy(stderr)
-        .lines()
-        .filter(|line| line.starts_with("rsync: ") && !expected.iter().any(|end| line.ends_with(end)))
+    reason::faults(stderr)
+        .filter(|line| !expected.iter().any(|end| line.ends_with(end)))
         .take(COMPLAINTS)
         .map(|line| short(line.as_bytes()))
         .collect()
@@ -434,8 +434,8 @@ mod tests {
     #[test]
     fn an_end_before_the_end_is_no_comparison() {
         for (exit, good) in [(0, true), (23, true), (24, true), (12, false), (255, false), (1, false)] {
-            assert_eq!(ended(Exit::Code(exit), b"").is_ok(), good, "exit {exit}");
+            assert_eq!(ended(Exit::Code(exit), "").is_ok(), good, "exit {exit}");
         }
-        assert!(ended(Exit::Signal(9), b"").is_err());
+        assert!(ended(Exit::Signal(9), "").is_err());
     }
 }

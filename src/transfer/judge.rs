@@ -1,28 +1,21 @@
 //! What rsync's end means, from its exit and from what it said on stderr.
 
-use super::unkept;
-use super::{COMPLAINTS, Ending, Transfer, TransferError, stats};
+use super::{COMPLAINTS, Ending, Transfer, TransferError, reason, stats, unkept};
 use crate::process::{Exit, Output};
-use crate::text::{last_lines, short};
-
-/// How rsync begins to tell that something vanished.
-pub(super) const VANISHED: [&str; 2] = ["file has vanished: ", "directory has vanished: "];
+use crate::text::short;
 
 /// What rsync's end means; see EXIT VALUES in rsync(1).
 pub(super) fn judge(output: &Output, figures: &stats::Reader) -> Result<Transfer, TransferError> {
-    let said = || {
-        let lines = last_lines(&output.stderr, 2);
-        if lines.is_empty() { output.exit.to_string() } else { lines.join(" / ") }
-    };
     let stderr = String::from_utf8_lossy(&output.stderr);
+    let said = || reason::of(&stderr, output.exit);
     if let Some(line) = stderr.lines().find(|line| is_full_store(line)) {
         return Err(TransferError::StoreFull(short(line.as_bytes())));
     }
     if let Some(line) = stderr.lines().find(|line| is_one_link_too_many(line)) {
         return Err(TransferError::TooManyLinks(short(line.as_bytes())));
     }
-    if output.exit == Exit::Code(12) && stderr.lines().any(is_missing_rsync) {
-        return Err(TransferError::NoRemoteRsync);
+    if let Some(refused) = never_began(&stderr, output.exit) {
+        return Err(refused);
     }
     let ending = match output.exit {
         Exit::Code(0) => Ending::Complete,
@@ -35,22 +28,20 @@ pub(super) fn judge(output: &Output, figures: &stats::Reader) -> Result<Transfer
             return Err(TransferError::ConnectionLost(said()));
         }
         Exit::Code(2) if stderr.contains("is your shell clean?") => return Err(TransferError::NoisyShell),
-        Exit::Code(127) => return Err(TransferError::NoRemoteRsync),
         exit => return Err(TransferError::Failed { exit, said: said() }),
     };
     let statistics = figures.statistics().map_err(TransferError::NoStatistics)?;
     if ending == Ending::Incomplete && statistics.files == 0 {
         return Err(TransferError::NoSource(said()));
     }
-    let vanished = |line: &&str| VANISHED.iter().any(|prefix| line.starts_with(prefix));
-    let mut complaints = stderr.lines().filter(|line| line.starts_with("rsync: "));
+    let mut complaints = reason::faults(&stderr);
     let advice = stderr.lines().find_map(advice);
     Ok(Transfer {
         ending,
         statistics,
         stopped_deleting: ending == Ending::TooManyDeletions
             || stderr.lines().any(|line| line.starts_with("Deletions stopped due to --max-delete limit")),
-        vanished: stderr.lines().filter(vanished).count(),
+        vanished: reason::vanished(&stderr),
         complaints: complaints.by_ref().take(COMPLAINTS).map(|line| short(line.as_bytes())).collect(),
         further_complaints: complaints.count(),
         advice,
@@ -58,12 +49,19 @@ pub(super) fn judge(output: &Output, figures: &stats::Reader) -> Result<Transfer
     })
 }
 
-/// Whether a far side's shell says with this line that there is no rsync. Its
-/// exit 127 is lost if rsync sees the connection's end before the shell's.
-fn is_missing_rsync(line: &str) -> bool {
-    ["rsync: not found", "rsync: command not found", "command not found: rsync"]
-        .iter()
-        .any(|said| line.ends_with(said))
+/// Why the far side's rsync did not begin, where another try will not help.
+pub(super) fn never_began(stderr: &str, exit: Exit) -> Option<TransferError> {
+    match exit {
+        Exit::Code(0 | 23 | 24 | 25) => None,
+        _ if reason::is_missing(stderr) => Some(TransferError::NoRemoteRsync),
+        _ if reason::is_refused_there(stderr) => Some(TransferError::RemoteTooOld(reason::of(stderr, exit))),
+        // What a shell exits with if it cannot start a program; it is lost if
+        // rsync sees the connection's end first.
+        _ if matches!(exit, Exit::Code(126 | 127)) || reason::is_broken(stderr) => {
+            Some(TransferError::Failed { exit, said: reason::of(stderr, exit) })
+        }
+        _ => None,
+    }
 }
 
 /// Whether a line says that our side ran out of room; the sender's files may

@@ -5,8 +5,8 @@
 //! (`--relative`); directories above it are not touched (`--no-implied-dirs`).
 
 use super::{
-    ATTRIBUTES, KEPT_ATTRIBUTES, Limits, Progress, STAND_IN, Transfer, TransferError, judge, stats, watched,
-    without_wildcards,
+    ATTRIBUTES, Ending, KEPT_ATTRIBUTES, Limits, Progress, STAND_IN, Transfer, TransferError, judge, stats,
+    watched, without_wildcards,
 };
 use crate::process::Program;
 use crate::text::printable_bytes;
@@ -228,11 +228,13 @@ impl Restore {
         })
         .await?;
         let transfer = judge(&output, &figures)?;
+        // What was said beside a look that went well is not of its files.
+        let is_whole = transfer.ending == Ending::Complete;
         Ok(Overview {
             entries: transfer.statistics.files,
             directories: transfer.statistics.directories,
             total_bytes: transfer.statistics.bytes,
-            complaints: transfer.complaints,
+            complaints: if is_whole { Vec::new() } else { transfer.complaints },
             ..lines.found
         })
     }

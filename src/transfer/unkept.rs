@@ -6,7 +6,8 @@
 //! lacks attributes. Any line that is not understood counts as worse.
 
 use super::compare::unescaped;
-use super::judge::{VANISHED, said_here};
+use super::judge::said_here;
+use super::reason::VANISHED;
 use crate::text::printable_bytes;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

@@ -231,18 +231,38 @@ impl Rig {
     /// these rules of sudo. The accounts of this machine are hidden from the
     /// sessions of the rig's sshd, not changed.
     pub fn sudoer(&mut self, sudoers: &str) {
-        let accounts = fs::read_to_string("/etc/passwd").unwrap();
-        let accounts = accounts.lines().map(|line| {
-            let other = line.strip_prefix("backup:").and_then(|line| line.strip_suffix("/usr/sbin/nologin"));
-            other.map_or(format!("{line}\n"), |line| format!("backup:{line}/bin/sh\n"))
-        });
-        let accounts = self.write("passwd", accounts.collect::<String>());
+        let accounts = self.accounts_with("backup", None, Path::new("/bin/sh"));
         let sudoers = self.write("sudoers", sudoers);
         fs::set_permissions(&sudoers, PermissionsExt::from_mode(0o440)).unwrap();
         // sshd reads the user's keys as that user.
         fs::set_permissions(self.path(), PermissionsExt::from_mode(0o711)).unwrap();
         let mounts = [(accounts, "/etc/passwd"), (sudoers, "/etc/sudoers")];
         self.sshd().start_again_with(&Setup { mounts: &mounts, ..Setup::default() });
+    }
+
+    /// Lets root of the far side have this home and login shell. The accounts of
+    /// this machine are hidden from the sessions of the rig's sshd, not changed.
+    pub fn log_in_with(&mut self, home: &Path, shell: &Path) {
+        let accounts = self.accounts_with("root", Some(home), shell);
+        let mounts = [(accounts, "/etc/passwd")];
+        self.sshd().start_again_with(&Setup { mounts: &mounts, ..Setup::default() });
+    }
+
+    /// Writes the accounts of this machine, of which one has another shell, and
+    /// perhaps another home.
+    fn accounts_with(&self, user: &str, home: Option<&Path>, shell: &Path) -> PathBuf {
+        let accounts = fs::read_to_string("/etc/passwd").unwrap();
+        let accounts = accounts.lines().map(|line| {
+            let mut fields: Vec<String> = line.split(':').map(str::to_owned).collect();
+            if let [name, _, _, _, _, own_home, own_shell] = &mut fields[..] {
+                if name == user {
+                    shell.to_str().unwrap().clone_into(own_shell);
+                    home.iter().for_each(|home| home.to_str().unwrap().clone_into(own_home));
+                }
+            }
+            fields.join(":") + "\n"
+        });
+        self.write("passwd", accounts.collect::<String>())
     }
 
     /// Writes the configuration and gives its path.

@@ -9,7 +9,7 @@ use crate::finding::{Finding, Level, worst};
 use crate::host::{Host, Transport};
 use crate::lock::Runtime;
 use crate::offload::{NotInTime, offload};
-use crate::remote::keys::Target;
+use crate::remote::keys;
 use crate::remote::{Links, Probe, Question, Refusal, Remote, RemoteError, SourceState};
 use crate::rsync_build::{Build, Version};
 use crate::settings::{self, Settings};
@@ -176,6 +176,7 @@ async fn host_looked(shared: &Shared, host: &Host, turn: Turn) -> HostLooked {
             return looked;
         }
     };
+    let question = Question::of(host, settings, shared.runtime.witness());
     turn.connection().await;
     let remote = match connect(host, settings, dir).await {
         Ok(remote) => remote,
@@ -185,7 +186,6 @@ async fn host_looked(shared: &Shared, host: &Host, turn: Turn) -> HostLooked {
         }
     };
     turn.come().await;
-    let question = Question::of(host, settings, shared.runtime.witness());
     let asked = async {
         let probe = remote.probe(question).await?;
         let version = match probe.rsync {
@@ -205,9 +205,8 @@ async fn host_looked(shared: &Shared, host: &Host, turn: Turn) -> HostLooked {
             rsync(&mut looked, version);
         }
         Ok(Err(error)) => {
-            let (what, remedy) = parted(&error.to_string());
             let unless = format!("log in by hand: `ssh {}@{}`", host.settings.user, host.address);
-            looked.find(Finding::error, what, remedy.unwrap_or(unless));
+            looked.find(Finding::error, error.what(), error.remedy().unwrap_or(unless));
         }
         Err(_) => {
             let text = format!("it let us in, and did not answer within {}", human_duration(ASK_LIMIT));
@@ -234,29 +233,35 @@ async fn connect(host: &Host, settings: &Settings, dir: PathBuf) -> Result<Remot
 async fn refused(looked: &mut HostLooked, host: &Host, settings: &Settings, error: RemoteError) {
     let (refusal, why, hint) = match error {
         RemoteError::Connect { refusal, why, hint } => (refusal, why, hint),
-        other => {
-            let (what, remedy) = parted(&other.to_string());
-            (Refusal::Other, what, remedy)
-        }
+        other => (Refusal::Other, other.what(), other.remedy()),
     };
-    if refusal == Refusal::UnknownKey {
-        let shown = async { Target::of(host, &settings.ssh).await?.scan(&settings.ssh).await }.await;
-        let text = match &shown {
-            Ok(keys) => {
-                let key = keys.first().map(|key| format!(": it shows {} {}", key.kind, key.fingerprint));
-                why + &key.unwrap_or_default()
-            }
-            Err(error) => format!("{why}, nor could it be fetched: {error}"),
-        };
-        let remedy = match shown {
-            Ok(_) => format!(
+    let unknown = match refusal {
+        Refusal::UnknownKey | Refusal::OnTheWay => keys::stranger(host, &settings.ssh).await,
+        _ => Ok(None),
+    };
+    match unknown {
+        Ok(Some((hop, keys))) => {
+            let key =
+                keys.first().map(|key| (key.name.as_str(), key.kind.as_str(), key.fingerprint.as_str()));
+            let (name, kind, fingerprint) = key.unwrap_or_default();
+            let whose = match hop.is_jump() {
+                true => format!("`{name}`, on the way to `{}`,", host.address),
+                false => format!("`{}`", host.address),
+            };
+            let text = format!("the host key of {whose} is not known: it shows {kind} {fingerprint}");
+            let remedy = format!(
                 "backup check --trust-host-keys {}; compare it with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host",
                 host.name
-            ),
-            Err(error) => error.remedy,
-        };
-        looked.find(Finding::error, text, remedy);
-        return;
+            );
+            looked.find(Finding::error, text, remedy);
+            return;
+        }
+        Err(error) if refusal == Refusal::UnknownKey => {
+            looked.find(Finding::error, format!("{why}, nor could it be fetched: {error}"), error.remedy);
+            return;
+        }
+        // What stands between us and the host has said why.
+        Err(_) | Ok(None) => {}
     }
     let unless =
         format!("see what `ssh -v -p {} {}@{}` says", host.settings.port, host.settings.user, host.address);
@@ -304,8 +309,8 @@ fn judged(
         filesystems(looked, &words.mounts);
     }
     if probe.rsync.is_none() {
-        let (what, remedy) = parted(&TransferError::NoRemoteRsync.to_string());
-        looked.find(Finding::error, what, remedy.unwrap_or_default());
+        let error = TransferError::NoRemoteRsync;
+        looked.find(Finding::error, error.what(), error.remedy().unwrap_or_default());
     }
     if !probe.is_root {
         let text = format!("`{}` is not root there: what it may not read is missing", host.settings.user);
@@ -394,9 +399,9 @@ async fn in_place(
     let found = match remote.links(&host.settings.source, &looks, ASK_LIMIT).await {
         Ok(found) => found,
         Err(error) => {
-            let (what, remedy) = parted(&error.to_string());
-            let text = format!("nothing of `inplace` would be written in place: {what}");
-            looked.find(Finding::warning, text, remedy.unwrap_or_else(|| "look at its load".to_owned()));
+            let text = format!("nothing of `inplace` would be written in place: {}", error.what());
+            let remedy = error.remedy().unwrap_or_else(|| "look at its load".to_owned());
+            looked.find(Finding::warning, text, remedy);
             return;
         }
     };
@@ -473,14 +478,13 @@ fn rsync(looked: &mut HostLooked, said: Option<Result<String, RemoteError>>) {
             }
             looked.findings.extend(build.faults(&looked.name));
             if Version::of(&said).is_none() {
-                let (what, remedy) = parted(&TransferError::NoisyShell.to_string());
-                looked.find(Finding::error, what, remedy.unwrap_or_default());
+                let error = TransferError::NoisyShell;
+                looked.find(Finding::error, error.what(), error.remedy().unwrap_or_default());
             }
         }
         Some(Err(error)) => {
-            let (what, remedy) = parted(&error.to_string());
-            let unless = "run `rsync --version` there";
-            looked.find(Finding::error, what, remedy.unwrap_or_else(|| unless.to_owned()));
+            let remedy = error.remedy().unwrap_or_else(|| "run `rsync --version` there".to_owned());
+            looked.find(Finding::error, error.what(), remedy);
         }
     }
 }

@@ -1,114 +1,193 @@
 //! `--trust-host-keys`: the keys of hosts that are not known yet are shown, and
 //! kept after a yes.
+//!
+//! A host behind others is asked when those before it are known: nothing is sent
+//! through a stranger.
 
 use super::each;
-use crate::finding::counted;
+use crate::finding::{counted, named};
 use crate::host::{Host, Transport};
 use crate::logging;
-use crate::remote::keys::{self, Key, KeyError, Target};
+use crate::remote::keys::{self, Hop, Key, KeyError};
 use crate::settings::Settings;
 use crate::text::printable;
 use crate::turn::Turn;
 use anyhow::{Context, bail};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::rc::Rc;
 use tracing::{info, warn};
 
+/// A host, and those on the way to it that were not asked yet, itself the last.
+struct Way {
+    host: Host,
+    hops: VecDeque<Hop>,
+}
+
 /// A host that is not known, and the keys that it shows.
 struct Stranger {
-    host: Host,
-    target: Target,
+    hop: Hop,
+    /// What people call it.
+    title: String,
     keys: Vec<Key>,
 }
 
-/// Shows the keys of those hosts that are not known, asks once, and keeps them.
+/// Whom to trust.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    All,
+    Nobody,
+    /// To be asked of each.
+    Each,
+}
+
+/// Shows the keys of those hosts that are not known, asks, and keeps them.
 /// An error if nobody can be asked, or a file cannot be written.
 pub(super) async fn run(hosts: &[Host], settings: &Settings, yes: bool) -> anyhow::Result<()> {
-    let strangers = strangers(hosts, settings).await;
-    if strangers.is_empty() {
+    let ssh = Rc::new(settings.ssh.clone());
+    let mut ways = ways(hosts, settings).await;
+    let mut is_anything_new = false;
+    loop {
+        let fronts: BTreeSet<&Hop> = ways.iter().filter_map(|way| way.hops.front()).collect();
+        if fronts.is_empty() {
+            break;
+        }
+        let hops: Vec<Hop> = fronts.into_iter().cloned().collect();
+        let ask = |hop: Hop, turn: Turn| {
+            let ssh = ssh.clone();
+            async move {
+                turn.connection().await;
+                hop.new_keys(&ssh).await
+            }
+        };
+        let mut strangers = Vec::new();
+        for (hop, found) in each(&hops, settings, ask).await {
+            match found {
+                Some(Ok(keys)) if keys.is_empty() => come_by(&mut ways, &hop),
+                Some(Ok(keys)) => strangers.push(Stranger { title: title(&ways, &hop), hop, keys }),
+                Some(Err(error)) => {
+                    warn!("{}: {error} ({})", title(&ways, &hop), error.remedy);
+                    give_up(&mut ways, &hop);
+                }
+                None => give_up(&mut ways, &hop),
+            }
+        }
+        if strangers.is_empty() {
+            continue;
+        }
+        is_anything_new = true;
+        strangers.sort_by_key(|stranger| stranger.title.to_lowercase());
+        show(&strangers);
+        let trusted = trusted(&strangers, yes).await?;
+        keep(strangers.iter().zip(&trusted).filter(|(_, trusted)| **trusted).map(|(stranger, _)| stranger))
+            .await?;
+        for (stranger, trusted) in strangers.iter().zip(trusted) {
+            if trusted {
+                come_by(&mut ways, &stranger.hop);
+            } else {
+                give_up(&mut ways, &stranger.hop);
+            }
+        }
+    }
+    if !is_anything_new {
         info!("there is no new key to trust");
-        return Ok(());
-    }
-    show(&strangers);
-    if !yes && !ask(&strangers).await? {
-        warn!("no key was kept");
-        return Ok(());
-    }
-    let mut files: BTreeMap<PathBuf, Vec<(&str, &Key)>> = BTreeMap::new();
-    for stranger in &strangers {
-        let keys = stranger.keys.iter().map(|key| (stranger.target.name.as_str(), key));
-        files.entry(stranger.target.file().to_owned()).or_default().extend(keys);
-    }
-    for (file, keys) in files {
-        let added = keys::add(&file, &keys).map_err(|error| anyhow::anyhow!("{error} ({})", error.remedy))?;
-        info!("{} added to `{}`", counted(added, "key"), printable(&file.to_string_lossy()));
     }
     Ok(())
 }
 
-/// The hosts that are not known and show keys. One that shows none is told of,
-/// and is found again by the check itself.
-async fn strangers(hosts: &[Host], settings: &Settings) -> Vec<Stranger> {
+/// The ways to the hosts that are not this machine itself.
+async fn ways(hosts: &[Host], settings: &Settings) -> Vec<Way> {
     let distant: Vec<Host> =
         hosts.iter().filter(|host| host.settings.transport == Transport::Ssh).cloned().collect();
     let ssh = Rc::new(settings.ssh.clone());
-    let work = |host: Host, turn: Turn| {
+    let ask = |host: Host, turn: Turn| {
         let ssh = ssh.clone();
         async move {
             turn.connection().await;
-            let target = Target::of(&host, &ssh).await?;
-            if target.is_known().await? {
-                return Ok(None);
-            }
-            let keys = target.scan(&ssh).await?;
-            Ok::<_, KeyError>(Some(Stranger { host, target, keys }))
+            keys::way(&host, &ssh).await
         }
     };
-    let mut strangers = Vec::new();
-    for (host, found) in each(&distant, settings, work).await {
-        match found {
-            Some(Ok(Some(stranger))) => strangers.push(stranger),
-            Some(Ok(None)) | None => {}
+    let mut ways = Vec::new();
+    for (host, way) in each(&distant, settings, ask).await {
+        match way {
+            Some(Ok(hops)) => ways.push(Way { host, hops: hops.into() }),
             Some(Err(error)) => warn!("{}: {error} ({})", host.name, error.remedy),
+            None => {}
         }
     }
-    strangers
+    ways
+}
+
+/// Goes on behind a host that is known.
+fn come_by(ways: &mut [Way], hop: &Hop) {
+    for way in ways.iter_mut().filter(|way| way.hops.front() == Some(hop)) {
+        way.hops.pop_front();
+    }
+}
+
+/// Leaves out what is behind a host that is not.
+fn give_up(ways: &mut Vec<Way>, hop: &Hop) {
+    ways.retain(|way| way.hops.front() != Some(hop));
+}
+
+/// What people call a host: by its name if it is to be backed up, else by whom
+/// it leads to.
+fn title(ways: &[Way], hop: &Hop) -> String {
+    let these = || ways.iter().filter(|way| way.hops.front() == Some(hop));
+    match these().find(|way| way.hops.len() == 1) {
+        Some(way) => way.host.name.to_string(),
+        None => {
+            let behind: Vec<String> = these().map(|way| way.host.name.to_string()).collect();
+            format!("{}, on the way to {}", hop.shown(), named(&behind))
+        }
+    }
 }
 
 fn show(strangers: &[Stranger]) {
     logging::print("These hosts are not known. Compare each fingerprint with what the host itself says:");
     logging::print("  ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub\n");
-    for Stranger { host, target, keys } in strangers {
-        let at = if target.name == host.name.key() {
-            String::new()
-        } else {
-            format!(" ({})", printable(&target.name))
-        };
-        logging::print(&format!("{}{at}", host.name));
+    for Stranger { title, keys, .. } in strangers {
+        let name = keys.first().map(|key| key.name.as_str()).unwrap_or_default();
+        let at = if name.eq_ignore_ascii_case(title) { String::new() } else { format!(" ({name})") };
+        logging::print(&format!("{title}{at}"));
         for key in keys {
             logging::print(&format!("  {:<20} {}", key.kind, key.fingerprint));
         }
     }
 }
 
-/// Asks on the terminal.
-async fn ask(strangers: &[Stranger]) -> anyhow::Result<bool> {
+/// Which of them are trusted, in their order.
+async fn trusted(strangers: &[Stranger], yes: bool) -> anyhow::Result<Vec<bool>> {
+    if yes {
+        return Ok(vec![true; strangers.len()]);
+    }
     if !std::io::stdin().is_terminal() {
         bail!(
             "there is no terminal to ask on, so no key was kept: compare the fingerprints above, then say \
              `backup check --trust-host-keys --yes`"
         );
     }
-    let hosts = if strangers.len() == 1 {
-        "this host".to_owned()
-    } else {
-        format!("these {} hosts", strangers.len())
+    let question = match strangers {
+        [_] => "\nTrust this host from now on? [y/N] ".to_owned(),
+        _ => format!("\nTrust these {} hosts from now on? [y]es, [n]o, or [e]ach: ", strangers.len()),
     };
+    let answer = ask(question).await?;
+    if answer != Answer::Each || strangers.len() == 1 {
+        return Ok(vec![answer == Answer::All; strangers.len()]);
+    }
+    let mut trusted = Vec::new();
+    for stranger in strangers {
+        trusted.push(ask(format!("Trust {}? [y/N] ", stranger.title)).await? == Answer::All);
+    }
+    Ok(trusted)
+}
+
+/// Asks on the terminal.
+async fn ask(question: String) -> anyhow::Result<Answer> {
     let answer = tokio::task::spawn_blocking(move || {
         let mut stderr = std::io::stderr().lock();
-        write!(stderr, "\nTrust {hosts} from now on? [y/N] ")?;
+        write!(stderr, "{question}")?;
         stderr.flush()?;
         drop(stderr);
         let mut line = String::new();
@@ -116,5 +195,27 @@ async fn ask(strangers: &[Stranger]) -> anyhow::Result<bool> {
         Ok::<_, std::io::Error>(line)
     });
     let line = answer.await.context("the question broke off")?.context("cannot read the answer")?;
-    Ok(matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+    Ok(match line.trim().to_ascii_lowercase().as_str() {
+        "y" | "yes" => Answer::All,
+        "e" | "each" => Answer::Each,
+        _ => Answer::Nobody,
+    })
+}
+
+/// Adds their keys to the files of known hosts.
+async fn keep(strangers: impl Iterator<Item = &Stranger>) -> anyhow::Result<()> {
+    let told = |error: KeyError| anyhow::anyhow!("{error} ({})", error.remedy);
+    let mut files: BTreeMap<PathBuf, Vec<Key>> = BTreeMap::new();
+    for stranger in strangers {
+        let file = stranger.hop.file().await.map_err(told)?;
+        files.entry(file).or_default().extend(stranger.keys.iter().cloned());
+    }
+    if files.is_empty() {
+        warn!("no key was kept");
+    }
+    for (file, keys) in files {
+        let added = keys::add(&file, &keys).map_err(told)?;
+        info!("{} added to `{}`", counted(added, "key"), printable(&file.to_string_lossy()));
+    }
+    Ok(())
 }
