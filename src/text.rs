@@ -6,13 +6,18 @@
 pub fn printable(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() || is_invisible(c) {
+        if steers(c) {
             safe.extend(c.escape_default());
         } else {
             safe.push(c);
         }
     }
     safe
+}
+
+/// Whether a character can steer a terminal, or change how others read.
+pub fn steers(c: char) -> bool {
+    c.is_control() || is_invisible(c)
 }
 
 /// Characters that are not seen, but change how what is seen reads: marks of

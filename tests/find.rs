@@ -368,3 +368,27 @@ fn memory_does_not_grow_with_the_number_of_files() {
     let distinct: BTreeSet<String> = paths(&ran).into_iter().collect();
     assert_eq!(distinct.len(), 100_000);
 }
+
+#[test]
+fn names_in_json_cannot_steer_a_terminal() {
+    let name = "x\u{1b}]0;y\u{7}\u{9b}31m\u{202e}gpj.exe\u{2066}\u{feff}";
+    let path = format!("/etc/{name}");
+    let rig = made(&[
+        ("backup-2026-11-01T000000Z", "good", &[(&path[1..], "a")]),
+        ("backup-2026-11-02T000000Z", "good", &[]),
+    ]);
+    let found = rig.backup(&["find", "web", "x*", "--json"]).exits(0);
+    assert_eq!(json(&found)[0]["path"], path.as_str());
+    let days = ["backup-2026-11-01T000000Z", "backup-2026-11-02T000000Z"];
+    let differs = rig.backup(&["diff", "web", days[0], days[1], "--json"]).exits(1);
+    let answer: Value = serde_json::from_str(&differs.stdout).unwrap();
+    assert!(
+        answer["changes"].as_array().unwrap().iter().any(|change| change["path"] == path.as_str()),
+        "{answer}"
+    );
+    for stdout in [found.stdout, differs.stdout] {
+        let steers = |c: char| c != '\n' && (c.is_control() || "\u{202e}\u{2066}\u{feff}".contains(c));
+        assert!(!stdout.contains(steers), "{stdout:?}");
+        assert!(stdout.contains("\\u202e"), "{stdout:?}");
+    }
+}

@@ -398,6 +398,19 @@ fn files_go_back_to_the_host_they_came_from(mut rig: Rig) {
         after.insert(directory.into(), before[Path::new(directory)].clone());
     }
     assert_same(&before, &after);
+
+    // All of it is there, and as large as where nothing is.
+    fs::create_dir(rig.join("to")).unwrap();
+    let looked = |to: &[&str]| {
+        json_of(
+            &rig.backup(&[&["restore", "vpn", "/srv", "/etc/fstab", "-n", "--json"], to].concat()).exits(0),
+        )
+    };
+    let (host, here) = (looked(&["--to-host"]), looked(&["--to", rig.join("to").to_str().unwrap()]));
+    for field in ["bytes", "files", "directories"] {
+        assert_eq!(host[field], here[field], "{field}");
+    }
+    assert!(host["bytes"].as_u64().unwrap() > 0);
     assert_nothing_left(&rig);
 }
 

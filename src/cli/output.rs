@@ -4,6 +4,7 @@
 //! it has.
 
 use crate::table::Table;
+use crate::text;
 use serde::Serialize;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 use std::os::fd::AsFd;
@@ -50,19 +51,44 @@ impl Output {
 
     /// Writes a value as indented JSON, with a line break after it.
     pub(super) fn json(&mut self, value: &impl Serialize) -> anyhow::Result<()> {
-        serde_json::to_writer_pretty(&mut self.out, value).map_err(|error| closed(error.into()))?;
-        self.write(b"\n")
+        let json = serde_json::to_string_pretty(value).map_err(|error| closed(error.into()))?;
+        self.line(&harmless(json))
     }
 
     /// Writes a value as JSON on one line, without its line break.
     pub(super) fn compact(&mut self, value: &impl Serialize) -> anyhow::Result<()> {
-        serde_json::to_writer(&mut self.out, value).map_err(|error| closed(error.into()))
+        let json = serde_json::to_string(value).map_err(|error| closed(error.into()))?;
+        self.write(harmless(json).as_bytes())
     }
 
     /// Hands on what is still buffered.
     pub(super) fn end(mut self) -> anyhow::Result<()> {
         self.out.flush().map_err(closed)
     }
+}
+
+/// The same JSON with every character as an escape that can steer a terminal or
+/// change how others read: JSON itself asks for that below U+0020 only, and
+/// names of files are strangers'. Outside of strings JSON has none but its line
+/// breaks.
+fn harmless(json: String) -> String {
+    use std::fmt::Write;
+    let steers = |c: char| c != '\n' && text::steers(c);
+    if !json.contains(steers) {
+        return json;
+    }
+    let mut safe = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        if steers(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a string cannot fail.
+                let _ = write!(safe, "\\u{unit:04x}");
+            }
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
 }
 
 /// A JSON array that is written as its elements come, each on a line of its own.
@@ -124,4 +150,20 @@ pub(super) fn width_of(stream: &(impl IsTerminal + AsFd)) -> Option<u16> {
 /// (<https://no-color.org>).
 pub(super) fn wants_colour() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_holds_no_character_that_steers_a_terminal_and_means_the_same() {
+        let name = "a\u{1b}[2J\u{7f}\u{9b}31m\u{202e}gpj\u{2066}\u{200f}\u{2028}\u{feff}\u{e0041}\n\"é";
+        for json in [serde_json::to_string(&[name]), serde_json::to_string_pretty(&[name])] {
+            let safe = harmless(json.unwrap());
+            assert!(!safe.contains(|c: char| c != '\n' && text::steers(c)), "{safe:?}");
+            assert_eq!(serde_json::from_str::<[String; 1]>(&safe).unwrap(), [name]);
+        }
+        assert_eq!(harmless("[\"\u{202e}\"]".to_owned()), "[\"\\u202e\"]");
+    }
 }

@@ -393,14 +393,20 @@ pub fn directories(
 ) -> Result<(Vec<Vec<u8>>, Ahead), Stopped> {
     let mut found = Vec::new();
     let mut ahead = Ahead::default();
+    let mut many = HashMap::new();
     let trees = std::slice::from_ref(tree);
     let mut walk = Lockstep::over(trees, stop, true);
     let unread = walk.each(paths, |pair, path| {
-        if pair.from.1.kind == Kind::Directory {
+        let from = &pair.from.1;
+        if from.kind == Kind::Directory {
             ahead.directories += 1;
             found.push(path());
         } else {
             ahead.files += 1;
+        }
+        if from.kind == Kind::File && (from.links < 2 || many.insert((from.device, from.inode), ()).is_none())
+        {
+            ahead.bytes += from.size;
         }
         Ok(())
     })?;

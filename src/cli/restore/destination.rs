@@ -262,7 +262,6 @@ impl Destination {
                 self.refuse(wanted, in_the_way, count)?;
                 let job = self.job(wanted, settings)?;
                 let overview = job.look_ahead(limits(settings, &stop.token)).await?;
-                ahead.bytes = overview.bytes;
                 ahead.needed = overview.bytes;
                 ahead.there = ahead.files.saturating_sub(overview.new);
                 ahead.alike = ahead.there.saturating_sub(overview.different);
