@@ -126,7 +126,7 @@ pub enum Excess {
          be left out (unmount it): `{0}`"
     )]
     Path(String),
-    /// See [`carve::rules`].
+    /// So many filesystems lie in one another that the rules would be too long.
     #[error(
         "filesystems are mounted there so deep in others that no list of rules could tell them apart (unmount them)"
     )]
