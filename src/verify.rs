@@ -14,7 +14,7 @@ use crate::host::{Host, HostName};
 use crate::lock::Runtime;
 use crate::remote::{Look, Probe, Question, Remote, SourceState};
 use crate::settings::Settings;
-use crate::snapshot::{Snapshot, newest_good};
+use crate::snapshot::{Snapshot, latest_good};
 use crate::store::Store;
 use crate::text::{human_duration, printable};
 use crate::transfer::{Comparison, Likeness, Limits, TransferError};
@@ -188,7 +188,7 @@ impl<S: Store> Story<'_, S> {
             failed("the store did not say within 15 minutes which snapshots there are (does its disk hang?)")
         })?;
         let snapshots = listed.map_err(failed)?.unwrap_or_default();
-        let Some(newest) = newest_good(&snapshots) else {
+        let Some(newest) = latest_good(&snapshots, self.run.clock.now()) else {
             return Err(failed(format!(
                 "there is no good snapshot to compare it with (see `backup snapshots {name}`)"
             )));
