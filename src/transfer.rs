@@ -14,7 +14,7 @@ mod stats;
 pub use anew::{TakenOut, take_out};
 pub use compare::{Compared, Comparison, Likeness};
 pub use parted::{Parted, found, parted};
-pub use restore::{Existing, Overview, Restore};
+pub use restore::{Existing, Overview, Restore, try_confinement};
 pub use stats::{Progress, Statistics};
 
 use crate::process::{Exit, Failure, Output, Program, Running};

@@ -7,6 +7,7 @@
 
 mod destination;
 mod paths;
+mod reach;
 
 use super::output::{Format, Output};
 use super::progress::Bars;
@@ -45,8 +46,17 @@ are kept.
 What is there already is left alone unless --overwrite is said. So are directories, but for the
 time of one that something comes into; the DIR itself gets the owner and mode of the host's root if
 it is empty and PATH is `/`. With --to-host, directories at or below a PATH that are there already
-do get the owner, mode and time that they have in the snapshot. Nothing is ever deleted. No symlink below DIR is followed. At the end all of it is compared with the snapshot. A restoration
-that was interrupted goes on where it stopped if the same is said again.
+do get the owner, mode and time that they have in the snapshot. Nothing is ever deleted. At the end
+all of it is compared with the snapshot. A restoration that was interrupted goes on where it stopped
+if the same is said again.
+
+No symlink below DIR is followed, and nothing outside DIR is written, even if others put symlinks
+there meanwhile: rsync runs where nothing but DIR can be written to. That takes root and mounts of
+its own (unshare); where it cannot be had, DIR must be in a directory that is closed to others.
+A DIR that others may write to is refused unless --into-shared is said. On a host (--to-host) there
+is no such wall: symlinks are looked for before the question and again after it, and a user of that
+host who makes one while rsync writes may lead it elsewhere on that host. Restore what is in such
+users' directories with --to DIR, or while they are locked out.
 
 Examples:
   backup restore vpn /etc/fstab --to /tmp/vpn
@@ -98,6 +108,9 @@ pub(super) struct Arguments {
     /// Show what would be written, and write nothing.
     #[arg(short = 'n', long)]
     dry_run: bool,
+    /// Write where other users may write as well.
+    #[arg(long)]
+    into_shared: bool,
     /// Do not ask.
     #[arg(short, long)]
     yes: bool,
@@ -145,7 +158,10 @@ async fn restore(arguments: &Arguments, clock: Clock, bars: &Bars, stop: &Stop) 
         (true, false) => Existing::Replace,
         (true, true) => Existing::Keep(clock.start().format(".before-restore-%Y-%m-%dT%H%M%SZ").to_string()),
     };
-    let wanted = Wanted { from: seen.path.components().collect(), paths, existing };
+    let from = seen.path.components().collect();
+    let wanted = Wanted { from, paths, existing, into_shared: arguments.into_shared };
+    // A snapshot of ZFS that nobody has open is unmounted after a while.
+    let _open = seen.open()?;
     if !rustix::process::geteuid().is_root() {
         warn!("not running as root: owners and some attributes of files cannot be restored");
     }

@@ -3,18 +3,24 @@
 //! Nothing is ever deleted, and what is in the place of a file is replaced only
 //! if that is wanted. Every path keeps its place below the destination
 //! (`--relative`); directories above it are not touched (`--no-implied-dirs`).
+//!
+//! On this machine rsync can be confined: it then runs where the kernel lets
+//! nobody write but below the destination, whatever becomes a symlink there
+//! (docs/decisions/0028-a-restoration-is-confined.md).
 
 use super::{
     ATTRIBUTES, KEPT_ATTRIBUTES, Limits, Progress, STAND_IN, Transfer, TransferError, judge, stats, watched,
     without_wildcards,
 };
-use crate::process::Program;
+use crate::process::{Failure, Program};
 use crate::text::printable_bytes;
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+/// Runs rsync where it can write to one directory alone.
+const CONFINED: &str = include_str!("confined.sh");
 /// A line longer than this is none of rsync's, in bytes.
 const LONGEST_LINE: usize = 64 * 1024;
 /// How many of the paths that differ are named.
@@ -58,6 +64,25 @@ pub struct Restore {
     pub bandwidth_limit: Option<String>,
     /// The host's lock, which rsync holds as its standard input.
     pub lock: Option<File>,
+    /// Whether the kernel is to let rsync write nowhere but below the root, which
+    /// is one of this machine.
+    pub confined: bool,
+}
+
+/// rsync where it can read these paths, and write below this one alone.
+fn confined(to: &Path, reads: &[&Path]) -> Program {
+    // Mounts of the machine are seen as they come; ours are seen by nobody else.
+    Program::new("unshare")
+        .args(["--mount", "--propagation", "slave", "--", "sh", "-c", CONFINED, "confined"])
+        .arg(to)
+        .args(reads)
+        .arg("--")
+        .called("rsync, confined")
+}
+
+/// Tries whether rsync can be confined to this directory, to read this one.
+pub async fn try_confinement(to: &Path, from: &Path) -> Result<(), Failure> {
+    confined(to, &[from]).arg("--version").run().await.map(drop)
 }
 
 /// What rsync would do, and how far the destination is from the snapshot.
@@ -183,11 +208,17 @@ impl Restore {
     }
 
     fn program(&self, look: Option<Look>) -> Result<Program, TransferError> {
-        let program = Program::new("rsync").args(self.arguments(look)).called("rsync");
+        let program = if self.confined && look.is_none() {
+            let list = self.list.as_deref();
+            confined(&self.to, &[&*self.from].into_iter().chain(list).collect::<Vec<_>>())
+        } else {
+            Program::new("rsync")
+        };
+        let program = program.args(self.arguments(look)).called("rsync");
         Ok(match self.lock.as_ref().map(File::try_clone) {
             Some(Ok(lock)) => program.input_file(lock),
             Some(Err(error)) => {
-                return Err(crate::process::Failure::NotStarted { command: "rsync".to_owned(), error }.into());
+                return Err(Failure::NotStarted { command: "rsync".to_owned(), error }.into());
             }
             None => program,
         })

@@ -1,6 +1,7 @@
 //! Where files go: a directory of this machine, or a host.
 
 use super::paths::{below, parents};
+use super::reach;
 use crate::difference::Aspect;
 use crate::entry::{Kind, Moment};
 use crate::host::Host;
@@ -49,6 +50,8 @@ pub(super) struct Wanted {
     pub(super) from: PathBuf,
     pub(super) paths: Vec<Vec<u8>>,
     pub(super) existing: Existing,
+    /// Whether it may go where others can interfere.
+    pub(super) into_shared: bool,
 }
 
 /// Where it goes.
@@ -71,6 +74,10 @@ pub(super) struct Plan {
     pub(super) there: u64,
     /// How many of those seem to be as in the snapshot.
     pub(super) alike: u64,
+    /// Whether rsync is to be confined to the directory.
+    confined: bool,
+    /// Directories of a host that were looked at, and what was there.
+    looked_at: Vec<(Vec<u8>, Option<Ground>)>,
     /// Directories above the paths that are not there yet, outermost first.
     missing: Vec<Vec<u8>>,
     /// What is missing, if something is there that is left alone.
@@ -213,9 +220,14 @@ impl Destination {
         stop: &Stop,
     ) -> anyhow::Result<Plan> {
         let above = above(&wanted.paths);
-        let mut lists = None;
+        let (mut lists, mut confined, mut looked_at) = (None, false, Vec::new());
         let (ahead, missing, free) = match self {
             Destination::Here { root, .. } => {
+                if !wanted.into_shared {
+                    reach::refuse_shared(root)?;
+                }
+                let gets_mode = wanted.paths.iter().any(Vec::is_empty);
+                confined = reach::confinement(root, &wanted.from, gets_mode, wanted.into_shared).await?;
                 let into = open(root)?;
                 let missing = self.missing(&above, |path| kind_here(&into, path))?;
                 let (paths, flag) = (wanted.paths.clone(), stop.flag.clone());
@@ -263,6 +275,7 @@ impl Destination {
                 let job = self.job(wanted, settings)?;
                 let overview = job.look_ahead(limits(settings, &stop.token)).await?;
                 ahead.needed = overview.bytes;
+                looked_at = asked.into_iter().zip(target.grounds).collect();
                 ahead.there = ahead.files.saturating_sub(overview.new);
                 ahead.alike = ahead.there.saturating_sub(overview.different);
                 (ahead, missing, target.free)
@@ -280,7 +293,27 @@ impl Destination {
             );
         }
         let Ahead { files, directories, bytes, there, alike, .. } = ahead;
-        Ok(Plan { files, directories, bytes, there, alike, missing, lists })
+        Ok(Plan { files, directories, bytes, there, alike, confined, looked_at, missing, lists })
+    }
+
+    /// Looks once more at a host: somebody may have been asked in between, and
+    /// what has become a symlink would lead elsewhere.
+    async fn look_again(&self, plan: &Plan) -> anyhow::Result<()> {
+        let Destination::There { host, remote, .. } = self else { return Ok(()) };
+        let paths: Vec<Vec<u8>> = plan.looked_at.iter().map(|(path, _)| path.clone()).collect();
+        let now = remote.target(&host.settings.source, &paths).await?.map(|target| target.grounds);
+        let now = now.unwrap_or_default();
+        let link = Some(Ground::Link);
+        for ((path, before), now) in plan.looked_at.iter().zip(now) {
+            if now == link && *before != link {
+                bail!(
+                    "`{}` has become a symlink, which is never followed; nothing was written (who does that? \
+                     restore with `--to DIR`, and look)",
+                    self.below(path)
+                );
+            }
+        }
+        Ok(())
     }
 
     /// Which of the directories above the paths are not there; refuses symlinks
@@ -358,6 +391,7 @@ impl Destination {
             rsh,
             rsync_path,
             lock: lock.map(|(_, lock)| lock.share()).transpose()?.or(held),
+            confined: false,
         })
     }
 
@@ -371,13 +405,15 @@ impl Destination {
         stop: &Stop,
         progress: impl FnMut(Progress),
     ) -> anyhow::Result<Result<Transfer, TransferError>> {
-        let mut job = self.job(wanted, settings)?;
+        self.look_again(plan).await?;
+        let new = || anyhow::Ok(Restore { confined: plan.confined, ..self.job(wanted, settings)? });
+        let mut job = new()?;
         let mut nothing = false;
         if let Some(lists) = &plan.lists {
             nothing = Lists::is_empty(&lists.missing)?;
             job.list = Some(lists.missing.path().to_owned());
         }
-        let mut frame = self.job(wanted, settings)?;
+        let mut frame = new()?;
         (frame.paths, frame.whole, frame.existing) = (plan.missing.clone(), false, Existing::Replace);
         let limits = || limits(settings, &stop.token);
         if !plan.missing.is_empty()
@@ -393,7 +429,7 @@ impl Destination {
             && let Some(lists) = &plan.lists
             && !Lists::is_empty(&lists.incomplete)?
         {
-            let mut times = self.job(wanted, settings)?;
+            let mut times = new()?;
             (times.whole, times.existing) = (false, Existing::Replace);
             times.list = Some(lists.incomplete.path().to_owned());
             if let Err(error) = times.run(limits(), |_| {}).await {
