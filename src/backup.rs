@@ -278,7 +278,7 @@ impl<S: Store> Story<'_, S> {
     async fn in_time<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         let until = self.deadline.max(Instant::now() + LAST_STORE_WORK);
         tokio::time::timeout_at(until, work).await.unwrap_or_else(|_| {
-            Err(StoreError::new("the store was not done when the host's `deadline` had passed")
+            Err(StoreError::new("the store did not finish within the host's `deadline`")
                 .hint("does its disk hang, or is it too slow for so many files?"))
         })
     }
@@ -290,7 +290,9 @@ impl<S: Store> Story<'_, S> {
             let user = &self.host.settings.user;
             self.note(
                 Severity::Warning,
-                format!("`{user}` is not root there: what it may not read is missing (set `sudo = true`)"),
+                format!(
+                    "`{user}` is not root there: files that it may not read are missing (set `sudo = true`)"
+                ),
             );
         }
         self.compare_clocks(probe);
@@ -312,7 +314,7 @@ impl<S: Store> Story<'_, S> {
     /// copy into a past where it takes the place of a true one.
     fn compare_clocks(&mut self, probe: &Probe) {
         let Some(theirs) = probe.time else {
-            self.note(Severity::Ok, "the host did not say what time it has (`date +%s`)");
+            self.note(Severity::Ok, "the host did not report its time (`date +%s`)");
             return;
         };
         let (days, how) = match clock::compare(self.run.clock.now(), theirs) {

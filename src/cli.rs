@@ -32,11 +32,11 @@ use std::process::ExitCode;
 /// Exit code of a command that could not start.
 const CANNOT_START: u8 = 2;
 
-/// Pulls backups of a fleet of Linux hosts into ZFS.
+/// Pull backups of a fleet of Linux hosts into ZFS.
 ///
-/// For each host: run its own hook scripts over ssh, copy it with rsync, take a
-/// snapshot, remove snapshots that no retention tier claims any more, and tell
-/// Icinga how it went.
+/// For each host: run its hook scripts over SSH, copy it with rsync, take a
+/// snapshot, remove the snapshots that no retention tier needs any more, and
+/// report the result to Icinga.
 #[derive(Debug, Parser)]
 #[command(
     name = "backup",
@@ -59,36 +59,36 @@ enum Command {
     /// Back up hosts; the word `run` may be left out.
     #[command(after_help = run::HELP)]
     Run(run::Arguments),
-    /// Show what a run would do, and do nothing.
+    /// Show what a run would do, without doing it.
     Plan(plan::Arguments),
-    /// Show how every host is doing.
+    /// Show the state of each host.
     Status(status::Arguments),
-    /// List a host's snapshots.
+    /// List the snapshots of a host.
     Snapshots(snapshots::Arguments),
-    /// Find the versions of a host's files in its snapshots.
+    /// Find versions of files in the snapshots of a host.
     Find(find::Arguments),
-    /// Show what changed between two snapshots of a host.
+    /// Show what changed between two snapshots.
     Diff(diff::Arguments),
-    /// Give files of a snapshot back.
+    /// Restore files from a snapshot.
     Restore(restore::Arguments),
     /// Keep a snapshot until it is released.
     Hold(hold::Hold),
-    /// Let rotation have a held snapshot again.
+    /// Release a held snapshot.
     Release(hold::Release),
     /// Acknowledge that hosts have left the inventory.
     Retire(retire::Arguments),
-    /// Remove the snapshots that no retention tier claims.
+    /// Remove the snapshots that no retention tier needs.
     Prune(prune::Arguments),
     /// Compare files on hosts with their newest snapshots.
     ///
-    /// Reads files of each host's newest good snapshot, chosen at random, and
-    /// lets rsync compare them with what the host has now. Files that were
-    /// changed or removed since are told by their size and time and are no
-    /// fault. Nothing is written, neither there nor here.
+    /// Files of the newest good snapshot of each host are chosen at random, and
+    /// rsync compares them with the host. Files that were changed or removed
+    /// since the snapshot, as their size or time shows, are no error. Nothing is
+    /// written on either side.
     Verify(verify::Arguments),
-    /// Look whether everything that a run needs is there and right.
+    /// Check that everything a run needs is in place.
     Check(check::Arguments),
-    /// Print the completions of a shell, or the manual pages.
+    /// Print shell completions, or write the manual pages.
     Completions(completions::Arguments),
     /// Print the help of a command.
     Help(Help),
@@ -149,8 +149,8 @@ fn help(asked: Option<&str>) -> u8 {
         let word = asked.unwrap_or_default();
         let like: Vec<String> = commands_like(word).iter().map(|name| format!("`{name}`")).collect();
         let advice = match like.as_slice() {
-            [] => "`backup help` lists them all".to_owned(),
-            like => format!("is {} meant?", like.join(" or ")),
+            [] => "`backup help` lists the commands".to_owned(),
+            like => format!("did you mean {}?", like.join(" or ")),
         };
         eprintln!("error: there is no command `{}`; {advice}", text::printable(word));
         return CANNOT_START;
@@ -238,7 +238,7 @@ fn meant(cli: Cli) -> Result<Command, String> {
     }
     match arguments.hosts.iter().find(|word| is_command(word)) {
         Some(word) => Err(format!(
-            "`{word}` is the name of a command, which stands first: backup {word} …\n\
+            "`{word}` is a command, and a command comes first: backup {word} …\n\
              \n  to back up a host of that name: backup run {word}"
         )),
         None => Ok(Command::Run(arguments)),

@@ -184,7 +184,7 @@ impl Totals {
         }
     }
 
-    /// Whether nothing is different.
+    /// Whether there are no differences.
     pub fn is_empty(&self) -> bool {
         *self == Totals::default()
     }

@@ -257,7 +257,7 @@ fn decide(
     let saved = saved.filter(|saved| !saved.hosts.is_empty());
     let (fresh, saved) = match (answer, saved) {
         (Err(why), None) => {
-            let first = if why.remedy.is_empty() { "make NetBox answer" } else { &why.remedy };
+            let first = if why.remedy.is_empty() { "get NetBox to answer" } else { &why.remedy };
             let remedy = format!("{first}; or name hosts as `[hosts.NAME]`");
             let what = format!("{}; no earlier list of its hosts was kept", why.what);
             return Decision { nothing: Some(Problem::critical(what, remedy)), ..Decision::default() };

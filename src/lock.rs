@@ -44,14 +44,14 @@ const DOOR: &str = ".door.lock";
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another run backs up this host.
-    #[error("another run has it{}", .by.map(|pid| format!(" (process {pid})")).unwrap_or_default())]
+    #[error("locked by another run{}", .by.map(|pid| format!(" (process {pid})")).unwrap_or_default())]
     Held {
         /// The process that took the lock.
         by: Option<u32>,
     },
     /// A run that had this host was killed, and what it had started is still
     /// at work.
-    #[error("what a killed run (process {by}) had started still has it; `fuser -v {path}` shows what")]
+    #[error("locked by a program that a killed run (process {by}) started; `fuser -v {path}` shows it")]
     Orphaned {
         /// The process that took the lock and is no more.
         by: u32,
@@ -340,7 +340,7 @@ mod tests {
         let lock = runtime.lock_host(&vpn()).await.unwrap();
         assert!(runtime.is_locked(&vpn()));
         let error = runtime.lock_host(&"vpn".parse().unwrap()).await.unwrap_err();
-        assert_eq!(error.to_string(), format!("another run has it (process {})", std::process::id()));
+        assert_eq!(error.to_string(), format!("locked by another run (process {})", std::process::id()));
         drop(lock);
         runtime.lock_host(&vpn()).await.unwrap();
     }

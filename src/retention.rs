@@ -127,7 +127,7 @@ impl fmt::Display for Reason {
             Reason::NewestGood => f.pad("the newest good one"),
             Reason::NewestDoubtful => f.pad("the newest, though not good"),
             Reason::NoGoodOne => f.pad("the host has no good one"),
-            Reason::ClockBehind => f.pad("the clock stands before the newest snapshot"),
+            Reason::ClockBehind => f.pad("the clock is behind the newest snapshot"),
             Reason::OpenFinding => f.pad("older than damage that is not mended"),
         }
     }
@@ -583,8 +583,8 @@ mod tests {
             zone: Tz::UTC,
             now: "2026-11-20T01:59",
             rows: &[
-                ("2026-11-18T02:00 partial", "the clock stands before the newest snapshot"),
-                ("2026-11-19T02:00 good", "the clock stands before the newest snapshot"),
+                ("2026-11-18T02:00 partial", "the clock is behind the newest snapshot"),
+                ("2026-11-19T02:00 good", "the clock is behind the newest snapshot"),
                 ("2026-11-20T02:00 good", "daily 2026-11-20, the newest good one"),
             ],
         },
@@ -594,7 +594,7 @@ mod tests {
             zone: Tz::UTC,
             now: "2026-11-20T01:59",
             rows: &[
-                ("2026-11-18T02:00 good", "the clock stands before the newest snapshot"),
+                ("2026-11-18T02:00 good", "the clock is behind the newest snapshot"),
                 ("2026-11-19T02:00 good", "daily 2026-11-19, the newest good one"),
                 ("2026-11-20T02:00 suspect", "the newest, though not good"),
             ],

@@ -98,7 +98,7 @@ mod tests {
         let plan = rotation("2026-11-20T02:00:05Z", true).plan(&before, None);
         assert_eq!(
             plan.to_string(),
-            "keep    backup-2026-11-18T020005Z  the clock stands before the newest snapshot\n\
+            "keep    backup-2026-11-18T020005Z  the clock is behind the newest snapshot\n\
              keep    backup-2026-11-19T020005Z  daily 2026-11-19, the newest good one\n"
         );
     }

@@ -299,7 +299,7 @@ fn too_old(age: TimeDelta, patience: Patience) -> Option<(Severity, String)> {
 fn what_stays(copies: &Overview, unreadable: Option<&str>, running: bool) -> String {
     let what = match (unreadable, copies.ours + copies.foreign) {
         (Some(why), _) => why,
-        (None, 0) => "nothing of it but its place is there",
+        (None, 0) => "it has no snapshots",
         (None, 1) => "its snapshot stays",
         (None, _) => "its snapshots stay",
     };

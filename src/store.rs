@@ -400,7 +400,7 @@ fn sort(snapshots: &mut [Snapshot]) {
 /// The refusal to hold or release a snapshot that is not there.
 fn no_such_snapshot(snapshot: &str) -> StoreError {
     StoreError::new(format!("there is no snapshot `{}`", printable(snapshot)))
-        .hint("it may have been removed in this moment")
+        .hint("it may have just been removed")
 }
 
 /// The refusal to release a hold that is not there. `holds` are those that are.

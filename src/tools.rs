@@ -98,7 +98,7 @@ async fn rsync() -> Vec<Finding> {
     };
     let Some(build) = Build::parse(&said) else {
         let first = said.lines().next().unwrap_or_default();
-        let text = format!("`{}` is not an rsync that `backup` knows: {}", path.display(), printable(first));
+        let text = format!("`{}` is not a supported rsync: {}", path.display(), printable(first));
         return vec![Finding::error("rsync", text, "install your distribution's rsync")];
     };
     let mut findings = vec![Finding::ok("rsync", found(&path, &build.to_string()))];

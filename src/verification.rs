@@ -197,7 +197,7 @@ impl State {
     fn advice(self) -> Option<&'static str> {
         match self {
             State::Different => Some(
-                "either side is damaged (see `zpool status -v`, `dmesg`, and the host's disks), or a program changed \
+                "one of the two is damaged (see `zpool status -v`, `dmesg`, and the host's disks), or a program changed \
                  the file before the copy and put its time back",
             ),
             State::Unreadable => Some("the store is failing: see `zpool status -v` and `dmesg`"),
@@ -328,7 +328,7 @@ impl Verification {
         if self.state() == State::Open {
             said.push(self.open.summary());
         }
-        said.extend(self.unrecorded.iter().map(|why| format!("what was found is not remembered: {why}")));
+        said.extend(self.unrecorded.iter().map(|why| format!("the findings could not be recorded: {why}")));
         if let Some((name, _)) = &self.snapshot {
             if self.stop.is_none() || tally.sampled > 0 {
                 let counts = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) };

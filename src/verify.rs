@@ -189,7 +189,7 @@ impl<S: Store> Story<'_, S> {
         let name = &self.host.name;
         let listed = tokio::time::timeout(LONGEST_LIST, self.run.store.snapshots(name)).await;
         let listed = listed.map_err(|_| {
-            failed("the store did not say within 15 minutes which snapshots there are (does its disk hang?)")
+            failed("the store did not list its snapshots within 15 minutes (does its disk hang?)")
         })?;
         let snapshots = listed.map_err(failed)?.unwrap_or_default();
         let Some(newest) = newest_good(&snapshots) else {

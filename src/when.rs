@@ -28,13 +28,13 @@ const LONGEST_GAP: TimeDelta = TimeDelta::hours(25);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WhenError {
     /// It is not understood.
-    #[error("`{}` is no time that is understood: say {ACCEPTED}", printable(.0))]
+    #[error("`{}` is not a time that is understood: use {ACCEPTED}", printable(.0))]
     Unknown(String),
     /// It is yet to come.
-    #[error("`{}` is yet to come: say a time that has passed, such as `now` or `yesterday`", printable(.0))]
+    #[error("`{}` is in the future: give a time in the past, such as `now` or `yesterday`", printable(.0))]
     Ahead(String),
     /// There is no such day or hour.
-    #[error("`{}` is no time: there is no such day or hour", printable(.0))]
+    #[error("`{}` is not a time: there is no such day or hour", printable(.0))]
     Impossible(String),
 }
 

@@ -372,6 +372,6 @@ fn nothing_in_the_configuration_of_ssh_breaks_a_connection_or_has_it_do_somethin
     map.rig
         .backup(&["all"])
         .exits(1)
-        .says("CRITICAL, 3 hosts: connect failed: `root@HOST` refuses our key")
+        .says("CRITICAL, 3 hosts: connect failed: `root@HOST` rejected the login")
         .says("stranger: CRITICAL: connect failed: the host key of `127.0.0.1` is not known");
 }

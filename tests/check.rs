@@ -299,7 +299,7 @@ fn a_login_that_is_refused_is_an_error() {
     let mut rig = Rig::new();
     rig.host("Web");
     rig.sshd().forget_keys();
-    check(&rig, &[]).exits(1).tells_of("Web", "error", "refuses our key", "authorized_keys");
+    check(&rig, &[]).exits(1).tells_of("Web", "error", "rejected the login", "authorized_keys");
 }
 
 #[test]
@@ -480,7 +480,7 @@ fn a_netbox_is_asked_and_its_list_is_not_kept() {
     rig.section("inventory.netbox", &format!("url = {:?}\ntoken_file = {token:?}\n", netbox.url()));
     let found = check(&rig, &[]).exits(1);
     found
-        .tells("inventory", "ok", "takes the token, and lists 2 hosts with the tag `Backup`", "")
+        .tells("inventory", "ok", "accepts the token and lists 2 hosts with the tag `Backup`", "")
         .tells("inventory", "ok", "no earlier list was kept", "")
         .tells("inventory", "error", "bad name", "rename virtual machine");
     assert_eq!(found.host("Web")["level"], "ok");

@@ -151,7 +151,7 @@ fn copies_of_the_same_are_the_same(mut rig: Rig) {
     let old = date_back(&rig, "web", "yesterday");
     rig.backup(&["web"]).exits(0);
     for arguments in [&["diff", "web", &old][..], &["diff", "web", "latest", &old, "--content"]] {
-        let ran = rig.backup(arguments).exits(0).says("nothing is different");
+        let ran = rig.backup(arguments).exits(0).says("there are no differences");
         assert_eq!(ran.stdout, "");
     }
     let ran = rig.backup(&["diff", "web", &old, "--json"]).exits(0);
@@ -189,7 +189,7 @@ fn what_cannot_be_meant_starts_nothing() {
     let rig = made(&[("etc/ssh/config", "")], &[("etc/ssh/config", "")]);
     symlink("etc", rig.newest("web").join("link")).unwrap();
     for (words, said) in [
-        (&["wbe", OLD][..], "the store holds nothing of `wbe`; is `web` meant?"),
+        (&["wbe", OLD][..], "the store has no copies of `wbe`; is `web` meant?"),
         (&["web", "backup-2026-11-18T020001Z"], "is `backup-2026-11-18T020000Z` meant?"),
         (&["web", OLD, "lates"], "no snapshot `lates`"),
         (&["web", "2020-01-01"], "no snapshot of 2020-01-01"),
@@ -290,7 +290,7 @@ fn what_cannot_be_read_is_not_taken_for_gone() {
     let ran = Ran::from(finish(command)).exits(1);
     assert_eq!(lines(&ran), ["m  /closed/  (mode 0755 → 0000)"]);
     assert_eq!(ran.stderr.matches("cannot read").count(), 1, "{}", ran.stderr);
-    ran.says("closed`: Permission denied").says("1 could not be read: what is different there is not told");
+    ran.says("closed`: Permission denied").says("1 could not be read: differences there are not shown");
     let command = through(&weak, &rig.command(&["diff", "web", OLD, "--json"])).spawn().unwrap();
     let answer: Value = serde_json::from_str(&Ran::from(finish(command)).exits(1).stdout).unwrap();
     assert_eq!((&answer["unread"], &answer["totals"]["removed"]["files"]), (&1.into(), &0.into()));

@@ -132,8 +132,8 @@ fn a_host_that_refuses_our_key_is_named_with_the_user() {
     let (pair, sshd) = Pair::new().with_sshd(&Setup::default());
     sshd.forget_keys();
     pair.fails()
-        .says("connect failed: `root@127.0.0.1` refuses our key")
-        .says("(put this server's public key into `root`'s authorized_keys there)");
+        .says("connect failed: `root@127.0.0.1` rejected the login")
+        .says("(add this server's public key to `root`'s authorized_keys there)");
 }
 
 #[test]
@@ -358,7 +358,7 @@ fn a_user_who_is_not_root_is_warned_of_and_what_he_may_not_read_makes_the_copy_p
     rig.backup(&["all"])
         .exits(1)
         .says("Web: WARNING: partial copy: some files could not be copied")
-        .says("`backup` is not root there: what it may not read is missing (set `sudo = true`)");
+        .says("`backup` is not root there: files that it may not read are missing (set `sudo = true`)");
     assert_eq!(rig.verdicts("web"), ["partial"]);
 }
 
@@ -444,7 +444,7 @@ fn a_host_that_stays_away_fails_after_its_retries() {
     pair.rig.sshd().stop();
     let ran: Ran = finish(child).into();
     pair.failed(ran)
-        .says("the connection was lost and could not be made again: `127.0.0.1` refuses connections");
+        .says("the connection was lost and could not be restored: `127.0.0.1` refuses connections");
 }
 
 fn a_connection_lost_in_a_hook_fails_that_hook_and_the_copy_is_made_over_a_new_one(mut rig: Rig) {

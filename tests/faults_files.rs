@@ -240,7 +240,7 @@ fn a_file_that_cannot_be_read_makes_the_copy_partial(rig: Rig) {
         .exits(1)
         .says("Web: WARNING: partial copy: ")
         .says("srv/secret\": Permission denied (13)")
-        .says(" (and 1 more complaint); ")
+        .says(" (and 1 more error); ")
         .says("`root` is not root there")
         .says("; last good copy ");
     past.assert_nothing_replaced_by("partial");

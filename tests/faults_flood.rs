@@ -144,8 +144,10 @@ fn more_mounts_than_any_host_has_are_refused() {
 #[test]
 fn fifteen_thousand_lines_that_are_none_are_told_once() {
     let pair = Pair::mounted(|_| list(std::iter::empty()) + &"what is this\n".repeat(15_000));
-    let ran =
-        pair.run().exits(1).says("Db: WARNING: lines of the host's list of mounts that describe none: 15000");
+    let ran = pair
+        .run()
+        .exits(1)
+        .says("Db: WARNING: lines in the host's list of mounts that could not be parsed: 15000");
     assert!(ran.stderr.contains("and 14990 more"), "{}", ran.stderr);
     assert!(ran.stderr.matches("what is this").count() < 30, "{}", ran.stderr);
 

@@ -133,7 +133,7 @@ fn a_hanging_hook_is_ended_with_all_that_it_started() {
     rig.backup(&["all"])
         .exits(1)
         .says(
-            "Web: CRITICAL: hook 10-hang did not end within 1.0s and was ended with all that it had started",
+            "Web: CRITICAL: hook 10-hang did not end within 1.0s and was killed with everything it had started",
         )
         .says("\n    begun\n")
         .says("Web: hook 20-next: still here")
@@ -149,7 +149,7 @@ fn what_a_hook_leaves_in_the_background_is_ended_and_told() {
     rig.hook("10-fork", &format!("{} 1000 &\n", rig.join("sleeper").display()));
     rig.backup(&["all"])
         .exits(1)
-        .says("Web: WARNING: hook 10-fork left processes behind, which were ended")
+        .says("Web: WARNING: hook 10-fork left processes behind, which were killed")
         .says("Other: OK");
     rig.wait_until("it ends", || sleepers(&rig).is_empty());
     assert_copied(&rig);
@@ -161,7 +161,7 @@ fn a_failing_hook_that_forks_has_failed_first_of_all() {
     rig.hook("10-fork", &format!("{} 1000 &\nexit 4\n", rig.join("sleeper").display()));
     rig.backup(&["web"])
         .exits(1)
-        .says("Web: CRITICAL: hook 10-fork failed (exit 4) and left processes behind, which were ended");
+        .says("Web: CRITICAL: hook 10-fork failed (exit 4) and left processes behind, which were killed");
     rig.wait_until("it ends", || sleepers(&rig).is_empty());
     assert_copied(&rig);
 }

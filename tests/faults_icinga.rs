@@ -428,10 +428,10 @@ fn a_skipped_host_hides_nothing_of_what_its_last_run_was() {
     fs::write(rig.join("run/vpn.lock"), std::process::id().to_string()).unwrap();
     let port = rig.sshd().port;
     rig.replace("hosts.\"VPN\"", &format!("port = {port}\n"));
-    backup(&rig, &["all"]).exits(1).says("VPN: WARNING: skipped: another run has it");
+    backup(&rig, &["all"]).exits(1).says("VPN: WARNING: skipped: locked by another run");
     assert_eq!(icinga.result("VPN!BACKUP-b32-1").unwrap(), told, "its failure stays");
     let (state, said) = last_run(&icinga);
-    assert_eq!((state, said.contains("skipped, since another run has them: VPN")), (1, true), "{said}");
+    assert_eq!((state, said.contains("skipped, locked by another run: VPN")), (1, true), "{said}");
     let metrics = fs::read_to_string(rig.join("backup.prom")).unwrap();
     assert!(metrics.contains("backup_host_state{server=\"b32-1\",host=\"VPN\"} 2"), "{metrics}");
     drop(held);

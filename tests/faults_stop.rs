@@ -274,7 +274,7 @@ fn a_second_run_leaves_a_host_to_the_first_and_goes_on_with_the_others(mut rig: 
     let before = fs::metadata(&place).unwrap();
     rig.backup(&["all"])
         .exits(1)
-        .says(&format!("Web: WARNING: skipped: another run has it (process {})", first.id()))
+        .says(&format!("Web: WARNING: skipped: locked by another run (process {})", first.id()))
         .says("Db: OK: ");
     let after = fs::metadata(&place).unwrap();
     assert_eq!(

@@ -451,7 +451,7 @@ fn a_clock_that_was_set_back_removes_nothing_anywhere() {
 
     let ran = backup_at(&rig, "-365d", &["all"])
         .exits(1)
-        .says("the clock stands before the newest snapshot")
+        .says("the clock is behind the newest snapshot")
         .says(&format!("`{newest}` of web"))
         .says("nothing is removed anywhere")
         .says("set the clock right")
@@ -494,7 +494,7 @@ fn a_clock_a_year_ahead_loses_no_history_and_is_told_once_it_is_right_again() {
     assert!(kept.iter().all(|name| rig.snapshots("web").contains(name)), "history is lost");
 
     let before = rig.snapshots("web");
-    let ran = rig.backup(&["all"]).exits(1).says("the clock stands before the newest snapshot");
+    let ran = rig.backup(&["all"]).exits(1).says("the clock is behind the newest snapshot");
     assert!(ran.stderr.contains(&format!("`{ahead}` of web")), "{}", ran.stderr);
     assert_eq!(rig.snapshots("web").len(), before.len() + 1, "something was removed");
     // As the message says: away with the snapshot from the future.

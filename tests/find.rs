@@ -229,7 +229,7 @@ fn what_cannot_be_meant_starts_nothing() {
     let rig = made(&[("backup-2026-11-17T020000Z", "good", &[("x", "")])]);
     fs::create_dir_all(rig.join("store/empty/snapshots")).unwrap();
     for (arguments, said) in [
-        (&["find", "wbe", "x"][..], "the store holds nothing of `wbe`; is `web` meant?"),
+        (&["find", "wbe", "x"][..], "the store has no copies of `wbe`; is `web` meant?"),
         (&["find", "web", "[x"], "`[x` is no pattern"),
         (&["find", "web", ""], "`` is no pattern: it is empty"),
         (&["find", "web", "/etc/../x"], "`..` leads nowhere in a snapshot"),

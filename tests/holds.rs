@@ -115,7 +115,7 @@ fn any_snapshot_can_be_held_by_its_name_or_its_time(rig: Rig) {
     assert!([&newest, &old].iter().all(|name| names.contains(name)) && names.len() == 4, "{names:?}");
 
     for (arguments, said) in [
-        (&["release", "vpn", &old][..], "is held as `other`, as `trial`: say which of them to release"),
+        (&["release", "vpn", &old][..], "is held as `other`, as `trial`: name the one to release"),
         (&["release", "vpn", &old, "kept"], "is not held as `kept`: it is held as `other`, as `trial`"),
         (
             &["release", "vpn", "latest", "kept"],
@@ -157,7 +157,7 @@ fn what_is_not_there_or_no_name_is_refused_before_anything_is_done() {
         (&["hold", "vpn", "1 year ago"], "or before; its oldest is", "before all that there is"),
         (&["hold", "vpn", "../latest"], "has no snapshot `../latest`", "a path"),
         (&["release", "vpn", &slip], &format!("is `{newest}` meant?"), "the same to release"),
-        (&["release", "web", "latest"], "the store holds nothing of `web`", "an unknown host"),
+        (&["release", "web", "latest"], "the store has no copies of `web`", "an unknown host"),
     ] {
         let ran = rig.backup(arguments).exits(2);
         assert!(ran.stderr.to_lowercase().contains(&said.to_lowercase()), "{reason}: {}", ran.stderr);

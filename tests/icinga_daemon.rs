@@ -159,7 +159,7 @@ fn every_state_arrives_with_its_output_and_its_figures() {
     let run = icinga.service("b32-1!BACKUP-b32-1");
     assert_eq!(run["state"].as_f64(), Some(1.0), "{run}");
     let output = run["last_check_result"]["output"].as_str().unwrap();
-    assert!(output.starts_with("WARNING: skipped, since another run has them: Held; 5 hosts: "), "{output}");
+    assert!(output.starts_with("WARNING: skipped, locked by another run: Held; 5 hosts: "), "{output}");
     let data = run["last_check_result"]["performance_data"].clone();
     let figures: Vec<Value> = data.as_array().unwrap().iter().map(|datum| perfdata(&icinga, datum)).collect();
     let labels: Vec<&str> = figures.iter().map(|figure| figure["label"].as_str().unwrap()).collect();
@@ -204,7 +204,7 @@ fn a_result_counts_although_icinga_looked_itself_while_the_run_was_on() {
     assert_eq!(state(&icinga, "VPN"), 3, "a host without any result is UNKNOWN");
     let run: Ran = {
         let busy = backup(&rig, &["vpn"]).exits(1);
-        assert!(busy.stderr.contains("another run has it"), "{}", busy.stderr);
+        assert!(busy.stderr.contains("locked by another run"), "{}", busy.stderr);
         assert_eq!(state(&icinga, "VPN"), 3, "the run that has the host tells of it, and nobody else");
         go_on(&rig);
         finish(child).into()

@@ -149,11 +149,11 @@ fn a_clock_that_is_behind_anywhere_is_told_and_nothing_would_go(mut rig: Rig) {
     let planned = plan(&rig, &["vpn"], 1);
     assert_eq!(planned["remove"], json!([]));
     assert!(
-        planned["problems"].to_string().contains("the clock stands before the newest snapshot"),
+        planned["problems"].to_string().contains("the clock is behind the newest snapshot"),
         "{planned:#}"
     );
     let kept = planned["keep"].as_array().unwrap();
-    assert_eq!(kept[0]["reasons"], json!(["the clock stands before the newest snapshot"]), "{planned:#}");
+    assert_eq!(kept[0]["reasons"], json!(["the clock is behind the newest snapshot"]), "{planned:#}");
     rig.backup(&["vpn"]).exits(1);
     assert_eq!(rig.snapshots("vpn").len(), 3);
 }

@@ -121,7 +121,7 @@ fn a_host_that_is_locked_is_passed_over(rig: Rig) {
     let ran = rig
         .backup(&["prune", "--json"])
         .exits(1)
-        .says(&format!("vpn: nothing was removed: another run has it (process {})", std::process::id()));
+        .says(&format!("vpn: nothing was removed: locked by another run (process {})", std::process::id()));
     assert_eq!((rig.snapshots("web").len(), rig.snapshots("vpn").len()), (1, 4));
     let answer = json_of(&ran);
     assert_eq!(answer["problems"][0]["host"], json!("vpn"));
@@ -135,7 +135,7 @@ fn a_clock_that_is_behind_anywhere_removes_nothing(rig: Rig) {
     let rig = with_a_past(rig, &["web", "vpn"]);
     made_up(&rig, "vpn", &name_at("tomorrow"), "suspect");
     for options in [&["prune", "web", "--json"][..], &["prune", "web", "--json", "--dry-run"]] {
-        let ran = rig.backup(options).exits(1).says("the clock stands before the newest snapshot, `backup-");
+        let ran = rig.backup(options).exits(1).says("the clock is behind the newest snapshot, `backup-");
         assert_eq!(json_of(&ran)["remove"], json!([]));
         assert_eq!(rig.snapshots("web").len(), 4);
     }

@@ -160,7 +160,7 @@ fn a_host_that_the_store_lacks_is_an_error_that_names_the_nearest() {
         vpn(&shelf);
         shelf.place("mail");
         for (host, said) in [
-            ("vpm", "the store holds nothing of `vpm`; is `vpn` meant?"),
+            ("vpm", "the store has no copies of `vpm`; is `vpn` meant?"),
             ("zzz", "`backup status` lists what it holds"),
             ("../vpn", "`../vpn` cannot be a host's name"),
             ("-x", "unexpected argument"),
@@ -181,7 +181,7 @@ fn a_folder_that_no_run_has_been_in_is_not_offered_as_a_host() {
     shelf
         .backup(&["snapshots", "incoming"])
         .exits(2)
-        .says("the store holds nothing of `incoming` (`backup status`");
+        .says("the store has no copies of `incoming` (`backup status`");
 }
 
 #[test]

@@ -76,7 +76,8 @@ impl<S: Store> Story<'_, S> {
         if !mounts.warnings.is_empty() {
             let (count, lines) = (mounts.warnings.count(), mounts.warnings.lines());
             let lines = lines.replace('\n', "\n  ");
-            let text = format!("lines of the host's list of mounts that describe none: {count}\n  {lines}");
+            let text =
+                format!("lines in the host's list of mounts that could not be parsed: {count}\n  {lines}");
             self.afterwards.push(text);
         }
         if !warnings.is_empty() {
@@ -120,7 +121,7 @@ impl<S: Store> Story<'_, S> {
         tokio::select! {
             judged = judged => judged.map_err(|NotInTime| {
                 let limit = human_duration(JUDGING);
-                failed(Stage::Probe, format!("its mounts and excludes could not be judged within {limit}"))
+                failed(Stage::Probe, format!("its mounts and excludes could not be processed within {limit}"))
             }),
             () = self.run.cancel.cancelled() => Err(Outcome::Interrupted),
         }
@@ -233,9 +234,8 @@ impl<S: Store> Story<'_, S> {
     /// Writes down what each of the two rsyncs is to copy.
     fn tree(&self, apart: Apart, rules: &[Rule]) -> Result<Tree, Outcome> {
         let write = |kind: &str, rules: Result<Vec<u8>, NotAPattern>| {
-            let unfit = |error| {
-                failed(Stage::Transfer, format!("a path of `inplace` cannot be told to rsync: {error}"))
-            };
+            let unfit =
+                |error| failed(Stage::Transfer, format!("cannot pass a path of `inplace` to rsync: {error}"));
             let rules = rules.map_err(unfit)?;
             let file = self.run.runtime.file_for(&self.host.name, kind);
             let written = std::fs::write(&file, rules);
@@ -370,7 +370,7 @@ impl<S: Store> Story<'_, S> {
         let connect = async |story: &mut Self| story.connect().await;
         match self.try_again("the connection was lost", why, lost, connect).await {
             Err(Outcome::Failed { stage, why }) => {
-                let why = format!("the connection was lost and could not be made again: {why}");
+                let why = format!("the connection was lost and could not be restored: {why}");
                 Err(failed(stage, why))
             }
             other => other,

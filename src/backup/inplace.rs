@@ -68,8 +68,8 @@ impl<S: Store> Story<'_, S> {
                     " (raise `stall_timeout`, or take paths out of `inplace`)"
                 };
                 let text = format!(
-                    "nothing was written in place: whether files of `inplace` have more than one link is not \
-                     known: {error}{remedy}"
+                    "nothing was written in place: cannot tell whether files of `inplace` have more than one \
+                     link: {error}{remedy}"
                 );
                 self.refuse(text);
                 return Ok(Apart::default());
@@ -95,7 +95,7 @@ impl<S: Store> Story<'_, S> {
                 }
                 Links::Unknown => {
                     let text = format!(
-                        "`{shown}` was not written in place: it could not be looked through for hard links in {} \
+                        "`{shown}` was not written in place: it could not be searched for hard links within {} \
                          (raise `stall_timeout`, or name fewer files)",
                         human_duration(each_limit(limit, looks.len()))
                     );

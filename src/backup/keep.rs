@@ -124,8 +124,8 @@ impl<S: Store> Story<'_, S> {
                 let first = transfer.complaints.first().map_or("rsync gave no reason", String::as_str);
                 let more = match transfer.complaints.len().saturating_sub(1) + transfer.further_complaints {
                     0 => String::new(),
-                    1 => " (and 1 more complaint)".to_owned(),
-                    count => format!(" (and {count} more complaints)"),
+                    1 => " (and 1 more error)".to_owned(),
+                    count => format!(" (and {count} more errors)"),
                 };
                 let advice = transfer.advice.map_or_else(String::new, |advice| format!("; {advice}"));
                 (Verdict::Partial, format!("some files could not be copied: {first}{more}{advice}"))
@@ -155,8 +155,8 @@ impl<S: Store> Story<'_, S> {
             format!("`backup diff {host} {} {}` shows what changed, ", printable(&former.name), taken)
         });
         let text = format!(
-            "{}\n  {diff}`backup status {host} --plot` shows how it was before; if it is meant, there is nothing \
-             to do: it is not told again as long as it stays",
+            "{}\n  {diff}`backup status {host} --plot` shows how it was before; if that is intended, there is \
+             nothing to do: it is not reported again while it stays so",
             what.join("; ")
         );
         self.note(Severity::Warning, text);
@@ -200,7 +200,7 @@ impl<S: Store> Story<'_, S> {
     async fn rotate(&mut self, taken: Snapshot, survey: &Survey) {
         if let Some(newest) = &self.run.clock_behind {
             let text = format!(
-                "nothing was removed: the clock stands before the newest snapshot, {newest} (set the clock right, \
+                "nothing was removed: the clock is behind the newest snapshot, {newest} (correct the clock, \
                  or remove that snapshot)"
             );
             self.note(Severity::Warning, text);
@@ -229,7 +229,7 @@ impl<S: Store> Story<'_, S> {
             // The copy is kept and good, and is to be reported as such: what
             // was not removed goes next time.
             () = self.run.cancel.cancelled() => {
-                self.note(Severity::Ok, "old snapshots may be left: the run was told to stop");
+                self.note(Severity::Ok, "old snapshots may remain: the run was told to stop");
                 return;
             }
         };

@@ -98,7 +98,7 @@ impl<S: Store> Story<'_, S> {
                 Some(Likeness::Alike | Likeness::Changed) => self.mending.copied.insert(name.to_vec()),
                 None => self.mending.gone.insert(name.to_vec()),
                 Some(Likeness::Different | Likeness::Resized | Likeness::Uncopied) => {
-                    warn!("`{}` was copied anew and is still not as the host has it", printable_bytes(name));
+                    warn!("`{}` was copied again and still differs from the host", printable_bytes(name));
                     false
                 }
             };

@@ -41,33 +41,33 @@ const STORE_LIMIT: Duration = Duration::from_secs(5 * 60);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  backup check                             before the first night, and when all is on fire
-  backup check --offline                   this machine and its store alone
-  backup check vpn 'web*'                  of the hosts, only these
-  backup check --trust-host-keys           show the keys of new hosts, and keep them after a yes
+  backup check                             before the first night, and whenever something is wrong
+  backup check --offline                   only this machine and its store
+  backup check vpn 'web*'                  only these hosts
+  backup check --trust-host-keys           show the keys of new hosts, and ask whether to trust them
 
-No hook is run, nothing is copied, and Icinga is told nothing. Lines with an arrow say what to do.
-With --quiet only errors and warnings are listed, and nothing if there are none.
+No hook is run, nothing is copied, and nothing is reported to Icinga. A line with an arrow says what
+to do. With --quiet, only errors and warnings are printed.
 
-Exit status: 0 if there is no error and no warning, 1 if there is one, 2 if nothing could be looked
-at, as with faults in the configuration (which are all listed).")]
+Exit status: 0 if there are no errors and no warnings, 1 if there are some, 2 if nothing could be
+checked, for example because the configuration has errors (which are all listed).")]
 pub(super) struct Arguments {
     /// Hosts of the inventory: a name in any case, a glob such as 'web*', or
-    /// `all`, which is the default.
+    /// `all`, the default.
     #[arg(value_name = "HOST")]
     hosts: Vec<String>,
-    /// Show the keys of hosts that are not known yet and, after a yes, add them
-    /// to the known hosts. A key that changed is never replaced.
+    /// Show the keys of hosts that are not known yet and, if you answer yes,
+    /// add them to the known hosts. A key that changed is never replaced.
     #[arg(long, conflicts_with = "offline")]
     trust_host_keys: bool,
-    /// Do not ask: the keys are those that were looked at.
+    /// Do not ask; trust all keys that are shown.
     #[arg(long, requires = "trust_host_keys")]
     yes: bool,
-    /// Look at this machine and its store alone; ask neither NetBox, nor
+    /// Check only this machine and its store; contact neither NetBox, nor
     /// Icinga, nor hosts.
     #[arg(long)]
     offline: bool,
-    /// Hosts at once, instead of the configured number.
+    /// Number of hosts to check at once, instead of the configured one.
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
     #[command(flatten)]
@@ -130,7 +130,7 @@ async fn look(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     if arguments.trust_host_keys {
         trust::run(&hosts, &settings, arguments.yes).await?;
     }
-    info!("looking at {}, {} at once", counted(hosts.len(), "host"), settings.jobs);
+    info!("checking {}, {} at once", counted(hosts.len(), "host"), settings.jobs);
     let names = hosts.iter().map(|host| host.name.spelled().to_owned()).collect();
     let (icinga, looked) = tokio::join!(
         services::icinga(&settings, names),
@@ -207,8 +207,8 @@ async fn store(settings: &Settings, clock: Clock) -> (Vec<Finding>, Option<Inspe
             findings.extend(crate::backup::clock_behind(&survey, clock.now()).map(|newest| {
                 Finding::error(
                     "clock",
-                    format!("this server's clock stands before the newest snapshot, {newest}: nothing is removed anywhere"),
-                    "set the clock right; if it is right, it was ahead when that snapshot was taken: remove the snapshot",
+                    format!("this server's clock is behind the newest snapshot, {newest}: nothing is removed anywhere"),
+                    "correct the clock; if it is right now, it was ahead when that snapshot was taken: remove the snapshot",
                 )
             }));
         }
@@ -247,7 +247,7 @@ async fn each<H: Clone, T: 'static, F: Future<Output = T> + 'static>(
             None => return results,
             Some(Ok((index, result))) => results[index].1 = Some(result),
             // A panic is told of already; that host has no result.
-            Some(Err(error)) => warn!("a host could not be looked at: {error}"),
+            Some(Err(error)) => warn!("a host could not be checked: {error}"),
         }
     }
 }

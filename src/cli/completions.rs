@@ -34,15 +34,13 @@ const BUILD_TIME: &str = "SOURCE_DATE_EPOCH";
     backup completions zsh >/usr/local/share/zsh/site-functions/_backup\n  \
     backup completions man /usr/local/share/man/man8\n\n\
     Exit status: 0 if everything was written, 2 if not.\n\n\
-    Notes: `make install` has put all of them in their places. In bash, fish and zsh names of hosts are \
-    completed from the configuration and the last good list of NetBox, without asking it, for users who may \
-    read the configuration.")]
+    Notes: `make install` puts all of them in place. Host names are completed from the configuration and the \
+    last good list of NetBox, without contacting it, for users who may read the configuration.")]
 pub(super) struct Arguments {
-    /// The shell whose script is printed; or `man`, which writes the manual
-    /// pages.
+    /// The shell to print completions for, or `man` to write the manual pages.
     #[arg(value_enum)]
     kind: Kind,
-    /// The folder that the manual pages go into, a file each.
+    /// Directory to write the manual pages to.
     #[arg(value_name = "DIR", required_if_eq("kind", "man"))]
     directory: Option<PathBuf>,
 }

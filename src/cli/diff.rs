@@ -20,22 +20,22 @@ use tracing::{info, warn};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Letters:
-  +  it came
-  -  it went
-  M  its content changed: a file's size or time of modification, a symlink's target
-  m  only what is said about it changed: its mode, owner, ACL or attributes
-  T  it became another kind of thing, say a symlink
+  +  added
+  -  removed
+  M  content changed: a file's size or time of modification, a symlink's target
+  m  only metadata changed: mode, owner, ACL or attributes
+  T  type changed, for example from a file to a symlink
 
-OLD and NEW are the name of a snapshot, `latest` for the newest good one, or a time, which
-means the newest good snapshot until then: yesterday, '2 days ago', 2026-11-19.
+OLD and NEW are names of snapshots, `latest` for the newest good one, or times such as
+yesterday, '2 days ago' or 2026-11-19, for the newest good snapshot at that time.
 
 Examples:
   backup diff vpn yesterday
   backup diff vpn backup-2026-11-19T020004Z /etc
   backup diff vpn '1 week ago' latest /var/lib --json | jq .totals
 
-Exit status: 0 if nothing is different, 1 if something is or could not be read, 2 if nothing
-could start or a snapshot was removed meanwhile.")]
+Exit status: 0 if there is no difference, 1 if there is one or something could not be read,
+2 if the comparison could not start or a snapshot was removed meanwhile.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     common: Common,
@@ -44,16 +44,17 @@ pub(super) struct Arguments {
     /// The host.
     #[arg(value_name = "HOST")]
     host: String,
-    /// The snapshot to begin with.
+    /// The older snapshot.
     #[arg(value_name = "OLD")]
     old: OsString,
-    /// The snapshot to end with; else the newest there is.
+    /// The newer snapshot; by default the newest one.
     #[arg(value_name = "NEW")]
     new: Option<OsString>,
-    /// Where to look, from the host's root; it begins with `/`.
+    /// A path from the host's root, beginning with `/`; only what is below it is
+    /// compared.
     #[arg(value_name = "PATH")]
     path: Option<OsString>,
-    /// Compare the bytes of files whose size is the same.
+    /// Compare the content of files of equal size.
     #[arg(long)]
     content: bool,
 }
@@ -74,12 +75,12 @@ impl Words {
         let is_path = |word: &&OsString| word.as_bytes().starts_with(b"/");
         let text = |word: &OsString| printable(&word.to_string_lossy());
         if is_path(&old) {
-            bail!("`{}` is a path: say first which snapshots to compare, say `yesterday`", text(old));
+            bail!("`{}` is a path: first give the snapshots to compare, for example `yesterday`", text(old));
         }
         let (new, path) = match (new, path) {
             (Some(word), None) if is_path(&word) => (None, Some(word)),
             (Some(word), Some(path)) if is_path(&word) => {
-                bail!("`{}` is a path, and comes last: nothing follows it, not `{}`", text(word), text(path))
+                bail!("`{}` is a path and must come last, but `{}` follows it", text(word), text(path))
             }
             (new, path) => (new.as_ref(), path.as_ref()),
         };
@@ -167,7 +168,7 @@ impl Question {
         output.end()?;
         info!("`{}` to `{}`: {}", printable(&self.old.name), printable(&self.new.name), summary(totals));
         if compared.unread > 0 {
-            warn!("{} could not be read: what is different there is not told", compared.unread);
+            warn!("{} could not be read: differences there are not shown", compared.unread);
         }
         Ok(u8::from(!totals.is_empty() || compared.unread > 0))
     }
@@ -350,5 +351,5 @@ fn summary(totals: &Totals) -> String {
         amount("mode, owner or attributes of", &totals.metadata),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
-    if parts.is_empty() { "nothing is different".to_owned() } else { parts.join("; ") }
+    if parts.is_empty() { "there are no differences".to_owned() } else { parts.join("; ") }
 }

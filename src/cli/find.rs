@@ -20,28 +20,28 @@ use tracing::{info, warn};
 /// What may be said on its command line.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Every version of every file that PATTERN matches is told once: its size, when it was
-modified, the oldest and the newest snapshot that has it. All snapshots are searched, whoever
-took them and whatever they are worth. Contents are not read: copies of one size and time of
-modification are one version, and a directory is one version whatever is in it.
+Each version of each file that PATTERN matches is listed once: its size, its time of
+modification, and the oldest and the newest snapshot that has it. All snapshots are searched,
+including partial and suspect ones and those that `backup` did not take. Contents are not read:
+files of equal size and time are the same version. All of a directory is one version.
 
 PATTERN:
-  named.conf         files of this name, wherever they are
-  'named.*'          the same with wildcards: * any characters, ? one, [abc] one of these
+  named.conf         files of this name in any directory
+  'named.*'          with wildcards: * any characters, ? any one, [abc] one of these
   'bind/*.conf'      the end of a path
   '/etc/**/*.conf'   a whole path from the host's root; ** is any number of directories
-  '/etc/ssh/'        with / at its end: directories alone
-A directory that a pattern begins with is the only one that is read.
+  '/etc/ssh/'        with / at its end: only directories
+If a pattern begins with a directory, only that directory is read.
 
 Examples:
   backup find vpn named.conf
   backup find vpn '/home/*/.ssh/authorized_keys' --hash
   backup find vpn -i '*.DOC' --json | jq -r '.[].path'
-One of what was found is given back by:
+To restore one of the versions found:
   backup restore vpn /etc/bind/named.conf --snapshot backup-2026-11-20T020005Z --to /tmp/old
 
-Exit status: 0 if something was found, 1 if nothing was or something could not be read,
-2 if nothing could start.")]
+Exit status: 0 if something was found, 1 if nothing was found or something could not be
+read, 2 if the search could not start.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     common: Common,
@@ -50,16 +50,17 @@ pub(super) struct Arguments {
     /// The host.
     #[arg(value_name = "HOST")]
     host: String,
-    /// What to look for: a file's name or path, with wildcards.
+    /// A file name or path to look for, with wildcards.
     #[arg(value_name = "PATTERN")]
     pattern: OsString,
-    /// Take small and capital letters for the same.
+    /// Ignore case.
     #[arg(short, long)]
     ignore_case: bool,
-    /// Read the files: contents (SHA-256) tell versions apart, not sizes and times.
+    /// Read the files and tell versions apart by content (SHA-256), not by size
+    /// and time.
     #[arg(long)]
     hash: bool,
-    /// Search this snapshot alone: its name, `latest`, or a time such as
+    /// Search only this snapshot: its name, `latest`, or a time such as
     /// 'yesterday'. May be given more than once.
     #[arg(long = "snapshot", value_name = "SNAPSHOT")]
     snapshots: Vec<String>,
@@ -133,7 +134,7 @@ impl Query {
         output.end()?;
         for tree in &searched.gone {
             warn!(
-                "the snapshot `{}` was removed while it was read: what it had is told in part",
+                "the snapshot `{}` was removed while it was read: what it had is shown only in part",
                 printable(&self.snapshots[*tree].name)
             );
         }
@@ -176,7 +177,7 @@ impl Query {
         let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=@:,".contains(c);
         let path = if path.chars().all(plain) { path.as_str() } else { "PATH" };
         info!(
-            "{} in {}; to have one back: backup restore {} {path} --snapshot {} --to DIR",
+            "{} in {}; to restore one: backup restore {} {path} --snapshot {} --to DIR",
             counted(searched.versions, "version"),
             counted(self.snapshots.len() as u64, "snapshot"),
             self.host,
@@ -203,7 +204,7 @@ impl Query {
             _ => String::new(),
         };
         warn!(
-            "nothing of `{}` matches `{}`: looked at {} in {}{hint}",
+            "no file of `{}` matches `{}`: searched {} in {}{hint}",
             self.host,
             printable(&self.typed.to_string_lossy()),
             counted(searched.entries, "file"),

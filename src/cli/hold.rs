@@ -22,31 +22,31 @@ Examples:
   backup hold vpn latest before-upgrade
       Keep the newest good copy of vpn until it is released.
   backup hold vpn 'yesterday 14:30' ticket:4711
-      Keep the copy that shows vpn as it was then.
+      Keep the copy that shows vpn as it was at that time.
   backup vpn --keep before-upgrade
-      Take a new copy of vpn and hold it, in one go.
+      Take a new copy of vpn and hold it, in one step.
 
 One snapshot may be held under several names; it stays until all of them are
 released. On ZFS this is `zfs hold`, so `zfs destroy` refuses it too.
 
 JSON: {host, snapshot, time, name, new, path}; `new` is false if the snapshot
-was held under that name already.
+was already held under that name.
 
-Exit status: 0 if the snapshot is held, 1 if it could not be, 2 if there is no
-such host or snapshot.";
+Exit status: 0 if the snapshot is held, 1 if it could not be held, 2 if there is
+no such host or snapshot.";
 
 const HELP_OF_RELEASE: &str = "\
 Examples:
   backup release vpn backup-2026-11-20T020005Z before-upgrade
-      Let go of what `backup vpn --keep before-upgrade` held.
+      Release what `backup vpn --keep before-upgrade` held.
   backup release vpn latest
-      Let go of the newest good copy, which has one hold.
+      Release the newest good copy, which has one hold.
 
-It says what becomes of the snapshot at the next rotation.
+It prints what the next rotation will do with the snapshot.
 
 JSON: {host, snapshot, name, holds, keep, reasons}; `holds` are the names that
-still hold it, `keep` says whether the next rotation leaves it, `reasons` why
-it does, or why not.
+still hold it, `keep` says whether the next rotation keeps it, and `reasons`
+why, or why not.
 
 Exit status: 0 if the hold was released, 1 if there is no such hold, 2 if there
 is no such host or snapshot.";
@@ -57,7 +57,7 @@ is no such host or snapshot.";
 pub(super) struct Hold {
     #[command(flatten)]
     target: Target,
-    /// What the hold is called: letters, digits, `-`, `_`, `.` and `:`.
+    /// Name of the hold: letters, digits, `-`, `_`, `.` and `:`.
     #[arg(value_name = "NAME", default_value = "kept")]
     name: HoldName,
     #[command(flatten)]
@@ -72,7 +72,8 @@ pub(super) struct Hold {
 pub(super) struct Release {
     #[command(flatten)]
     target: Target,
-    /// Which hold, as `backup snapshots` shows it; needed if there are several.
+    /// Name of the hold, as `backup snapshots` shows it; required if there are
+    /// several.
     #[arg(value_name = "NAME")]
     name: Option<String>,
     #[command(flatten)]
@@ -84,12 +85,12 @@ pub(super) struct Release {
 /// A snapshot, in an operator's words.
 #[derive(Debug, clap::Args)]
 struct Target {
-    /// A host that the store holds something of, in any case; also one that
-    /// has left the inventory.
+    /// A host that the store has copies of, in any case; also one that has left
+    /// the inventory.
     #[arg(value_name = "HOST")]
     host: String,
-    /// A snapshot's name, somebody else's too; `latest`, the newest good one;
-    /// or a time, such as 'yesterday' or '2026-11-20 14:30'.
+    /// The name of a snapshot, whoever took it; `latest`, the newest good one; or
+    /// a time such as 'yesterday' or '2026-11-20 14:30'.
     #[arg(value_name = "SNAPSHOT")]
     snapshot: String,
 }
@@ -214,7 +215,7 @@ fn chosen<'a>(holds: &'a [String], wanted: Option<&str>) -> Result<&'a str, Stri
         },
         (None, []) => Err("is not held".to_owned()),
         (None, [only]) => Ok(only),
-        (None, several) => Err(format!("is held {}: say which of them to release", list(several))),
+        (None, several) => Err(format!("is held {}: name the one to release", list(several))),
     }
 }
 
@@ -288,7 +289,7 @@ mod tests {
             (&[], None, Err("is not held"), "none"),
             (&[], Some("a"), Err("is not held as `a`: nothing holds it"), "none"),
             (&["b", "c"], Some("a"), Err("is not held as `a`: it is held as `b`, as `c`"), "others"),
-            (&["a", "b"], None, Err("is held as `a`, as `b`: say which of them to release"), "unclear"),
+            (&["a", "b"], None, Err("is held as `a`, as `b`: name the one to release"), "unclear"),
         ] {
             let names = holds(names);
             assert_eq!(

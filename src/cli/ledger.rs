@@ -76,7 +76,7 @@ pub(super) async fn open(
             (Some(book), past)
         }
         Ok(Err(_)) | Err(_) => {
-            warn!("the history `{}` does not open: does the disk hang that it is on?", path.display());
+            warn!("the history `{}` does not open: is its disk hanging?", path.display());
             (None, carried)
         }
     };
@@ -105,7 +105,7 @@ impl Ledger {
         match timeout(LAST_WRITING, writer).await {
             Ok(Ok(problems)) => problems,
             Ok(Err(_)) | Err(_) => vec![format!(
-                "not all of the {count} hosts' results are in the history: its disk does not answer"
+                "some of the {count} hosts' results are not in the history: its disk does not answer"
             )],
         }
     }
@@ -146,7 +146,7 @@ async fn write(book: Option<Book>, mut queue: mpsc::UnboundedReceiver<Line>) -> 
     if lost == 0 {
         return Vec::new();
     }
-    vec![format!("what became of {lost} host(s) is not in the history, which could not be worked with")]
+    vec![format!("the results of {lost} host(s) are not in the history, which could not be read or written")]
 }
 
 /// What of how many hosts is lost with these.
@@ -183,8 +183,8 @@ impl Book {
             if runs > 0 {
                 let path = History::path(&self.state_dir);
                 warn!(
-                    "the history `{}` was lost or is new: the snapshots told of {runs} runs, without hooks and \
-                     failures",
+                    "the history `{}` was lost or is new: {runs} runs were reconstructed from the snapshots, \
+                     without hooks and failures",
                     path.display()
                 );
             }
@@ -238,7 +238,7 @@ impl Book {
                 debug!("{error}");
                 return None;
             }
-            return Some(format!("what became of {lost} host(s) is not in the history: {error}"));
+            return Some(format!("the results of {lost} host(s) are not in the history: {error}"));
         }
         let pruned = self.history.take().map(|history| history.prune(self.clock.now()));
         if let Some(Err(error)) = pruned {

@@ -13,7 +13,7 @@ use tracing::error;
 /// How the answer is to be given.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(super) struct Format {
-    /// Answer as JSON.
+    /// Print JSON.
     #[arg(long)]
     pub(super) json: bool,
 }

@@ -29,24 +29,24 @@ use tracing::{error, info, warn};
 const HELP: &str = "\
 Examples:
   backup plan
-      Everything that `backup all` would do.
+      Show everything that `backup all` would do.
   backup plan vpn --json | jq -r '.remove[].snapshot'
-      What a good run of vpn would remove.
+      List what a good run of vpn would remove.
 
-It is a plan of good runs: a host whose run is not good loses nothing. The
-snapshots that the run would take are counted in, as `new`. Rules for mounts,
-and those of a host's own exclude file, are not among the filters: they are
-known when the host has been asked. A directory store deletes nothing in a
-copy, so it has no budget of deletions.
+The plan assumes that every run is good; a host whose run is not good loses no
+snapshots. The snapshots that the run would take are included, as `new`. Filters
+for mounts and those of a host's own exclude file are not shown: they are known
+only once the host is connected to. A directory store deletes nothing in a copy,
+so there is no limit on deletions.
 
 JSON: {hosts: [{name, address, transport, filters}], keep: [{host, snapshot,
-reasons}], remove: [{host, snapshot, reason}]}; and further of a host {user,
-port, source, hooks, last_good, files, max_deletions, fewest_files}, of what is
-kept {new}, and `problems`, a list of {host, problem}.
+reasons}], remove: [{host, snapshot, reason}]}; a host also has {user, port,
+source, hooks, last_good, files, max_deletions, fewest_files}, what is kept also
+has {new}; and `problems`, a list of {host, problem}.
 
-Exit status: 0 if nothing stands in the way, 1 if something can be seen now
-that does (a host that cannot be backed up, a clock that is behind, a store
-that is not usable), 2 if there can be no plan.";
+Exit status: 0 if there are no problems, 1 if there are some (a host that cannot
+be backed up, a clock that is behind, an unusable store), 2 if no plan could be
+made.";
 
 /// What may be said on its command line.
 #[derive(Debug, clap::Args)]
@@ -131,7 +131,7 @@ async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     };
     let behind = survey.as_ref().and_then(|survey| backup::clock_behind(survey, clock.now()));
     if let Some(newest) = &behind {
-        let why = format!("the clock stands before the newest snapshot, {newest}: nothing would be removed");
+        let why = format!("the clock is behind the newest snapshot, {newest}: nothing would be removed");
         problems.push(problem(None, why));
     }
 
@@ -248,7 +248,7 @@ fn show(out: &mut Output, answer: &Answer, settings: &Settings) -> anyhow::Resul
     let common = in_common(&answer.hosts);
     let of_whom = if answer.hosts.len() == 1 { "the host" } else { "every host" };
     if common > 0 {
-        out.line(&format!("\nFilters of {of_whom}, the first that matches deciding:"))?;
+        out.line(&format!("\nFilters of {of_whom}; the first match decides:"))?;
         for rule in &answer.hosts[0].filters[..common] {
             out.line(&format!("  {rule}"))?;
         }
@@ -260,7 +260,7 @@ fn show(out: &mut Output, answer: &Answer, settings: &Settings) -> anyhow::Resul
         }
     }
     out.line(&format!(
-        "\nA host's mounts and its `{}` add theirs when it is asked.",
+        "\nA host's mounts and its `{}` add more filters once it is connected to.",
         printable(&settings.excludes.remote_file)
     ))?;
     let fates = answer.fates.table(true);

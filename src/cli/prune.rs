@@ -31,26 +31,27 @@ use tracing::{debug, info, warn};
 const HELP: &str = "\
 Examples:
   backup prune --dry-run
-      Show what no retention tier claims any more, and remove nothing.
+      Show what no retention tier needs any more, and remove nothing.
   backup prune vpn
-      Remove it, after `retention` was changed or holds were released.
+      Remove it, after a change of `retention` or the release of holds.
 
-Runs rotate by themselves, but only hosts whose run was good: as long as a hook
-fails, the last copy with a good dump must not be pushed out by copies without
-one. So a host whose last run was not good is passed over, unless `--force`.
+A run rotates the snapshots of each host itself, but only if the run was good: as
+long as a hook fails, the last copy with a good dump must not be displaced by
+copies without one. A host whose last run was not good is therefore skipped,
+unless --force is given.
 
 `all`, the default, is every host of the inventory. A host that has left it
-keeps everything, unless it is named. A host that a run has at this moment is
-passed over. The newest good snapshot stays, held ones stay, and so does what
-is not ours.
+keeps everything, unless it is named. A host that is locked by a run is skipped.
+The newest good snapshot, held snapshots, and those that `backup` did not take
+are never removed.
 
-JSON: {keep: [{host, snapshot, reasons}], remove: [{host, snapshot, reason}]},
-of what was done, or with `--dry-run` would be; and `problems`, a list of
+JSON: {keep: [{host, snapshot, reasons}], remove: [{host, snapshot, reason}]}:
+what was done, or would be with --dry-run; and `problems`, a list of
 {host, problem}.
 
-Exit status: 0 if all that should go is gone, 1 if something is not (a host
-that a run has or whose last run was not good, a clock that is behind), 2 if
-nothing could start.";
+Exit status: 0 if everything was removed that should be, 1 if not (a host is
+locked by a run, its last run was not good, or the clock is behind), 2 if the
+command could not start.";
 
 /// How many runs are looked at for one that had the host.
 const PASSED_OVER: usize = 10;
@@ -65,7 +66,7 @@ pub(super) struct Arguments {
     /// Show what would be removed, and remove nothing.
     #[arg(long, short = 'n')]
     dry_run: bool,
-    /// Also hosts whose last run was not good.
+    /// Include hosts whose last run was not good.
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -192,8 +193,8 @@ impl<'a> Pruning<'a> {
         let mut pruning = Pruning { session, survey, runtime, clock_behind, history, force, answer };
         if let Some(newest) = behind {
             let why = format!(
-                "nothing is removed anywhere: the clock stands before the newest snapshot, {newest} (set the \
-                 clock right; if it is right, it was ahead when that snapshot was taken: remove the snapshot)"
+                "nothing is removed anywhere: the clock is behind the newest snapshot, {newest} (correct \
+                 the clock; if it is right now, it was ahead when that snapshot was taken: remove the snapshot)"
             );
             pruning.problem(None, why);
         }
@@ -235,15 +236,14 @@ impl<'a> Pruning<'a> {
         plan.decisions.iter().for_each(|decision| debug!("{host}: {decision}"));
         if let Some(newest) = plan.clock_behind.filter(|_| !self.clock_behind) {
             // Taken since the survey, under another clock.
-            let why =
-                format!("nothing was removed: the clock stands before the newest snapshot, of {newest}");
+            let why = format!("nothing was removed: the clock is behind the newest snapshot, of {newest}");
             self.problem(Some(host), why);
         }
         let why = if plan.removals().is_empty() { None } else { self.not_good(host, &snapshots) };
         if let Some(why) = why {
             let why = format!(
-                "nothing was removed: {why} (a good run removes what no tier claims; \
-                 `--force` does not wait for one)"
+                "nothing was removed: {why} (a good run removes what no tier needs; \
+                 `--force` removes it now)"
             );
             return self.problem(Some(host), why);
         }
@@ -263,7 +263,7 @@ impl<'a> Pruning<'a> {
         let last = match self.last_run(host) {
             Ok(last) => last,
             // Its hooks may have failed for weeks.
-            Err(error) => return Some(format!("it is not known how its last run went: {error}")),
+            Err(error) => return Some(format!("cannot tell how its last run went: {error}")),
         };
         let newest = snapshots.iter().rev().find(|snapshot| snapshot.is_ours());
         match (last, newest) {
@@ -359,9 +359,9 @@ impl<'a> Pruning<'a> {
 
 fn enter(settings: &Settings) -> anyhow::Result<Runtime> {
     let (runtime, swept) = Runtime::enter(&settings.runtime_dir)
-        .context("the runtime directory is not usable (is this root, and `runtime_dir` right?)")?;
+        .context("the runtime directory is not usable (run as root, and check `runtime_dir`)")?;
     if swept > 0 {
-        warn!("cleared away what {swept} run(s) left that had been killed");
+        warn!("cleaned up after {swept} killed run(s)");
     }
     Ok(runtime)
 }

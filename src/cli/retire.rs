@@ -15,26 +15,26 @@ use tracing::{error, info, warn};
 const HELP: &str = "\
 Examples:
   backup retire web7
-      Say that web7 has left the inventory for good.
+      Acknowledge that web7 has left the inventory for good.
   backup retire web7 web8 db3
-      The same of several hosts, or of none of them if one is still listed.
+      Retire several hosts, or none of them if one is still listed.
 
-A host that leaves the inventory is a warning of each night's run, in Icinga and
-in `backup status`, until it is listed again or retired. Nothing of it is
-removed: its snapshots stay, and `backup snapshots`, `find` and `restore` have
-them. Its metrics end with the next run. Once it is listed again it is backed up
-as before, and retired no more.
+A host that has left the inventory is a warning in every run, in Icinga and in
+`backup status`, until it is listed again or retired. Retiring removes nothing:
+its snapshots stay, for `backup snapshots`, `find` and `restore`. Its metrics end
+with the next run. If it is listed again, it is backed up as before and is no
+longer retired.
 
-JSON: [{host, snapshots}], with how many snapshots of it stay.
+JSON: [{host, snapshots}]; `snapshots` is how many snapshots of the host stay.
 
-Exit status: 0 if they are retired, 1 if one is still listed or it could not be
-written down, 2 if nobody knows such a host.";
+Exit status: 0 if the hosts are retired, 1 if one is still listed or this could
+not be recorded, 2 if there is no such host.";
 
 /// What may be said on its command line.
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(super) struct Arguments {
-    /// Hosts that have left the inventory, by their names in any case.
+    /// Hosts that have left the inventory; names in any case.
     #[arg(value_name = "HOST", required = true)]
     hosts: Vec<String>,
     #[command(flatten)]
@@ -68,7 +68,7 @@ async fn retire(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     let inventory = inventory::look(settings, clock.now(), None).await?;
     inventory.problems().for_each(|problem| warn!("{problem}"));
     if inventory.is_partial {
-        bail!("whether a host is still listed is not known; make NetBox answer, and try again");
+        bail!("cannot tell whether a host is still listed: NetBox does not answer; try again when it does");
     }
     let is_fault =
         |name: &HostName| inventory.faults.iter().any(|fault| fault.name.to_lowercase() == name.key());
@@ -77,7 +77,7 @@ async fn retire(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     let listed: Vec<&HostName> = names.iter().filter(is_listed).collect();
     if !listed.is_empty() {
         for name in listed {
-            error!("{name} is still in the inventory; take it out first (remove its tag, or its section)");
+            error!("{name} is still in the inventory; remove it there first (its tag, or its section)");
         }
         return Ok(1);
     }
@@ -88,8 +88,8 @@ async fn retire(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
         if snapshots.is_none() && !departures.left.contains_key(name.key()) {
             let held = session.store.hosts().await?;
             let known = held.iter().map(String::as_str).chain(departures.left.keys().map(String::as_str));
-            let near = nearest(name.key(), known).map(|near| format!("; is `{near}` meant?"));
-            return Err(anyhow!("nobody knows a host `{name}`{}", near.unwrap_or_default()));
+            let near = nearest(name.key(), known).map(|near| format!("; did you mean `{near}`?"));
+            return Err(anyhow!("there is no host `{name}`{}", near.unwrap_or_default()));
         }
         let ours = snapshots.unwrap_or_default().iter().filter(|snapshot| snapshot.is_ours()).count();
         retired.push(Retired { host: name.key(), snapshots: ours });

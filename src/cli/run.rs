@@ -52,22 +52,22 @@ const LONGEST_SURVEY: Duration = Duration::from_secs(15 * 60);
 pub(super) const HELP: &str = "\
 Examples:
   backup vpn
-      One host, at once.
+      Back up one host now.
   backup 'web*' db1 --keep before-upgrade
-      Some hosts, and keep their new snapshots until they are released.
+      Back up some hosts, and hold their new snapshots until they are released.
   backup all --dry-run
-      Show what a run would do: the same as `backup plan`.
+      Show what a run would do, as `backup plan` does.
   backup --quiet all --json | jq -r '.hosts[] | select(.severity != \"OK\") | .name'
-      The names of the hosts that need a look.
+      List the hosts that need attention.
 
 JSON, once the run has ended: {run, started, duration_seconds, hosts, problems, exit}; each
 of `hosts` is {name, result, severity, summary, notes, snapshot, verdict, started,
 duration_seconds, files, bytes, received_bytes, changed, deleted, snapshots, last_good},
-where `result` is good, partial, suspect, failed, skipped or interrupted; `problems` is what
-is wrong beside the hosts.
+`result` is good, partial, suspect, failed, skipped or interrupted; `problems` lists what is
+wrong with the run itself.
 
-Exit status: 0 if every host is good and everyone was told, 1 if not, 2 if nothing could
-start.";
+Exit status: 0 if every host is good and every result was reported, 1 if not, 2 if the run
+could not start.";
 
 /// What may be said on the command line of a run.
 #[derive(Debug, clap::Args)]
@@ -80,31 +80,31 @@ pub(super) struct Arguments {
     pub(super) common: Common,
     #[command(flatten)]
     format: Format,
-    /// Show what would be done, and do nothing: `backup plan`.
+    /// Show what would be done, without doing it, as `backup plan` does.
     #[arg(
         short = 'n',
         long,
         conflicts_with_all = ["force", "accept_deletions", "keep", "timings", "trace", "jobs"]
     )]
     dry_run: bool,
-    /// Hosts at once, instead of the configured number.
+    /// Number of hosts to back up at once, instead of the configured one.
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     jobs: Option<NonZeroUsize>,
-    /// Back up these hosts without asking the inventory.
+    /// Back up these hosts without consulting the inventory.
     #[arg(long)]
     force: bool,
-    /// Believe this run even if most files are gone or the host looks like
-    /// another machine.
+    /// Accept this run as good even if most files are gone or the host looks
+    /// like another machine.
     #[arg(long)]
     accept_deletions: bool,
-    /// Hold each new snapshot under this name: no rotation removes it until
-    /// `backup release` lets it go. For the moment before something dangerous.
+    /// Hold each new snapshot under this name, until `backup release`: no
+    /// rotation removes it. Use it before something dangerous.
     #[arg(long, value_name = "NAME")]
     keep: Option<HoldName>,
-    /// Print how long each step of each host took; `*` marks what took longest.
+    /// Print how long each step of each host took; `*` marks the longest.
     #[arg(long)]
     timings: bool,
-    /// Write into FILE what was done when, as a trace for chrome://tracing or
+    /// Write a trace of what was done when to FILE, for chrome://tracing or
     /// Perfetto (ui.perfetto.dev).
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
@@ -223,31 +223,34 @@ async fn prepare(
     begun.reporter = Reporter::start(icinga);
     let configured = pattern_files(&settings.excludes.files)?;
     let (runtime, swept) = Runtime::enter(&settings.runtime_dir)
-        .context("the runtime directory is not usable (is this root, and `runtime_dir` right?)")?;
+        .context("the runtime directory is not usable (run as root, and check `runtime_dir`)")?;
     if swept > 0 {
-        warn!("cleared away what {swept} run(s) left that had been killed");
+        warn!("cleaned up after {swept} killed run(s)");
     }
     if !rustix::process::geteuid().is_root() {
         warn!(
             "not running as root: owners, devices and some attributes of files cannot be kept in the copies"
         );
     }
-    bars.doing("asking which hosts there are");
+    bars.doing("asking for the list of hosts");
     stopwatch.at(Phase::Inventory);
     let (hosts, faults) = choose(arguments, &settings, clock, begun).await?;
     if arguments.accept_deletions && hosts.len() > 1 {
-        warn!("`--accept-deletions`: all {} hosts are believed, whatever they lost", hosts.len());
+        warn!(
+            "`--accept-deletions`: all {} hosts are accepted as they are, whatever was deleted",
+            hosts.len()
+        );
     }
     let store = AnyStore::open(&settings.store)?;
-    bars.doing("asking what the store holds");
+    bars.doing("reading the store");
     stopwatch.at(Phase::Survey);
     let survey = survey(&store).await;
     // Not the run's start: another run may have taken snapshots since.
     let clock_behind = survey.as_ref().ok().and_then(|survey| backup::clock_behind(survey, clock.now()));
     if let Some(newest) = &clock_behind {
         let problem = Problem::warning(
-            format!("the clock stands before the newest snapshot, {newest}: nothing is removed anywhere"),
-            "set the clock right; if it is right, it was ahead when that snapshot was taken: remove the snapshot",
+            format!("the clock is behind the newest snapshot, {newest}: nothing is removed anywhere"),
+            "correct the clock; if it is right now, it was ahead when that snapshot was taken: remove the snapshot",
         );
         warn!("{problem}");
         begun.trouble.push(problem);
@@ -297,7 +300,7 @@ pub(super) fn in_order(hosts: Vec<Host>, clock: Clock, survey: Option<&Survey>) 
 /// is reported as such, rather than the run's silence.
 pub(super) async fn survey(store: &AnyStore) -> Result<Survey, StoreError> {
     tokio::time::timeout(LONGEST_SURVEY, store.survey()).await.unwrap_or_else(|_| {
-        Err(StoreError::new("the store did not say within 15 minutes what it holds")
+        Err(StoreError::new("the store did not answer within 15 minutes")
             .hint("does its disk hang, or the network filesystem that it is on?"))
     })
 }
@@ -346,7 +349,7 @@ fn unknown(error: SelectError, words: &[String]) -> anyhow::Error {
             let commands: Vec<String> =
                 commands.iter().map(|command| format!("`backup {command}`")).collect();
             anyhow!(
-                "there is no command `{0}`; is {1} meant? ({error})",
+                "there is no command `{0}`; did you mean {1}? ({error})",
                 printable(word),
                 commands.join(" or ")
             )
@@ -386,7 +389,7 @@ async fn back_up(
         let mut report = with_history(HostReport { timings, ..report }, run);
         report.notes.extend(reporter.is_of_run(&report.host).then(|| Note {
             severity: Severity::Warning,
-            text: format!("Icinga does not hear of the run itself: {}", icinga::OTHER_NAME),
+            text: format!("the run itself is not reported to Icinga: {}", icinga::OTHER_NAME),
         }));
         say(&report);
         reporter.submit(report.clone());

@@ -30,13 +30,13 @@ pub(super) const ALIKE: f64 = 0.6;
 /// What every command can be told.
 #[derive(Debug, clap::Args)]
 pub(super) struct Common {
-    /// Say only warnings and errors, so that cron mails only trouble.
+    /// Print only warnings and errors, so that cron mails only those.
     #[arg(short, long)]
     pub(super) quiet: bool,
-    /// Say more.
+    /// Verbose output.
     #[arg(short, long)]
     pub(super) verbose: bool,
-    /// The configuration file.
+    /// Configuration file.
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
 }
@@ -154,8 +154,8 @@ impl Session {
         }
         let known = self.store.hosts().await?;
         match nearest(host.key(), known.iter().map(String::as_str)) {
-            Some(near) => bail!("the store holds nothing of `{host}`; is `{near}` meant?"),
-            None => bail!("the store holds nothing of `{host}` (`backup status` lists what it holds)"),
+            Some(near) => bail!("the store has no copies of `{host}`; did you mean `{near}`?"),
+            None => bail!("the store has no copies of `{host}` (`backup status` lists what it holds)"),
         }
     }
 }

@@ -16,35 +16,34 @@ use std::collections::BTreeMap;
 const HELP: &str = "\
 Examples:
   backup snapshots vpn
-      What there is of vpn, oldest first, and why each snapshot is kept.
+      List the snapshots of vpn, oldest first, and why each is kept.
   ls $(backup snapshots vpn --json | jq -r '.[-1].path')/etc
       Look into the newest one.
   backup snapshots vpn --space
-      With what each one alone holds, where the store has to read all trees
-      to know.
+      Show also what each one uses alone, even if all trees have to be read.
 
-KEPT FOR says what the tiers claim of what is there now, as a rotation at this
-moment would: the newest good snapshot of a day, week, month or year, a hold,
-or that it is not ours. One that nothing keeps goes with the next rotation.
+KEPT FOR says why a rotation at this moment would keep the snapshot: as the
+newest good one of a day, week, month or year, because it is held, or because
+`backup` did not take it. One that nothing keeps is removed by the next rotation.
 
 JSON: a list of {name, time, verdict, claims, held, ours, bytes_used, files,
-path}, and further {bytes, duration_seconds, run, holds, reasons, goes}. `time` is
-RFC 3339 in UTC; `verdict` is null of a snapshot that is not ours; `bytes_used`
-is what its removal alone would free, null where that was not asked for.
+path}, and also {bytes, duration_seconds, run, holds, reasons, goes}. `time` is
+RFC 3339 in UTC; `verdict` is null if `backup` did not take the snapshot;
+`bytes_used` is what removing it alone would free, or null if not determined.
 
-Exit status: 0 if the list could be read, 2 if not, or if the store holds
-nothing of the host.";
+Exit status: 0 if the list could be read, 2 if not, or if the store has no copies
+of the host.";
 
 /// What may be said on its command line.
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(super) struct Arguments {
-    /// A host that the store holds something of, in any case; also one that
-    /// has left the inventory.
+    /// A host that the store has copies of, in any case; also one that has left
+    /// the inventory.
     #[arg(value_name = "HOST")]
     host: String,
-    /// Find out what each snapshot alone holds, also where that takes a walk
-    /// over every tree of the host (a directory store); ZFS knows it anyway.
+    /// Determine the space that each snapshot uses alone, even if every tree of
+    /// the host must be read (in a directory store; ZFS always knows).
     #[arg(long)]
     space: bool,
     #[command(flatten)]

@@ -25,47 +25,45 @@ const MOST_RUNS: usize = 30;
 const HELP: &str = "\
 Examples:
   backup status
-      How every host is doing, those that need a look last.
+      Show the state of every host; those that need attention come last.
   backup status 'web*' --json | jq -r '.hosts[] | select(.state != \"good\") | .name'
-      The names of the web servers that are not well.
+      List the web servers that are not good.
   backup status --nagios
-      One line for a monitoring system, with its exit status.
+      Print one line for a monitoring system, with its exit status.
   backup status vpn
-      And where the time of its last run went.
+      Show also where the time of its last run went.
   backup status vpn --plot
-      And how the sizes and durations of vpn's copies went.
+      Show also how the sizes and durations of its copies developed.
 
 A host is
-  good     if its last good copy is fresh and its last run had nothing to say;
+  good     if its last good copy is recent and its last run had no problems;
   warning  if that copy is older than `icinga.ttl` (36 hours without Icinga), or
-           the last run has a warning;
+           the last run had a warning;
   failed   if the copy is twice as old or there is none, if the last run failed,
-           or if damage that `backup verify` found is not mended;
+           or if damage that `backup verify` found is not repaired;
   never    if no run has tried it yet;
-  running  if a run works on it at this moment; it is judged by its last good
-           copy alone;
-  left     if it has left the inventory, and nobody has said that it is meant
-           (`backup retire`);
-  retired  if that was said, or nobody remembers it as listed. What it has stays;
-           the table has it with --retired, or if it is named.
+  running  if a run is working on it; only its last good copy is judged;
+  left     if it has left the inventory without being retired (`backup retire`);
+  retired  if it was retired, or its departure was never recorded. Its snapshots
+           stay; the table lists it with --retired, or if it is named.
 
-AGE is that of the last good copy, SIZE what its files hold together, and
-GROWTH/DAY how much that became more, by the good copies of 30 days. NetBox
-gets `inventory.netbox.timeout` to answer; after that its last good list is used, with a
-warning, which does not change the exit status until that list is older than
-`inventory.netbox.max_age` (48 hours). Then, and without a list, the exit status
-is 1; without one there is what the store holds.
+AGE is the age of the last good copy, SIZE the total size of its files, and
+GROWTH/DAY the growth of that size per day, over the good copies of 30 days. If
+NetBox does not answer within `inventory.netbox.timeout`, its last good list is
+used, with a warning. The exit status becomes 1 when that list is older than
+`inventory.netbox.max_age` (48 hours). Without a list, the hosts of the store are
+shown and the exit status is 1.
 
 JSON: {hosts: [{name, state, last_run, last_good, age_seconds, snapshots, bytes,
-problem}], warnings}; each host has further {last_result, growth_bytes_per_day,
-files, held, foreign, running_since, open_findings, timings}, where timings has how long each
-step of the last run took, in seconds, as in {transfer: 12.3}. Of one host that is
-asked for by itself there are, beside hosts, its newest 30 runs: [{run, started,
-finished, result, files, bytes, received, timings}]. Times are RFC 3339 in UTC;
-what is not known is null.
+problem}], warnings}; each host also has {last_result, growth_bytes_per_day,
+files, held, foreign, running_since, open_findings, timings}; timings are the
+seconds that each step of the last run took, as in {transfer: 12.3}. If a single
+host is named, there is also `runs`, its newest 30 runs: [{run, started, finished,
+result, files, bytes, received, timings}]. Times are RFC 3339 in UTC; what is not
+known is null.
 
-Exit status: 0 if all hosts are good, retired, or running with a fresh good
-copy; 1 if one is not; 2 if that could not be found out. With --nagios: 0 OK,
+Exit status: 0 if all hosts are good, retired, or running with a recent good
+copy; 1 if one is not; 2 if the state cannot be determined. With --nagios: 0 OK,
 1 WARNING (a warning, or a host that was never backed up), 2 CRITICAL, 3
 UNKNOWN.";
 
@@ -74,19 +72,19 @@ UNKNOWN.";
 #[command(after_help = HELP)]
 pub(super) struct Arguments {
     /// Hosts of the inventory or of the store: a name in any case, a glob such
-    /// as 'web*', or `all`, which is meant if none is named.
+    /// as 'web*', or `all`, the default.
     #[arg(value_name = "HOST")]
     hosts: Vec<String>,
-    /// Answer with one line, as a plugin of Nagios, Icinga and the like.
+    /// Print one line, as a plugin for Nagios, Icinga and the like.
     #[arg(long, conflicts_with_all = ["json", "plot", "svg"])]
     nagios: bool,
-    /// List hosts that have left the inventory as well.
+    /// List retired hosts as well.
     #[arg(long)]
     retired: bool,
-    /// Draw the sizes and durations of one host's copies.
+    /// Plot the sizes and durations of the copies of one host.
     #[arg(long, conflicts_with = "json")]
     plot: bool,
-    /// Draw them as a picture into FILE.
+    /// Write that plot to FILE as an SVG image.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
     #[command(flatten)]
@@ -122,7 +120,10 @@ async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     }
     let mut doubts = found.doubts;
     let past = past(&session.settings.state_dir).unwrap_or_else(|error| {
-        doubts.push(Problem::warning(format!("{error}; what is said of runs is what the snapshots say"), ""));
+        doubts.push(Problem::warning(
+            format!("{error}; runs are shown as far as the snapshots record them"),
+            "",
+        ));
         Past::default()
     });
     let running = lock::running(&session.settings.runtime_dir).unwrap_or_else(|error| {

@@ -65,7 +65,7 @@ pub(super) fn below_root(path: &OsStr) -> anyhow::Result<Vec<u8>> {
     let parts: Vec<&[u8]> = parts.collect();
     if parts.contains(&b"..".as_slice()) {
         bail!(
-            "`..` in the path `{}` leads nowhere in a snapshot: say the whole path",
+            "`..` in the path `{}` leads nowhere in a snapshot: give the whole path",
             printable_bytes(bytes)
         );
     }

@@ -37,26 +37,26 @@ const LAST_WRITING: Duration = Duration::from_secs(15);
 /// What may be said on its command line.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
-    backup verify                      200 files of every host\n  \
-    backup verify 'web*' --sample 20   20 files of each of these hosts\n  \
-    backup verify files --all          every file; reads all of both sides\n  \
-    backup verify --quiet              for cron: says something only if something is wrong\n\n\
-    Exit status: 0 if every host's copy is as it should be, 1 if one is not or could not be compared, \
-    2 if nothing could start.\n\n\
-    Notes: a file that has the time of its copy and other contents is `different`: either side is damaged, \
-    or a program changed the file and put its time back before the copy was made. Icinga is told \
-    of such a host, and of one whose snapshot cannot be read, as CRITICAL; of a good verification it is not \
-    told, so that a run's own result stays.")]
+    backup verify                      compare 200 files of each host\n  \
+    backup verify 'web*' --sample 20   compare 20 files of each of these hosts\n  \
+    backup verify files --all          compare every file; reads everything on both sides\n  \
+    backup verify --quiet              for cron: print only what is wrong\n\n\
+    Exit status: 0 if every copy is as it should be, 1 if one is not or could not be compared, \
+    2 if the command could not start.\n\n\
+    Notes: a file that has the same time as its copy but other contents is `different`: one of the two is \
+    damaged, or a program changed the file after the copy and set its time back. Such a host, or one whose \
+    snapshot cannot be read, is reported to Icinga as CRITICAL. A good verification is not reported, so that \
+    the result of the last run stays.")]
 pub(super) struct Arguments {
     /// Hosts of the inventory: a name in any case, a glob such as 'web*', or
-    /// `all`, as without any.
+    /// `all`, the default.
     #[arg(value_name = "HOST")]
     hosts: Vec<String>,
-    /// Compare so many files of each host, chosen at random; at most 16 GiB of
-    /// them.
+    /// Number of files of each host to compare, chosen at random; at most 16 GiB
+    /// are read.
     #[arg(long, value_name = "N", default_value = "200", value_parser = at_least_one)]
     sample: NonZeroUsize,
-    /// Compare every file. Reads everything on both sides, which may take
+    /// Compare every file. This reads everything on both sides and may take
     /// hours.
     #[arg(long, conflicts_with = "sample")]
     all: bool,
@@ -127,8 +127,8 @@ async fn prepare(arguments: &Arguments, clock: Clock, bars: &Bars) -> anyhow::Re
     session::set_jobs(&mut settings, None);
     let icinga = settings.icinga.as_ref().map(|icinga| Icinga::new(icinga, &settings.server)).transpose()?;
     let (runtime, _) = Runtime::enter(&settings.runtime_dir)
-        .context("the runtime directory is not usable (is this root, and `runtime_dir` right?)")?;
-    bars.doing("looking for the hosts");
+        .context("the runtime directory is not usable (run as root, and check `runtime_dir`)")?;
+    bars.doing("reading the inventory");
     let inventory = inventory::look(&settings, clock.now(), None).await?;
     inventory.problems().for_each(|warning| warn!("{warning}"));
     let all = ["all".to_owned()];
@@ -262,7 +262,7 @@ fn show(bars: &Bars, host: &HostName, event: Event) {
         Event::At(step) => bars.at(
             host,
             match step {
-                Step::Snapshot => "looking for the snapshot",
+                Step::Snapshot => "choosing the snapshot",
                 Step::Connect => "connecting",
                 Step::Compare => "comparing",
                 Step::LookAgain => "looking again",

@@ -43,8 +43,8 @@ pub(super) fn settings(top: &mut Section<'_>) -> Option<Settings> {
     let understood = !hosts.is_empty() || !top.has("hosts");
     if netbox.is_none() && understood && !hosts.values().any(|host| host.listed) {
         let seen = "lists no host, and there is no `[inventory.netbox]`";
-        let want = "there is nothing to back up: say where your NetBox is, \
-                    or add a section such as `[hosts.vpn]`";
+        let want = "there is nothing to back up: set the address of your \
+                    NetBox, or add a section such as `[hosts.vpn]`";
         top.fault("hosts", seen, want);
     }
     Some(Settings {
@@ -161,7 +161,7 @@ fn store(section: &mut Section<'_>) -> Option<Store> {
             None
         }
         (None, None) => {
-            let want = "say where copies live: `[store.zfs]` with `dataset = \"data\"`, \
+            let want = "choose where copies are stored: `[store.zfs]` with `dataset = \"data\"`, \
                         or `[store.directory]` with `path = \"/srv/backup\"`";
             section.fault_of_section("is missing", want);
             None

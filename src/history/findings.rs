@@ -111,13 +111,13 @@ impl Findings {
         let folder = shown(&findings.folder);
         let worked = tokio::task::spawn_blocking(move || work(&findings));
         let lost = |why: String, remedy: &str| FindingsError {
-            what: format!("the findings in `{folder}` could not be worked with: {why}"),
+            what: format!("the findings in `{folder}` could not be read or written: {why}"),
             remedy: remedy.to_owned(),
         };
         match tokio::time::timeout(LONGEST, worked).await {
             Ok(Ok(result)) => result,
             Ok(Err(error)) => Err(lost(error.to_string(), "please report it")),
-            Err(_) => Err(lost("there is no answer".to_owned(), "does the disk hang that they are on?")),
+            Err(_) => Err(lost("there is no answer".to_owned(), "is their disk hanging?")),
         }
     }
 

@@ -205,7 +205,7 @@ fn each_host_has_its_own_entries_newest_first() {
 fn a_run_that_skipped_a_host_hides_nothing() {
     let (_dir, history) = opened();
     let skipped = |host: &str, number| HostReport {
-        outcome: Outcome::Skipped { why: "another run has it".into() },
+        outcome: Outcome::Skipped { why: "locked by another run".into() },
         ..failed(host, night(number))
     };
     history.record("run0", &failed("a", night(0))).unwrap();

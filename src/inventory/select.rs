@@ -52,7 +52,7 @@ impl fmt::Display for Unknown {
             Unknown::Name { name, nearest: Some(nearest) } => {
                 write!(
                     f,
-                    "the inventory has no host `{}`; is `{}` meant?",
+                    "the inventory has no host `{}`; did you mean `{}`?",
                     printable(name),
                     printable(nearest)
                 )

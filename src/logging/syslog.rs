@@ -73,7 +73,7 @@ impl Syslog {
         state.complained = true;
         let path = self.path.to_string_lossy();
         Some(printable(&format!(
-            "cannot write to syslog at `{path}`, the run goes on without: {} \
+            "cannot write to syslog at `{path}`, the run goes on without it: {} \
              (is systemd-journald or another syslog daemon running?)",
             why(&error)
         )))

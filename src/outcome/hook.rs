@@ -11,10 +11,10 @@ pub enum HookEnd {
     Exited {
         /// Its exit status; above 128 a signal's number plus 128.
         status: i32,
-        /// Whether it left processes behind, which were ended.
+        /// Whether it left processes behind, which were killed.
         left: bool,
     },
-    /// It took too long and was ended with all that it had started.
+    /// It took too long and was killed with everything it had started.
     TimedOut,
     /// The run was to stop; likewise.
     Cancelled,
@@ -52,19 +52,19 @@ impl HookResult {
                 (Severity::Ok, format!("took {}", human_duration(took)))
             }
             HookEnd::Exited { status: 0, left: true } => {
-                (Severity::Warning, "left processes behind, which were ended".to_owned())
+                (Severity::Warning, "left processes behind, which were killed".to_owned())
             }
             HookEnd::Exited { status, left } => {
                 let how = match status.checked_sub(128) {
                     Some(signal @ 1..=64) => format!("was killed by signal {signal}"),
                     _ => format!("failed (exit {status})"),
                 };
-                let rest = if *left { " and left processes behind, which were ended" } else { "" };
+                let rest = if *left { " and left processes behind, which were killed" } else { "" };
                 (Severity::Critical, how + rest)
             }
             HookEnd::TimedOut => {
                 let what = format!(
-                    "did not end within {} and was ended with all that it had started (see `{}`)",
+                    "did not end within {} and was killed with everything it had started (see `{}`)",
                     human_duration(allowed.time),
                     allowed.setting
                 );
@@ -72,7 +72,7 @@ impl HookResult {
             }
             HookEnd::Cancelled => (
                 Severity::Warning,
-                "was ended with all that it had started: the run was told to stop".to_owned(),
+                "was killed with everything it had started: the run was told to stop".to_owned(),
             ),
             HookEnd::Lost(why) => (Severity::Critical, format!("was lost: {why}")),
         };
@@ -89,26 +89,31 @@ mod tests {
         let exited = |status, left| HookEnd::Exited { status, left };
         for (end, severity, ended, why) in [
             (exited(0, false), Severity::Ok, "took 12s", "it did its work"),
-            (exited(0, true), Severity::Warning, "left processes behind, which were ended", "half its work?"),
+            (
+                exited(0, true),
+                Severity::Warning,
+                "left processes behind, which were killed",
+                "half its work?",
+            ),
             (exited(3, false), Severity::Critical, "failed (exit 3)", "it said so itself"),
             (
                 exited(137, true),
                 Severity::Critical,
-                "was killed by signal 9 and left processes behind, which were ended",
+                "was killed by signal 9 and left processes behind, which were killed",
                 "no memory, perhaps",
             ),
             (exited(255, false), Severity::Critical, "failed (exit 255)", "no signal has that number"),
             (
                 HookEnd::TimedOut,
                 Severity::Critical,
-                "did not end within 1h00m and was ended with all that it had started (see `hooks.timeout`)",
+                "did not end within 1h00m and was killed with everything it had started (see `hooks.timeout`)",
                 "what it should have done is not done",
             ),
             (HookEnd::Lost("gone".into()), Severity::Critical, "was lost: gone", "nobody knows"),
             (
                 HookEnd::Cancelled,
                 Severity::Warning,
-                "was ended with all that it had started: the run was told to stop",
+                "was killed with everything it had started: the run was told to stop",
                 "the run says how bad that is",
             ),
         ] {

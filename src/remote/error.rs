@@ -1,10 +1,10 @@
-//! Why the far side could not be worked with: what failed, and what to try.
+//! Why the far side could not be read or written: what failed, and what to try.
 
 use crate::process::{Exit, Failure, Output};
 use crate::text::gist;
 use std::fmt;
 
-/// Why the far side could not be worked with.
+/// Why the far side could not be read or written.
 #[derive(Debug)]
 pub enum RemoteError {
     /// No connection.

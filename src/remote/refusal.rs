@@ -204,7 +204,8 @@ pub(super) fn explain(host: &Host, settings: &settings::Ssh, said: Said) -> Remo
                 Some(jump) => format!("the host key of `{jump}`, on the way to `{address}`, is not known"),
                 None => format!("the host key of `{address}` is not known"),
             };
-            let hint = format!("`backup check --trust-host-keys {name}` shows it and, after a yes, keeps it");
+            let hint =
+                format!("`backup check --trust-host-keys {name}` shows it and asks whether to trust it");
             (Refusal::UnknownKey, why, hint)
         }
         Cause::Key(fault) => {
@@ -215,8 +216,8 @@ pub(super) fn explain(host: &Host, settings: &settings::Ssh, said: Said) -> Remo
         }
         Cause::Denied => (
             Refusal::Login,
-            format!("`{user}@{address}` refuses our key: {}", said.line),
-            format!("put this server's public key into `{user}`'s authorized_keys there"),
+            format!("`{user}@{address}` rejected the login: {}", said.line),
+            format!("add this server's public key to `{user}`'s authorized_keys there"),
         ),
         Cause::Refused => (
             Refusal::Unreachable,
@@ -254,7 +255,7 @@ fn changed(host: &Host, settings: &settings::Ssh) -> (Refusal, String, String) {
         Refusal::ChangedKey,
         format!("the host key of `{address}` is not the one in `{file}`"),
         format!(
-            "somebody may stand in between; if the host was reinstalled, remove the old key with \
+            "this may be an attack; if the host was reinstalled, remove the old key with \
              `ssh-keygen -f {file} -R '{entry}'` and add the new one"
         ),
     )
@@ -276,7 +277,7 @@ fn unusable(fault: KeyFault, key: &str) -> (&'static str, String) {
         ),
         KeyFault::Passphrase => (
             "has a passphrase, and at night there is nobody to type it",
-            format!("take it away with `ssh-keygen -p -f {key}`, or use another key"),
+            format!("remove it with `ssh-keygen -p -f {key}`, or use another key"),
         ),
     }
 }

@@ -55,8 +55,8 @@ const OF_RUNS: [(&str, &str); 7] = [
     ("backup_run_duration_seconds", "How long that run took."),
     ("backup_run_hosts", "How many hosts it had."),
     ("backup_run_hosts_not_good", "How many of them were not good."),
-    ("backup_run_success", "1 if every host was good and everyone was told, else 0."),
-    ("backup_run_state", "What was wrong beside the hosts: 0 nothing, 1 someone should look, 2 critical."),
+    ("backup_run_success", "1 if every host was good and every result was reported, else 0."),
+    ("backup_run_state", "What was wrong with the run itself: 0 nothing, 1 someone should look, 2 critical."),
     ("backup_run_inventory_timestamp_seconds", "When NetBox gave the list of hosts that the run had."),
 ];
 

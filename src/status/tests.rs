@@ -104,10 +104,10 @@ fn a_host_is_judged_by_its_copies_and_its_last_run() {
         (
             Listed,
             &[(80, Good)],
-            Some(run(6, Warning, "skipped: another run has it")),
+            Some(run(6, Warning, "skipped: locked by another run")),
             State::Failed,
             Critical,
-            Some("last good copy is 3 days old; skipped: another run has it"),
+            Some("last good copy is 3 days old; skipped: locked by another run"),
             "the worst first",
         ),
         (
@@ -194,15 +194,7 @@ fn a_host_is_judged_by_its_copies_and_its_last_run() {
             Some("not in the inventory; its snapshot stays"),
             "one",
         ),
-        (
-            Gone,
-            &[],
-            None,
-            State::Retired,
-            Fine,
-            Some("not in the inventory; nothing of it but its place is there"),
-            "none",
-        ),
+        (Gone, &[], None, State::Retired, Fine, Some("not in the inventory; it has no snapshots"), "none"),
     ] {
         let status = judged(known(listing, list, last_run));
         assert_eq!((status.state, status.severity), (state, severity), "{why}");

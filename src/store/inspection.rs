@@ -48,7 +48,7 @@ impl Room {
         };
         let per_day = growth.per_day / self.ratio.max(1.0);
         let Some(days) = growth::days(usable, per_day) else {
-            return Finding::ok(subject, format!("{room}; the hosts' copies do not grow to speak of"));
+            return Finding::ok(subject, format!("{room}; the hosts' copies are not growing noticeably"));
         };
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "rounded for a person")]
         let daily = human_bytes(per_day as u64);
@@ -80,7 +80,8 @@ pub(super) fn closing(directory: &Path, why: String) -> Finding {
 
 /// A store's refusal as a finding.
 pub(super) fn refused(subject: &str, error: StoreError) -> Finding {
-    let remedy = error.hint.unwrap_or_else(|| "mend that; no host can be backed up before".to_owned());
+    let remedy =
+        error.hint.unwrap_or_else(|| "fix that first: no host can be backed up until then".to_owned());
     Finding::error(subject, error.what, remedy)
 }
 

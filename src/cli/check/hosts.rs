@@ -107,7 +107,7 @@ impl HostLooked {
     /// Of what a host repeats, how much was not told.
     fn find_more(&mut self, more: usize, what: &str) {
         if more > 0 {
-            self.find(Finding::warning, format!("{more} more {what}"), "correct those that are told first");
+            self.find(Finding::warning, format!("{more} more {what}"), "correct the ones listed first");
         }
     }
 
@@ -147,7 +147,7 @@ pub(super) async fn look(
     let place = |(host, looked): (Host, Option<HostLooked>)| {
         let mut looked = looked.unwrap_or_else(|| {
             let mut broken = HostLooked::of(&host);
-            broken.find(Finding::error, "the look at it broke off", "please report this as a bug");
+            broken.find(Finding::error, "the check of it broke off", "please report this as a bug");
             broken
         });
         if let Some(inspection) = inspection {
@@ -209,7 +209,8 @@ async fn host_looked(shared: &Shared, host: &Host, turn: Turn) -> HostLooked {
             looked.find(Finding::error, error.what(), error.remedy().unwrap_or(unless));
         }
         Err(_) => {
-            let text = format!("it let us in, and did not answer within {}", human_duration(ASK_LIMIT));
+            let text =
+                format!("it accepted the login and did not answer within {}", human_duration(ASK_LIMIT));
             looked.find(Finding::error, text, "does one of its disks hang? look at its load and its `dmesg`");
         }
     }
@@ -286,7 +287,7 @@ async fn words(host: &Host, settings: &Settings, probe: &Probe) -> Words {
     });
     judged.await.unwrap_or_else(|NotInTime| Words {
         mounts: Err(format!(
-            "its mounts and excludes could not be judged within {}",
+            "its mounts and excludes could not be processed within {}",
             human_duration(ASK_LIMIT)
         )),
         warnings: Excerpt::default(),
@@ -313,7 +314,8 @@ fn judged(
         looked.find(Finding::error, error.what(), error.remedy().unwrap_or_default());
     }
     if !probe.is_root {
-        let text = format!("`{}` is not root there: what it may not read is missing", host.settings.user);
+        let text =
+            format!("`{}` is not root there: files that it may not read will be missing", host.settings.user);
         looked.find(Finding::warning, text, "set `sudo = true` for it, or log in as root");
     }
     let file = printable(&settings.excludes.remote_file);
@@ -329,7 +331,7 @@ fn judged(
             remedy.unwrap_or_else(|| "correct the line on the host".to_owned()),
         );
     }
-    looked.find_more(warnings.more(), &format!("lines of `{file}` that were passed over"));
+    looked.find_more(warnings.more(), &format!("lines of `{file}` that were ignored"));
     hooks(looked, host, settings, probe);
     clocks(looked, probe, clock);
 }
@@ -359,7 +361,7 @@ fn filesystems(looked: &mut HostLooked, mounts: &Result<Selection, String>) {
     for warning in selection.warnings.first() {
         looked.find(Finding::warning, warning.to_string(), "see `/proc/self/mountinfo` there");
     }
-    looked.find_more(selection.warnings.more(), "lines of `/proc/self/mountinfo` that describe no mount");
+    looked.find_more(selection.warnings.more(), "lines of `/proc/self/mountinfo` that could not be parsed");
     // What is elsewhere in the copy too, or nobody's data, is not missed.
     let missed = |mount: &&LeftOut| {
         use Reason::{Automount, Fuse, Network, NotADisk, OtherFilesystem};
@@ -437,7 +439,7 @@ fn hooks(looked: &mut HostLooked, host: &Host, settings: &Settings, probe: &Prob
             "`{directory}/{}` is not run: only letters, digits, `-` and `_` may be in a hook's name",
             printable(name)
         );
-        looked.find(Finding::warning, text, "rename it there, or take its `x` away if it is none");
+        looked.find(Finding::warning, text, "rename it there, or make it not executable if it is no hook");
     }
     looked.find_more(probe.hooks.odd.more(), &format!("executables in `{directory}` that are not run"));
 }
@@ -445,7 +447,7 @@ fn hooks(looked: &mut HostLooked, host: &Host, settings: &Settings, probe: &Prob
 fn clocks(looked: &mut HostLooked, probe: &Probe, clock: Clock) {
     let set = "set the one that is wrong; `date` shows it, and NTP keeps it right";
     let Some(theirs) = probe.time else {
-        looked.find(Finding::note, "it did not say what time it has", "`date +%s` should print it there");
+        looked.find(Finding::note, "it did not report its time", "`date +%s` should print it there");
         return;
     };
     let apart = (clock.now() - theirs).num_seconds();
@@ -466,7 +468,7 @@ fn rsync(looked: &mut HostLooked, said: Option<Result<String, RemoteError>>) {
         Some(Ok(said)) => {
             let Some(build) = Build::parse(&said) else {
                 let first = printable(said.lines().next().unwrap_or_default());
-                let text = format!("its rsync is not one that `backup` knows: {first}");
+                let text = format!("its rsync is not supported: {first}");
                 looked.find(Finding::warning, text, "install your distribution's rsync there");
                 return;
             };

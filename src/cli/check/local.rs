@@ -44,12 +44,11 @@ pub(super) fn configuration(
     clock: Clock,
 ) -> Vec<Finding> {
     let file = shown(path);
-    let mut findings =
-        vec![Finding::ok(&file, format!("is understood; this server is `{}`", settings.server))];
+    let mut findings = vec![Finding::ok(&file, format!("is valid; this server is `{}`", settings.server))];
     if !rustix::process::geteuid().is_root() {
         findings.push(Finding::warning(
             "user",
-            "this is not root: owners, devices and some attributes of files cannot be kept, and this check sees less",
+            "not running as root: owners, devices and some attributes of files cannot be kept, and this check is incomplete",
             "run it as root, as cron does",
         ));
     }
@@ -87,7 +86,7 @@ pub(super) fn configuration(
     if settings.icinga.is_none() && settings.metrics_textfile.is_none() {
         findings.push(Finding::note(
             "reports",
-            "nobody but cron's mail tells of a failure, and nobody of a night without a run",
+            "only cron's mail reports a failure, and nothing reports a night without a run",
             "set `[icinga]` or `metrics.textfile`",
         ));
     }
@@ -129,8 +128,8 @@ fn excludes(settings: &Settings) -> Vec<Finding> {
                     )
                 }));
                 if warnings.more() > 0 {
-                    let text = format!("{} more lines are no patterns", warnings.more());
-                    findings.push(Finding::warning(shown(file), text, "correct those that are told first"));
+                    let text = format!("{} more lines are not patterns", warnings.more());
+                    findings.push(Finding::warning(shown(file), text, "correct the ones listed first"));
                 }
             }
             Err(error) => findings.push(Finding::error(
@@ -159,7 +158,7 @@ fn folder_for(key: &str, path: &Path, what: &str) -> Finding {
         return Finding::error(key, text, format!("is this root? correct its mode or its mount, or `{key}`"));
     }
     if existing != path {
-        return Finding::ok(key, format!("`{name}` will be made, for {what}"));
+        return Finding::ok(key, format!("`{name}` will be created, for {what}"));
     }
     match others_may_write(path) {
         Some(why) => Finding::error(
@@ -176,7 +175,7 @@ fn history(state_dir: &Path) -> Option<Finding> {
     let history =
         History::read(state_dir).and_then(|history| history.map_or(Ok(0), |h| Ok(h.last_runs()?.len())));
     let (what, remedy) = parted(&history.err()?.to_string());
-    let remedy = remedy.unwrap_or_else(|| "mend that; no backup depends on it".to_owned());
+    let remedy = remedy.unwrap_or_else(|| "fix that; no backup depends on it".to_owned());
     Some(Finding::warning("history", printable(&what), remedy))
 }
 

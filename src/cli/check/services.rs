@@ -30,7 +30,7 @@ pub(super) async fn inventory(settings: &Settings, clock: Clock) -> (Option<Inve
             Err(problem) => findings.push(found(
                 "NetBox",
                 Problem { severity: Severity::Critical, ..problem.clone() },
-                "make NetBox answer, or correct `inventory.netbox.url`",
+                "get NetBox to answer, or correct `inventory.netbox.url`",
             )),
         }
     }
@@ -38,12 +38,12 @@ pub(super) async fn inventory(settings: &Settings, clock: Clock) -> (Option<Inve
         Ok(inventory) => inventory,
         // What NetBox said is told already.
         Err(_) if matches!(examination.netbox, Some(Err(_))) => {
-            let remedy = "make NetBox answer, or name hosts as `[hosts.NAME]`";
+            let remedy = "get NetBox to answer, or name hosts as `[hosts.NAME]`";
             findings.push(Finding::error("hosts", "no earlier list of its hosts was kept", remedy));
             return (None, findings);
         }
         Err(error) => {
-            findings.push(found("hosts", error.0, "make NetBox answer, or name hosts as `[hosts.NAME]`"));
+            findings.push(found("hosts", error.0, "get NetBox to answer, or name hosts as `[hosts.NAME]`"));
             return (None, findings);
         }
     };
@@ -53,7 +53,7 @@ pub(super) async fn inventory(settings: &Settings, clock: Clock) -> (Option<Inve
             Severity::Critical => Finding::error(
                 "hosts",
                 format!("its list of {at} is used, which is older than `inventory.netbox.max_age`"),
-                "make NetBox answer: new hosts are not backed up",
+                "get NetBox to answer: new hosts are not backed up",
             ),
             _ => Finding::note(
                 "hosts",
@@ -63,10 +63,10 @@ pub(super) async fn inventory(settings: &Settings, clock: Clock) -> (Option<Inve
         });
     } else if inventory.stand_in.is_some() {
         let text = "only the hosts of the configuration are backed up";
-        findings.push(Finding::error("hosts", text, "make NetBox answer"));
+        findings.push(Finding::error("hosts", text, "get NetBox to answer"));
     }
     for problem in &inventory.warnings {
-        findings.push(found("hosts", problem.clone(), "look at NetBox; every run warns of it"));
+        findings.push(found("hosts", problem.clone(), "look at NetBox; every run warns about it"));
     }
     let advised = |text: &str, unless: &str| {
         let (what, remedy) = parted(text);
@@ -118,7 +118,7 @@ fn answers(netbox: &NetBox, answered: Answered, took: Duration) -> Vec<Finding> 
     let mut findings = vec![Finding::ok(
         &url,
         format!(
-            "takes the token, and lists {} with the tag `{tag}` and a status of `{statuses}`, in {}",
+            "accepts the token and lists {} with the tag `{tag}` and a status of `{statuses}`, in {}",
             counted(answered.hosts, "host"),
             human_duration(took)
         ),

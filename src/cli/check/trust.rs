@@ -145,7 +145,7 @@ fn title(ways: &[Way], hop: &Hop) -> String {
 }
 
 fn show(strangers: &[Stranger]) {
-    logging::print("These hosts are not known. Compare each fingerprint with what the host itself says:");
+    logging::print("These hosts are not known yet. Compare each fingerprint with the host's own:");
     logging::print("  ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub\n");
     for Stranger { title, keys, .. } in strangers {
         let name = keys.first().map(|key| key.name.as_str()).unwrap_or_default();
@@ -164,8 +164,8 @@ async fn trusted(strangers: &[Stranger], yes: bool) -> anyhow::Result<Vec<bool>>
     }
     if !std::io::stdin().is_terminal() {
         bail!(
-            "there is no terminal to ask on, so no key was kept: compare the fingerprints above, then say \
-             `backup check --trust-host-keys --yes`"
+            "not a terminal, so no key was added: compare the fingerprints above, then use `backup check \
+             --trust-host-keys --yes`"
         );
     }
     let question = match strangers {
@@ -211,7 +211,7 @@ async fn keep(strangers: impl Iterator<Item = &Stranger>) -> anyhow::Result<()> 
         files.entry(file).or_default().extend(stranger.keys.iter().cloned());
     }
     if files.is_empty() {
-        warn!("no key was kept");
+        warn!("no key was added");
     }
     for (file, keys) in files {
         let added = keys::add(&file, &keys).map_err(told)?;

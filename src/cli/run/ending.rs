@@ -97,8 +97,8 @@ fn run_report(reports: &[HostReport], trouble: &[Problem], took: Duration) -> Ru
         .map(|report| report.host.as_str())
         .collect();
     if !skipped.is_empty() {
-        let what = format!("skipped, since another run has them: {}", crate::finding::named(&skipped));
-        problems.push(Problem::warning(what, "that run tells of them; if it hangs, stop it"));
+        let what = format!("skipped, locked by another run: {}", crate::finding::named(&skipped));
+        problems.push(Problem::warning(what, "that run reports them; if it hangs, stop it"));
     }
     RunReport {
         problems,

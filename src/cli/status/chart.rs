@@ -39,7 +39,7 @@ pub(super) async fn of(
         Some(Ok(entries)) => entries,
         None => Vec::new(),
         Some(Err(error)) => {
-            warn!("{error}; what is drawn is what the snapshots say");
+            warn!("{error}; the plot shows what the snapshots record");
             Vec::new()
         }
     };

@@ -18,8 +18,8 @@ use std::time::Duration;
 const LONGEST_LOOK: Duration = Duration::from_secs(5 * 60);
 
 /// What is said where NetBox's hosts are not known, and the configuration's are.
-const OWN_ALONE: &str = "which hosts there should be is not known, but for those of the configuration; the others \
-                         are those of the store";
+const OWN_ALONE: &str = "the inventory is not available; shown are the hosts of the configuration and of the \
+                         store";
 
 /// What each host has in the store, or why that cannot be read, by its name in
 /// lower case.
@@ -54,7 +54,7 @@ pub(super) async fn at(session: &Session, words: &[String]) -> anyhow::Result<Fo
         tokio::time::timeout(LONGEST_LOOK, held(&session.store, words))
     );
     let held = held.map_err(|_| {
-        anyhow!("the store did not say within 5 minutes what it holds (does its disk or its pool hang?)")
+        anyhow!("the store did not answer within 5 minutes (does its disk or its pool hang?)")
     })??;
     let (listed, unlisted) = match asked {
         Ok(inventory) => {
@@ -131,7 +131,7 @@ async fn held(store: &AnyStore, words: &[String]) -> Result<Held, StoreError> {
 }
 
 fn no_list(error: &InventoryError) -> String {
-    format!("which hosts there should be is not known: {error}; these are those of the store")
+    format!("the inventory is not available: {error}; shown are the hosts of the store")
 }
 
 /// The inventory, and the hosts beside it that the store has something of.
@@ -159,7 +159,7 @@ fn unknown(error: &SelectError, everybody: &Inventory, held: &[String]) -> anyho
             let near = by_list
                 .as_deref()
                 .or_else(|| nearest(&lower, held.iter().map(String::as_str).chain(spelled)));
-            let near = near.map(|near| format!("; is `{}` meant?", printable(near))).unwrap_or_default();
+            let near = near.map(|near| format!("; did you mean `{}`?", printable(near))).unwrap_or_default();
             format!("neither the inventory nor the store has a host `{}`{near}", printable(name))
         }
         other => other.to_string(),
