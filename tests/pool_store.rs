@@ -394,39 +394,25 @@ async fn a_snapshot_that_somebody_looks_at_goes_when_nobody_looks_any_more() {
 
 #[tokio::test]
 #[ignore = "needs a pool: `make vm`"]
-async fn twenty_thousand_snapshots_are_listed_in_one_call() {
-    const HOSTS: usize = 200;
-    const SNAPSHOTS: usize = 100;
-    // To take them lasts minutes where ZFS is emulated, so that they may be
-    // there from before.
-    let (_own, below) = match std::env::var("BACKUP_TEST_MANY") {
-        Ok(pool) => (None, format!("{pool}/hosts-{HOSTS}x{SNAPSHOTS}")),
-        Err(_) => {
-            let own = Dataset::new();
-            let below = own.child("hosts");
-            (Some(own), below)
-        }
-    };
-    if !try_zfs(&["list", &below]).status.success() {
-        zfs(&["create", "-o", "canmount=noauto", &below]);
-        for host in 0..HOSTS {
-            zfs(&["create", "-u", &format!("{below}/host{host}")]);
-        }
-        // ZFS takes one snapshot of a dataset in a transaction, but those of
-        // many datasets together.
-        let names = (1..SNAPSHOTS).map(|number| format!("auto-{number}"));
-        for name in names.chain(["backup-daily-2024-07-14".to_owned()]) {
-            take_of_all(&below, &name);
-        }
+async fn thousands_of_snapshots_are_listed_in_one_call() {
+    const HOSTS: usize = 100;
+    const SNAPSHOTS: usize = 20;
+    let own = Dataset::new();
+    let below = own.child("hosts");
+    zfs(&["create", "-o", "canmount=noauto", &below]);
+    for host in 0..HOSTS {
+        zfs(&["create", "-u", &format!("{below}/host{host}")]);
+    }
+    // ZFS takes one snapshot of a dataset in a transaction, but those of many
+    // datasets together.
+    let names = (1..SNAPSHOTS).map(|number| format!("auto-{number}"));
+    for name in names.chain(["backup-daily-2024-07-14".to_owned()]) {
+        take_of_all(&below, &name);
     }
     let dir = tempfile::tempdir().unwrap();
-    // Where ZFS is emulated, and shares its processors, it takes minutes.
-    let list_deadline = std::time::Duration::from_secs(1500);
-    let counting = System { zfs: counted(dir.path()), list_deadline, ..System::default() };
+    let counting = System { zfs: counted(dir.path()), ..System::default() };
     let store = Zfs::on(counting, &below, 0).unwrap();
-    let begin = std::time::Instant::now();
     let survey = store.survey().await.unwrap();
-    println!("{} snapshots were surveyed in {:?}", HOSTS * SNAPSHOTS, begin.elapsed());
     assert_eq!(calls(dir.path()), 2, "one for the datasets, one for the snapshots");
     assert_eq!(survey.hosts.len(), HOSTS);
     for (host, listed) in &survey.hosts {
