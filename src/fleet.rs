@@ -174,7 +174,7 @@ mod tests {
             inplace: Vec::new(),
             hooks: true,
         };
-        Host { name: name.parse().unwrap(), address: name.to_owned(), settings }
+        Host { name: name.parse().unwrap(), object: None, address: name.to_owned(), settings }
     }
 
     fn hosts(count: usize) -> Vec<Host> {

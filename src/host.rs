@@ -102,6 +102,65 @@ impl Hash for HostName {
     }
 }
 
+/// What a host is in NetBox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Hardware.
+    Device,
+    /// A virtual machine.
+    VirtualMachine,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Kind::Device => "device",
+            Kind::VirtualMachine => "virtual machine",
+        })
+    }
+}
+
+/// What NetBox knows a host by, whatever it is called: `vm:12`, `device:7`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Object {
+    /// What it is.
+    pub kind: Kind,
+    /// NetBox's number for it, within its kind.
+    pub id: u64,
+}
+
+/// A text that names no object of NetBox's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an object of NetBox is `vm:` or `device:` and its number")]
+pub struct NoObject;
+
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            Kind::Device => "device",
+            Kind::VirtualMachine => "vm",
+        };
+        write!(f, "{kind}:{}", self.id)
+    }
+}
+
+impl FromStr for Object {
+    type Err = NoObject;
+
+    fn from_str(text: &str) -> Result<Self, NoObject> {
+        let (kind, id) = text.split_once(':').ok_or(NoObject)?;
+        let kind = match kind {
+            "device" => Kind::Device,
+            "vm" => Kind::VirtualMachine,
+            _ => return Err(NoObject),
+        };
+        let object = Object { kind, id: id.parse().map_err(|_| NoObject)? };
+        // One spelling each: two sections of one object would be one too many.
+        Some(object).filter(|object| object.to_string() == text).ok_or(NoObject)
+    }
+}
+
 /// How a host is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -153,6 +212,8 @@ pub struct HostSettings {
 pub struct Host {
     /// Its name in the inventory.
     pub name: HostName,
+    /// What NetBox knows it by; `None` for a host of the configuration alone.
+    pub object: Option<Object>,
     /// What ssh connects to: a name or an IP address, without a user or port.
     pub address: String,
     /// Its settings.
@@ -180,6 +241,29 @@ mod tests {
             "$(id)", "a;b", "a!b", "a@b", "a:b", "ä", "a\0", "all", "ALL", "_x", "a ", &long,
         ] {
             assert!(name.parse::<HostName>().is_err(), "{name:?} was taken for a host's name");
+        }
+    }
+
+    #[test]
+    fn an_object_is_a_kind_and_a_number() {
+        for text in ["vm:12", "device:7"] {
+            assert_eq!(text.parse::<Object>().unwrap().to_string(), text);
+        }
+        for text in [
+            "vm",
+            "vm:",
+            "vm:x",
+            "vm:+1",
+            "vm:-1",
+            "vm: 1",
+            "vm:01",
+            "VM:1",
+            "rack:1",
+            "12",
+            ":1",
+            "vm:99999999999999999999",
+        ] {
+            assert!(text.parse::<Object>().is_err(), "{text:?} was taken for an object");
         }
     }
 

@@ -17,7 +17,7 @@ pub use departures::{Departure, Departures, departures, follow, retire};
 pub use resolve::forced;
 pub use select::{SelectError, Selection, Unknown, select};
 
-use crate::host::{Host, HostName};
+use crate::host::{Host, HostName, Object};
 use crate::outcome::Severity;
 use crate::problem::Problem;
 use crate::settings::{NetBox, Settings};
@@ -143,13 +143,11 @@ pub async fn examine(settings: &Settings, now: DateTime<Utc>, patience: Duration
 /// touched; what cannot be read is not known.
 pub fn remembered(settings: &Settings) -> Vec<String> {
     let saved = file::peek(&settings.state_dir).ok().flatten().map(|saved| saved.hosts).unwrap_or_default();
-    let listed = settings.hosts.values().filter(|own| own.listed).map(|own| own.name.spelled().to_owned());
-    let names: Vec<String> = saved.into_iter().filter_map(|machine| machine.name).chain(listed).collect();
-    let fit = names.into_iter().filter_map(|name| name.parse::<HostName>().ok());
-    fit.collect::<std::collections::BTreeSet<HostName>>()
-        .into_iter()
-        .map(|name| name.spelled().to_owned())
-        .collect()
+    let resolved = resolve::resolve(settings, saved);
+    let faults = resolved.faults.into_iter().filter_map(|fault| fault.name.parse::<HostName>().ok());
+    let hosts = resolved.hosts.into_iter().map(|host| host.name);
+    let names = hosts.chain(faults).collect::<std::collections::BTreeSet<HostName>>();
+    names.into_iter().map(|name| name.spelled().to_owned()).collect()
 }
 
 async fn ask(
@@ -314,7 +312,10 @@ fn decide(
         path.display()
     );
     let warnings = vec![Problem { severity, what, remedy }];
-    let hosts = fresh.into_iter().chain(missing).collect();
+    // Nor is it believed that one of those has another name now.
+    let objects: HashSet<Object> = missing.iter().map(Listed::object).collect();
+    let hosts =
+        fresh.into_iter().filter(|machine| !objects.contains(&machine.object())).chain(missing).collect();
     Decision { hosts, warnings, listed_at: Some(at), ..Decision::default() }
 }
 
@@ -356,12 +357,18 @@ fn hosts(count: usize) -> String {
 fn assemble(settings: &Settings, decision: Decision, mut warnings: Vec<Problem>) -> Inventory {
     warnings.extend(decision.warnings);
     let resolved = resolve::resolve(settings, decision.hosts);
-    let notes = resolved.unused.iter().map(|name| {
+    let unused = resolved.unused.iter().map(|name| {
         format!(
             "`[hosts.{name}]` has `listed = false`, and NetBox does not list that host: it is not backed up"
         )
     });
-    let notes = notes.collect();
+    let unlisted = resolved.unlisted.iter().map(|(object, name)| {
+        format!(
+            "`[hosts.\"{object}\"]` names an object `{name}` that NetBox does not list: it is not backed up (correct \
+             the number, which is the last part of the object's page in NetBox, tag it, or remove the section)"
+        )
+    });
+    let notes = unused.chain(unlisted).collect();
     Inventory {
         hosts: resolved.hosts,
         faults: resolved.faults,

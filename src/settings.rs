@@ -3,7 +3,7 @@
 //! Pure data, so that every edge may read its part of it; [`crate::config`]
 //! makes it from TOML.
 
-use crate::host::{Filesystems, HostName, HostSettings, Transport};
+use crate::host::{Filesystems, HostName, HostSettings, Object, Transport};
 use chrono_tz::Tz;
 use secrecy::SecretString;
 use std::collections::BTreeMap;
@@ -64,6 +64,8 @@ pub struct NetBox {
     pub address: AddressFrom,
     /// Added to the name to get the address; may be empty.
     pub domain: String,
+    /// The custom field that gives a host another name than NetBox's, if any.
+    pub name_field: Option<String>,
     /// A private CA's certificates, PEM.
     pub ca_file: Option<PathBuf>,
     /// For one request, from connecting to the last byte.
@@ -84,11 +86,14 @@ pub enum AddressFrom {
     PrimaryIp,
 }
 
-/// `[hosts.NAME]`: what one host says of its own; `None` takes the default.
+/// `[hosts.NAME]`, or `[hosts."vm:12"]` for an object of NetBox's that gets
+/// another name: what one host says of its own; `None` takes the default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostOverride {
     /// The name as the configuration spells it.
     pub name: HostName,
+    /// The object of NetBox's that has this name here.
+    pub object: Option<Object>,
     /// What ssh connects to.
     pub address: Option<String>,
     /// Whether the host is backed up though NetBox does not name it.

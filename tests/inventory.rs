@@ -44,6 +44,7 @@ impl Scene {
     fn add_static(&mut self, name: &str) {
         let own = HostOverride {
             name: name.parse().unwrap(),
+            object: None,
             address: None,
             listed: true,
             transport: None,
@@ -96,6 +97,7 @@ fn settings(url: &str, state_dir: &Path) -> Settings {
         statuses: vec!["active".to_owned()],
         address: AddressFrom::Name,
         domain: String::new(),
+        name_field: None,
         ca_file: None,
         timeout: Duration::from_secs(20),
         max_shrink_percent: 50,

@@ -10,7 +10,8 @@ const EXAMPLE: &str = include_str!("../../config.example.toml");
 
 /// Options without a default, or whose default is to have no value: what the
 /// example states is an example. Every other one is stated at its default.
-const WITHOUT_DEFAULT: [&str; 17] = [
+const WITHOUT_DEFAULT: [&str; 18] = [
+    "hosts.\"vm:12\".name",
     "hosts.vpn.address",
     "icinga.ca_file",
     "icinga.password_file",
@@ -155,10 +156,13 @@ fn the_example_has_every_option_that_there_is() {
     let stated = options_of(&text);
     for known in document.known() {
         // What `[hosts.NAME]` shares with `[host_defaults]` stands there.
-        let shared = known.strip_prefix("hosts.vpn.").map(|option| format!("host_defaults.{option}"));
+        let own = known.strip_prefix("hosts.vpn.").or_else(|| known.strip_prefix("hosts.\"vm:12\"."));
+        let shared = own.map(|option| format!("host_defaults.{option}"));
         let is_section = text.contains(&format!("[{known}")) || known == "store" || known == "inventory";
-        let is_stated =
-            stated.contains_key(&known) || shared.is_some_and(|shared| stated.contains_key(&shared));
+        let is_stated = stated.contains_key(&known)
+            || shared.is_some_and(|shared| stated.contains_key(&shared))
+            // What any section of a host may have stands in `[hosts.vpn]`.
+            || own.is_some_and(|own| stated.contains_key(&format!("hosts.vpn.{own}")));
         assert!(is_section || is_stated, "the example lacks `{known}`");
     }
 }

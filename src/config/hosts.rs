@@ -1,9 +1,9 @@
-//! `[host_defaults]` and `[hosts.NAME]`.
+//! `[host_defaults]`, `[hosts.NAME]` and `[hosts."vm:12"]`.
 
 use super::section::Section;
 use super::values::{self, ADDRESS, IN_PLACE, PATH_ON_HOST, PATTERN, USER};
 use crate::filter;
-use crate::host::{Filesystems, HostName, HostSettings, Transport};
+use crate::host::{Filesystems, HostName, HostSettings, Object, Transport};
 use crate::settings::HostOverride;
 use std::collections::BTreeMap;
 
@@ -80,7 +80,17 @@ pub(super) fn overrides(hosts: &mut Section<'_>, defaults: &HostSettings) -> BTr
     hosts.each(|name, section| {
         let Some(host) = host(name, section, defaults) else { return };
         if let Some(other) = read.get(host.name.key()) {
-            let seen = format!("is the same host as `{}`, since names compare without case", other.name);
+            let seen = match (other.object, host.object) {
+                (None, None) => {
+                    format!("is the same host as `{}`, since names compare without case", other.name)
+                }
+                (Some(object), _) => {
+                    format!("is the same host as `[hosts.\"{object}\"]`, which has its name")
+                }
+                (None, Some(_)) => {
+                    format!("is the same host as `[hosts.{}]`, which has its name", other.name)
+                }
+            };
             section.fault_of_section(seen, "make it one section");
         }
         read.insert(host.name.key().to_owned(), host);
@@ -90,7 +100,7 @@ pub(super) fn overrides(hosts: &mut Section<'_>, defaults: &HostSettings) -> BTr
 
 fn host(name: &str, section: &mut Section<'_>, defaults: &HostSettings) -> Option<HostOverride> {
     let address = section.take("address", ADDRESS, values::address);
-    let listed = section.take("listed", "`true` or `false`", Some).unwrap_or(true);
+    let named = if name.contains(':') { object(name, section) } else { by_name(name, section) };
     let said = said(section);
     let source = said.source.as_ref().unwrap_or(&defaults.source);
     check_inplace(section, said.inplace.as_deref().unwrap_or_default(), source);
@@ -99,15 +109,10 @@ fn host(name: &str, section: &mut Section<'_>, defaults: &HostSettings) -> Optio
         let want = "a name with dots needs quotes, as in `[hosts.\"mail.example.org\"]`";
         section.fault_of_section("has a section below it", want);
     }
-    let name = match name.parse::<HostName>() {
-        Ok(name) => name,
-        Err(unfit) => {
-            section.fault_of_section("is no host's name", unfit.why);
-            return None;
-        }
-    };
+    let Named { name, object, listed } = named?;
     Some(HostOverride {
         name,
+        object,
         address,
         listed,
         transport: said.transport,
@@ -120,4 +125,39 @@ fn host(name: &str, section: &mut Section<'_>, defaults: &HostSettings) -> Optio
         inplace: said.inplace,
         hooks: said.hooks,
     })
+}
+
+/// Whom a section is about.
+struct Named {
+    name: HostName,
+    object: Option<Object>,
+    listed: bool,
+}
+
+/// `[hosts.NAME]`.
+fn by_name(name: &str, section: &mut Section<'_>) -> Option<Named> {
+    let listed = section.take("listed", "`true` or `false`", Some).unwrap_or(true);
+    match name.parse::<HostName>() {
+        Ok(name) => Some(Named { name, object: None, listed }),
+        Err(unfit) => {
+            section.fault_of_section("is no host's name", unfit.why);
+            None
+        }
+    }
+}
+
+/// `[hosts."vm:12"]`: the name here of an object of NetBox's. Nothing is backed
+/// up that NetBox does not list.
+fn object(key: &str, section: &mut Section<'_>) -> Option<Named> {
+    let want =
+        "the host's name here: letters a to z, digits, `-`, `_` and `.`, with a letter or a digit first";
+    let name = section.require::<String, HostName>("name", want, |name| name.parse().ok());
+    match key.parse::<Object>() {
+        Ok(object) => Some(Named { name: name?, object: Some(object), listed: false }),
+        Err(error) => {
+            let want = format!("{error}, as in `[hosts.\"vm:12\"]`; a host's name has no colon");
+            section.fault_of_section("is neither a host's name nor an object of NetBox", want);
+            None
+        }
+    }
 }

@@ -40,6 +40,14 @@ pub(super) fn settings(top: &mut Section<'_>) -> Option<Settings> {
         metrics.take("textfile", "an absolute path that ends in `.prom`", values::textfile)
     });
 
+    if !top.has("inventory") {
+        for (own, object) in hosts.values().filter_map(|own| Some((own, own.object?))) {
+            let seen = format!("names `{object}` `{}`, and there is no `[inventory.netbox]`", own.name);
+            let want =
+                format!("say where your NetBox is, or make it `[hosts.{}]`, with an `address`", own.name);
+            top.fault("hosts", seen, want);
+        }
+    }
     let understood = !hosts.is_empty() || !top.has("hosts");
     if netbox.is_none() && understood && !hosts.values().any(|host| host.listed) {
         let seen = "lists no host, and there is no `[inventory.netbox]`";

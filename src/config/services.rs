@@ -21,6 +21,8 @@ pub(super) fn netbox(section: &mut Section<'_>) -> Option<NetBox> {
     }
     let address = section.take("address", "`\"name\"` or `\"primary_ip\"`", values::one_of);
     let domain = section.take("domain", "a domain such as `\"example.org\"`, or `\"\"`", values::domain);
+    let want = "the name of a custom field: letters a to z, digits and `_`";
+    let name_field = section.take("name_field", want, values::custom_field);
     let ca_file = ca_file(section);
     let timeout = duration(section, "timeout", 30);
     let max_age = duration(section, "max_age", 48 * 3600);
@@ -32,6 +34,7 @@ pub(super) fn netbox(section: &mut Section<'_>) -> Option<NetBox> {
         statuses: statuses.unwrap_or_else(|| vec!["active".to_owned()]),
         address: address.unwrap_or(AddressFrom::Name),
         domain: domain.unwrap_or_default(),
+        name_field: name_field.flatten(),
         ca_file,
         timeout,
         max_shrink_percent: shrink.unwrap_or(50),

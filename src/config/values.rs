@@ -193,6 +193,12 @@ pub(super) fn line(text: String) -> Option<String> {
     (!text.trim().is_empty() && !text.contains(char::is_control)).then_some(text)
 }
 
+/// The name of a custom field of NetBox's; the empty one is none.
+pub(super) fn custom_field(text: String) -> Option<Option<String>> {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    text.bytes().all(fits).then(|| Some(text).filter(|text| !text.is_empty()))
+}
+
 /// A number in a range.
 pub(super) fn within<N: PartialOrd>(range: RangeInclusive<N>) -> impl Fn(N) -> Option<N> {
     move |number| range.contains(&number).then_some(number)

@@ -59,7 +59,12 @@ impl Departures {
         }
         let hosts = inventory.hosts.iter().map(|host| host.name.clone());
         // Of those that cannot be backed up some have names that others may have.
+        // One that never could be does not leave when it gets another name.
+        let is_known = |key: &str| {
+            self.listed.contains_key(key) || self.left.contains_key(key) || self.retired.contains_key(key)
+        };
         let faults = inventory.faults.iter().filter_map(|fault| fault.name.parse::<HostName>().ok());
+        let faults = faults.filter(|name| is_known(name.key()));
         let listed: BTreeMap<String, String> =
             hosts.chain(faults).map(|name| (name.key().to_owned(), name.spelled().to_owned())).collect();
         for (key, name) in std::mem::take(&mut self.listed) {

@@ -122,17 +122,18 @@ pub(super) fn keep(path: &Path, value: &impl Serialize) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::netbox::Kind;
     use super::*;
+    use crate::host::Kind;
     use std::os::unix::fs::PermissionsExt;
 
     fn hosts() -> Vec<Listed> {
         vec![
-            Listed { kind: Kind::Device, id: 62, name: None, primary_ip: None },
+            Listed { kind: Kind::Device, id: 62, name: None, alias: None, primary_ip: None },
             Listed {
                 kind: Kind::VirtualMachine,
                 id: 1,
                 name: Some("-e sh\n\"$(id)\"".to_owned()),
+                alias: Some("sh".to_owned()),
                 primary_ip: Some("10.0.0.7/24".to_owned()),
             },
         ]

@@ -13,6 +13,7 @@
 mod answers;
 mod request;
 
+use crate::host::{Kind, Object};
 use crate::settings::{AddressFrom, NetBox};
 use crate::text::printable;
 use answers::{Machine, Page, Tag};
@@ -21,7 +22,6 @@ use request::{NetBoxError, Session};
 use reqwest::StatusCode;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
-use std::fmt;
 use url::Url;
 
 /// The whole list may take this many times the timeout of one request; ten
@@ -39,31 +39,10 @@ const PAGES_AT_ONCE: usize = 4;
 /// taken for an endless one; some may be added while it is read.
 const SLACK: usize = 1000;
 
-/// What a host is in NetBox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Kind {
-    /// Hardware, `dcim/devices`.
-    Device,
-    /// `virtualization/virtual-machines`.
-    VirtualMachine,
-}
-
-impl Kind {
-    fn endpoint(self) -> &'static str {
-        match self {
-            Kind::Device => "api/dcim/devices/",
-            Kind::VirtualMachine => "api/virtualization/virtual-machines/",
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Kind::Device => "device",
-            Kind::VirtualMachine => "virtual machine",
-        })
+fn endpoint(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Device => "api/dcim/devices/",
+        Kind::VirtualMachine => "api/virtualization/virtual-machines/",
     }
 }
 
@@ -76,8 +55,19 @@ pub(super) struct Listed {
     pub id: u64,
     /// Its name; a device need not have one.
     pub name: Option<String>,
+    /// What the custom field says that it is called here, where one is
+    /// configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<String>,
     /// Its primary IP address with a prefix length, `10.0.0.7/24`.
     pub primary_ip: Option<String>,
+}
+
+impl Listed {
+    /// What NetBox knows it by.
+    pub fn object(&self) -> Object {
+        Object { kind: self.kind, id: self.id }
+    }
 }
 
 /// What NetBox listed.
@@ -114,6 +104,7 @@ impl Session<'_> {
             tokio::try_join!(self.kind(Kind::Device, &slug), self.kind(Kind::VirtualMachine, &slug))?;
         let mut listing = Listing { tag_confirmed: slug.confirmed, ..Listing::default() };
         let mut refused = Vec::new();
+        let mut has_field = false;
         let (mut untagged, mut other_status) = (0, 0);
         for (kind, found) in [(Kind::Device, devices), (Kind::VirtualMachine, machines)] {
             if found.seen < found.count {
@@ -123,6 +114,7 @@ impl Session<'_> {
                     found.count, found.seen
                 ));
             }
+            has_field |= found.has_field;
             untagged += found.untagged;
             other_status += found.other_status;
             listing.hosts.extend(found.hosts);
@@ -132,6 +124,14 @@ impl Session<'_> {
             if one.why == other.why {
                 return Err(refused.swap_remove(0));
             }
+        }
+        if let Some(field) =
+            self.netbox.name_field.as_ref().filter(|_| !has_field && !listing.hosts.is_empty())
+        {
+            listing.warnings.push(format!(
+                "no host in NetBox has the custom field `{field}`, which `inventory.netbox.name_field` names: all keep \
+                 the names that they have there; create the field for devices and virtual machines, or fix the name"
+            ));
         }
         for (count, what) in [
             (untagged, format!("the tag `{}`", printable(&self.netbox.tag))),
@@ -192,7 +192,7 @@ impl Session<'_> {
 
     /// Every page of one kind of host.
     async fn pages(&self, kind: Kind, slug: &Slug, statuses: &[String]) -> Result<Found, NetBoxError> {
-        let endpoint = self.url(kind.endpoint())?;
+        let endpoint = self.url(endpoint(kind))?;
         let mut url = endpoint.clone();
         {
             let mut query = url.query_pairs_mut();
@@ -200,14 +200,7 @@ impl Session<'_> {
             for status in statuses {
                 query.append_pair("status", status);
             }
-            query.append_pair(
-                "fields",
-                match self.netbox.address {
-                    // Addresses are a third of the answer, and of NetBox's work.
-                    AddressFrom::Name => "id,name,status,tags",
-                    AddressFrom::PrimaryIp => "id,name,status,primary_ip,primary_ip4,primary_ip6,tags",
-                },
-            );
+            query.append_pair("fields", &fields(self.netbox));
             query.append_pair("exclude", "config_context");
             // By number: a renamed or added host cannot move others to
             // another page while the list is read.
@@ -293,7 +286,7 @@ impl Reading<'_> {
         for machine in page.results {
             if self.ids.insert(machine.id) {
                 is_new = true;
-                self.found.take(machine, self.kind, &netbox.statuses, |tag| {
+                self.found.take(machine, self.kind, netbox, |tag| {
                     tag.slug == self.slug.slug || tag.name == netbox.tag.trim()
                 });
             }
@@ -316,12 +309,15 @@ struct Found {
     seen: usize,
     untagged: usize,
     other_status: usize,
+    /// Whether one of them has the custom field that gives names.
+    has_field: bool,
     /// The refusal of the statuses, where the filter had to be left out.
     refused: Option<NetBoxError>,
 }
 
 impl Found {
-    fn take(&mut self, machine: Machine, kind: Kind, statuses: &[String], is_ours: impl Fn(&Tag) -> bool) {
+    fn take(&mut self, machine: Machine, kind: Kind, netbox: &NetBox, is_ours: impl Fn(&Tag) -> bool) {
+        let statuses = &netbox.statuses;
         self.seen += 1;
         if !machine.tags.iter().any(is_ours) {
             self.untagged += 1;
@@ -332,9 +328,25 @@ impl Found {
         } else {
             let ip = machine.primary_ip.or(machine.primary_ip4).or(machine.primary_ip6);
             let primary_ip = ip.map(|ip| ip.address);
-            self.hosts.push(Listed { kind, id: machine.id, name: machine.name, primary_ip });
+            let fields = machine.custom_fields.unwrap_or_default();
+            let field = netbox.name_field.as_ref().and_then(|field| fields.get(field));
+            self.has_field |= field.is_some();
+            let alias = field.and_then(answers::text);
+            self.hosts.push(Listed { kind, id: machine.id, name: machine.name, alias, primary_ip });
         }
     }
+}
+
+/// What is asked for of each object.
+fn fields(netbox: &NetBox) -> String {
+    let mut fields = vec!["id", "name", "status"];
+    // Addresses are a third of the answer, and of NetBox's work.
+    if netbox.address == AddressFrom::PrimaryIp {
+        fields.extend(["primary_ip", "primary_ip4", "primary_ip6"]);
+    }
+    fields.push("tags");
+    fields.extend(netbox.name_field.as_ref().map(|_| "custom_fields"));
+    fields.join(",")
 }
 
 /// The query of a `next` URL, whatever else it names.

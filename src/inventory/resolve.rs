@@ -3,7 +3,7 @@
 
 use super::Fault;
 use super::netbox::Listed;
-use crate::host::{Host, HostName, HostSettings, Transport};
+use crate::host::{Host, HostName, HostSettings, LONGEST_NAME, Object, Transport};
 use crate::settings::{AddressFrom, HostOverride, Settings};
 use crate::text::printable;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,48 +19,49 @@ pub(super) struct Resolved {
     /// Names, as the configuration spells them, of `[hosts.NAME]` tables that
     /// only give settings, and for a host that nobody lists.
     pub unused: Vec<String>,
+    /// Objects that the configuration gives a name, and that NetBox does not
+    /// list.
+    pub unlisted: Vec<(Object, HostName)>,
 }
 
 /// Resolves every listed host and every static one.
 pub(super) fn resolve(settings: &Settings, listed: Vec<Listed>) -> Resolved {
+    let claims = Claims::of(settings, &listed);
+    let objects: BTreeSet<Object> = listed.iter().map(Listed::object).collect();
     let mut faults = Vec::new();
-    let mut named: BTreeMap<HostName, Vec<Listed>> = BTreeMap::new();
+    let mut named: BTreeMap<HostName, Vec<Called>> = BTreeMap::new();
     for machine in listed {
-        match machine.name.as_deref().map(str::parse::<HostName>) {
-            Some(Ok(name)) => named.entry(name).or_default().push(machine),
-            Some(Err(unfit)) if !unfit.name.is_empty() => {
-                let why = format!("{unfit}; rename {} {} in NetBox", machine.kind, machine.id);
-                faults.push(Fault { name: unfit.name, why });
-            }
-            None | Some(Err(_)) => {
-                let why = format!("{} {} has no name in NetBox; give it one", machine.kind, machine.id);
-                faults.push(Fault { name: String::new(), why });
-            }
+        match called(settings, machine) {
+            Ok(called) => named.entry(called.name.clone()).or_default().push(called),
+            Err(fault) => faults.push(fault),
         }
     }
     let mut hosts = Vec::new();
     let taken: BTreeSet<String> = named.keys().map(|name| name.key().to_owned()).collect();
-    for (name, mut machines) in named {
+    for (_, mut machines) in named {
         if machines.len() > 1 {
             faults.extend(collision(&machines));
-        } else if let Some(machine) = machines.pop() {
-            match listed_host(settings, name.clone(), machine) {
+        } else if let Some(called) = machines.pop() {
+            let name = called.name.spelled().to_owned();
+            match listed_host(settings, called, &claims) {
                 Ok(host) => hosts.push(host),
-                Err(why) => faults.push(Fault { name: name.spelled().to_owned(), why }),
+                Err(why) => faults.push(Fault { name, why }),
             }
         }
     }
-    let mut unused = Vec::new();
-    for own in settings.hosts.values().filter(|own| !taken.contains(own.name.key())) {
-        if own.listed {
-            hosts.push(forced(settings, own.name.clone()));
-        } else {
-            unused.push(own.name.spelled().to_owned());
+    let (mut unused, mut unlisted) = (Vec::new(), Vec::new());
+    for own in settings.hosts.values() {
+        match own.object {
+            Some(object) if objects.contains(&object) => {}
+            Some(object) => unlisted.push((object, own.name.clone())),
+            None if taken.contains(own.name.key()) => {}
+            None if own.listed => hosts.push(forced(settings, own.name.clone())),
+            None => unused.push(own.name.spelled().to_owned()),
         }
     }
     hosts.sort_by(|a, b| a.name.cmp(&b.name));
     faults.sort_by(|a, b| a.name.cmp(&b.name));
-    Resolved { hosts, faults, unused }
+    Resolved { hosts, faults, unused, unlisted }
 }
 
 /// A host of this name, whether the inventory knows it or not: its settings
@@ -70,33 +71,197 @@ pub fn forced(settings: &Settings, name: HostName) -> Host {
     let own = settings.hosts.get(name.key());
     let name = own.map_or(name, |own| own.name.clone());
     let address = own.and_then(|own| own.address.clone()).unwrap_or_else(|| by_name(settings, &name));
-    host(settings, name, own, address)
+    host(settings, name, own.and_then(|own| own.object), own, address)
+}
+
+/// Who gave a host its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// NetBox: it is the object's own.
+    NetBox,
+    /// A custom field of the object.
+    Field,
+    /// `[hosts."vm:12"]`.
+    Configuration,
+}
+
+/// A host of NetBox's, and what it is called here.
+#[derive(Debug)]
+struct Called {
+    machine: Listed,
+    name: HostName,
+    by: By,
+}
+
+impl Called {
+    /// Which it is, for people.
+    fn shown(&self) -> String {
+        let Listed { kind, id, name, .. } = &self.machine;
+        let own = printable(name.as_deref().unwrap_or_default());
+        match self.by {
+            By::NetBox => format!("{kind} {id} `{own}`"),
+            By::Field => format!("{kind} {id} `{own}` (`{}` by its custom field)", self.name),
+            By::Configuration => {
+                format!("{kind} {id} `{own}` (`{}` by `[hosts.\"{}\"]`)", self.name, self.machine.object())
+            }
+        }
+    }
+}
+
+/// What a host of NetBox's is called here. The configuration goes before the
+/// custom field, and that before NetBox's own name.
+fn called(settings: &Settings, machine: Listed) -> Result<Called, Fault> {
+    let (kind, id, object) = (machine.kind, machine.id, machine.object());
+    if let Some(own) = settings.hosts.values().find(|own| own.object == Some(object)) {
+        return Ok(Called { machine, name: own.name.clone(), by: By::Configuration });
+    }
+    if let Some(alias) = &machine.alias {
+        return match alias.parse() {
+            Ok(name) => Ok(Called { machine, name, by: By::Field }),
+            Err(unfit) => {
+                let field = settings.netbox.as_ref().and_then(|netbox| netbox.name_field.as_deref());
+                let field = field.unwrap_or_default();
+                let why = format!("{unfit}; correct the custom field `{field}` of {kind} {id} in NetBox");
+                Err(Fault { name: alias.clone(), why })
+            }
+        };
+    }
+    match machine.name.as_deref().map(str::parse::<HostName>) {
+        Some(Ok(name)) => Ok(Called { machine, name, by: By::NetBox }),
+        Some(Err(unfit)) if !unfit.name.is_empty() => {
+            let lines = lines(object, &fit(&unfit.name, object));
+            let why =
+                format!("{unfit}; rename {kind} {id} in NetBox, or write {lines} into the configuration");
+            Err(Fault { name: unfit.name, why })
+        }
+        None | Some(Err(_)) => {
+            let lines = lines(object, &fit("", object));
+            let why = format!(
+                "{kind} {id} has no name in NetBox; give it one there, or write {lines} into the configuration"
+            );
+            Err(Fault { name: String::new(), why })
+        }
+    }
+}
+
+/// The lines that give an object of NetBox's a name.
+fn lines(object: Object, name: &str) -> String {
+    format!("`[hosts.\"{object}\"]` and below it `name = \"{name}\"`")
+}
+
+/// A name that a host could have instead of one that it cannot have.
+fn fit(name: &str, object: Object) -> String {
+    let mut fit = String::new();
+    for c in name.to_lowercase().chars() {
+        match c {
+            'a'..='z' | '0'..='9' => fit.push(c),
+            'ä' | 'æ' => fit.push_str("ae"),
+            'ö' | 'ø' | 'œ' => fit.push_str("oe"),
+            'ü' => fit.push_str("ue"),
+            'ß' => fit.push_str("ss"),
+            'à' | 'á' | 'â' | 'å' => fit.push('a'),
+            'è' | 'é' | 'ê' | 'ë' => fit.push('e'),
+            'ç' => fit.push('c'),
+            'ñ' => fit.push('n'),
+            _ if fit.is_empty() || fit.ends_with(['-', '.']) => {}
+            '.' => fit.push('.'),
+            _ => fit.push('-'),
+        }
+        if fit.len() > LONGEST_NAME / 2 {
+            break;
+        }
+    }
+    let fit = fit.trim_end_matches(['-', '.']);
+    if fit.parse::<HostName>().is_ok() { fit.to_owned() } else { object.to_string().replace(':', "-") }
 }
 
 /// One fault for each spelling of a name that several hosts bear.
-fn collision(machines: &[Listed]) -> Vec<Fault> {
-    let who: Vec<String> = machines
+fn collision(machines: &[Called]) -> Vec<Fault> {
+    let who: Vec<String> = machines.iter().map(Called::shown).collect();
+    let remedies: Vec<String> = machines
         .iter()
-        .map(|m| format!("{} {} `{}`", m.kind, m.id, printable(m.name.as_deref().unwrap_or_default())))
+        .filter(|called| called.by == By::NetBox)
+        .map(|Called { name, machine, .. }| {
+            let object = machine.object();
+            // The name may be as long as a name can be.
+            let short: String = name.spelled().chars().take(LONGEST_NAME - 32).collect();
+            lines(object, &format!("{short}-{}", object.to_string().replace(':', "")))
+        })
         .collect();
-    let why = format!(
-        "{} in NetBox have one name, as names compare without case; rename all but one",
-        who.join(" and ")
-    );
-    let spellings: BTreeSet<&str> = machines.iter().filter_map(|m| m.name.as_deref()).collect();
+    let remedies = match remedies.as_slice() {
+        [] => "correct their custom fields, or the names in the configuration".to_owned(),
+        all => format!("rename all but one there, or write into the configuration: {}", all.join(", or ")),
+    };
+    let why =
+        format!("{} in NetBox have one name, as names compare without case; {remedies}", who.join(" and "));
+    let spellings: BTreeSet<&str> = machines.iter().map(|called| called.name.spelled()).collect();
     spellings.into_iter().map(|name| Fault { name: name.to_owned(), why: why.clone() }).collect()
 }
 
-fn listed_host(settings: &Settings, name: HostName, machine: Listed) -> Result<Host, String> {
-    let own = settings.hosts.get(name.key());
+/// How many objects of NetBox bear each name, in lower case, and which hosts
+/// have it without NetBox: a name that one alone bears is where that one is.
+struct Claims {
+    objects: BTreeMap<String, usize>,
+    others: BTreeSet<String>,
+}
+
+impl Claims {
+    fn of(settings: &Settings, listed: &[Listed]) -> Self {
+        let mut objects = BTreeMap::new();
+        for name in listed.iter().filter_map(own_name) {
+            *objects.entry(name.key().to_owned()).or_insert(0) += 1;
+        }
+        let others = settings.hosts.values().filter(|own| own.listed && own.address.is_none());
+        Claims { objects, others: others.map(|own| own.name.key().to_owned()).collect() }
+    }
+
+    /// Whether nobody else is where NetBox's name of an object leads.
+    fn is_alone(&self, name: &HostName) -> bool {
+        self.objects.get(name.key()) == Some(&1) && !self.others.contains(name.key())
+    }
+}
+
+/// NetBox's own name of an object, if a host can have it.
+fn own_name(machine: &Listed) -> Option<HostName> {
+    machine.name.as_deref()?.parse().ok()
+}
+
+fn listed_host(settings: &Settings, called: Called, claims: &Claims) -> Result<Host, String> {
+    let Called { machine, name, by } = called;
+    let object = machine.object();
+    // A section of that name may be another object's.
+    let own = settings.hosts.get(name.key()).filter(|own| own.object.is_none_or(|other| other == object));
     let transport = own.and_then(|own| own.transport).unwrap_or(settings.host_defaults.transport);
     let by_ip = settings.netbox.as_ref().is_some_and(|netbox| netbox.address == AddressFrom::PrimaryIp);
     let address = match own.and_then(|own| own.address.clone()) {
         Some(address) => address,
-        None if by_ip && transport == Transport::Ssh => primary_ip(&machine)?,
-        None => by_name(settings, &name),
+        None if transport == Transport::Local => by_name(settings, &name),
+        None if by_ip => primary_ip(&machine)?,
+        None if by == By::NetBox => by_name(settings, &name),
+        None => renamed(settings, &name, &machine, claims)?,
     };
-    Ok(host(settings, name, own, address))
+    Ok(host(settings, name, Some(object), own, address))
+}
+
+/// Where a host is that has another name here than in NetBox: at the name that
+/// it has there, if that can be an address and is its alone; else at its own.
+fn renamed(
+    settings: &Settings,
+    name: &HostName,
+    machine: &Listed,
+    claims: &Claims,
+) -> Result<String, String> {
+    match own_name(machine) {
+        Some(own) if own == *name || claims.is_alone(&own) => Ok(by_name(settings, &own)),
+        _ if claims.is_alone(name) => Err(format!(
+            "its address is not known: NetBox's name for {} {} is none or not its alone, and `{name}` is what NetBox \
+             calls another; write `[hosts.\"{}\"]` with `name = \"{name}\"` and an `address` into the configuration",
+            machine.kind,
+            machine.id,
+            machine.object()
+        )),
+        _ => Ok(by_name(settings, name)),
+    }
 }
 
 fn primary_ip(machine: &Listed) -> Result<String, String> {
@@ -128,7 +293,13 @@ fn by_name(settings: &Settings, name: &HostName) -> String {
     }
 }
 
-fn host(settings: &Settings, name: HostName, own: Option<&HostOverride>, address: String) -> Host {
+fn host(
+    settings: &Settings,
+    name: HostName,
+    object: Option<Object>,
+    own: Option<&HostOverride>,
+    address: String,
+) -> Host {
     let defaults = &settings.host_defaults;
     let settings = HostSettings {
         transport: own.and_then(|own| own.transport).unwrap_or(defaults.transport),
@@ -141,5 +312,5 @@ fn host(settings: &Settings, name: HostName, own: Option<&HostOverride>, address
         inplace: own.and_then(|own| own.inplace.as_ref()).unwrap_or(&defaults.inplace).clone(),
         hooks: own.and_then(|own| own.hooks).unwrap_or(defaults.hooks),
     };
-    Host { name, address, settings }
+    Host { name, object, address, settings }
 }

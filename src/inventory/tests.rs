@@ -1,10 +1,9 @@
 //! The decisions of the inventory, over lists made here; `tests/inventory.rs`
 //! has the conversations with a server.
 
-use super::netbox::Kind;
 use super::resolve::{Resolved, resolve};
 use super::*;
-use crate::host::{Filesystems, HostSettings, Transport};
+use crate::host::{Filesystems, HostSettings, Kind, Transport};
 use crate::settings::{AddressFrom, Excludes, Hooks, HostOverride, Retention, Ssh, Store, Transfer};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
@@ -63,6 +62,7 @@ fn netbox(address: AddressFrom, domain: &str) -> NetBox {
         statuses: vec!["active".to_owned()],
         address,
         domain: domain.to_owned(),
+        name_field: None,
         ca_file: None,
         timeout: Duration::from_secs(1),
         max_shrink_percent: 50,
@@ -73,6 +73,7 @@ fn netbox(address: AddressFrom, domain: &str) -> NetBox {
 fn own(name: &str, listed: bool) -> HostOverride {
     HostOverride {
         name: name.parse().unwrap(),
+        object: None,
         address: None,
         listed,
         transport: None,
@@ -88,7 +89,7 @@ fn own(name: &str, listed: bool) -> HostOverride {
 }
 
 fn vm(id: u64, name: &str) -> Listed {
-    Listed { kind: Kind::VirtualMachine, id, name: Some(name.to_owned()), primary_ip: None }
+    Listed { kind: Kind::VirtualMachine, id, name: Some(name.to_owned()), alias: None, primary_ip: None }
 }
 
 fn vms(names: &[&str]) -> Vec<Listed> {
@@ -105,7 +106,7 @@ fn faults(resolved: &Resolved) -> Vec<(&str, &str)> {
 
 #[test]
 fn a_host_that_cannot_be_backed_up_is_a_fault_and_the_rest_go_on() {
-    let mut listed = vec![Listed { kind: Kind::Device, id: 62, name: None, primary_ip: None }];
+    let mut listed = vec![Listed { kind: Kind::Device, id: 62, name: None, alias: None, primary_ip: None }];
     let long = "x".repeat(255);
     let hostile = ["-e sh", "a\nb", "a'b\"", "$(id)", "x ", "all", "", &long];
     listed.extend(vms(&hostile));
@@ -119,14 +120,17 @@ fn a_host_that_cannot_be_backed_up_is_a_fault_and_the_rest_go_on() {
     expected.sort_unstable();
     assert_eq!(names, expected);
     for (name, why) in [
-        ("", "device 62 has no name in NetBox; give it one"),
+        (
+            "",
+            "device 62 has no name in NetBox; give it one there, or write `[hosts.\"device:62\"]` and below it `name = \"device-62\"` into the configuration",
+        ),
         (
             "VPN",
-            "virtual machine 21 `VPN` and device 5 `vpn` in NetBox have one name, as names compare without case; rename all but one",
+            "virtual machine 21 `VPN` and device 5 `vpn` in NetBox have one name, as names compare without case; rename all but one there, or write into the configuration: `[hosts.\"vm:21\"]` and below it `name = \"VPN-vm21\"`, or `[hosts.\"device:5\"]` and below it `name = \"vpn-device5\"`",
         ),
         (
             "x ",
-            "`x ` cannot be a host's name: only the letters a to z, digits, `-`, `_` and `.` are allowed; rename virtual machine 5 in NetBox",
+            "`x ` cannot be a host's name: only the letters a to z, digits, `-`, `_` and `.` are allowed; rename virtual machine 5 in NetBox, or write `[hosts.\"vm:5\"]` and below it `name = \"x\"` into the configuration",
         ),
     ] {
         assert!(faults(&resolved).contains(&(name, why)), "{name}: {:?}", faults(&resolved));
@@ -267,9 +271,16 @@ fn an_answer_is_weighed_against_the_last_good_list() {
         (
             &["e", "f", "g", "h"],
             &four,
-            &["e", "f", "g", "h", "a", "b", "c", "d"],
+            &["a", "b", "c", "d"],
             false,
-            "as many, but others",
+            "as many of the same numbers, and all with other names",
+        ),
+        (
+            &["a", "x", "y", "z", "e"],
+            &four,
+            &["a", "e", "b", "c", "d"],
+            false,
+            "the new one, and the others as they were called",
         ),
         (&[], &four, &["a", "b", "c", "d"], false, "none at all"),
     ] {
@@ -342,8 +353,125 @@ fn without_any_list_there_is_nothing_and_a_word_on_why() {
 #[test]
 fn faults_survive_in_the_last_good_list() {
     let mut before = saved(&["a", "-e sh"]);
-    before.as_mut().unwrap().hosts.push(Listed { kind: Kind::Device, id: 62, name: None, primary_ip: None });
+    before.as_mut().unwrap().hosts.push(Listed {
+        kind: Kind::Device,
+        id: 62,
+        name: None,
+        alias: None,
+        primary_ip: None,
+    });
     let decision = decided(Err(down()), before);
     let inventory = assemble(&settings(Some(netbox(AddressFrom::Name, "")), &[]), decision, Vec::new());
     assert_eq!((inventory.hosts.len(), inventory.faults.len()), (1, 2));
+}
+
+fn alias(object: &str, name: &str) -> HostOverride {
+    HostOverride { object: Some(object.parse().unwrap()), ..own(name, false) }
+}
+
+#[test]
+fn an_object_is_called_what_the_configuration_says_then_its_field_then_netbox() {
+    let named =
+        |id, name: &str, field: Option<&str>| Listed { alias: field.map(str::to_owned), ..vm(id, name) };
+    let listed = vec![
+        named(1, "Web Server", None),
+        named(2, "Büro", Some("office")),
+        named(3, "three", Some("drei")),
+        named(4, "four", Some("a b")),
+        Listed { name: None, ..named(5, "", None) },
+        named(6, "six", None),
+    ];
+    let aliases =
+        [alias("vm:1", "web"), alias("vm:3", "trois"), alias("vm:5", "five"), alias("vm:9", "nine")];
+    let netbox =
+        NetBox { name_field: Some("backup_name".to_owned()), ..netbox(AddressFrom::Name, "example.org") };
+    let resolved = resolve(&settings(Some(netbox), &aliases), listed);
+    let expected = [
+        ("five", "five.example.org"),
+        ("office", "office.example.org"),
+        ("six", "six.example.org"),
+        ("trois", "three.example.org"),
+        ("web", "web.example.org"),
+    ];
+    assert_eq!(addresses(&resolved), expected.map(|(name, address)| (name.to_owned(), address.to_owned())));
+    assert_eq!(
+        faults(&resolved),
+        [(
+            "a b",
+            "`a b` cannot be a host's name: only the letters a to z, digits, `-`, `_` and `.` are allowed; correct \
+             the custom field `backup_name` of virtual machine 4 in NetBox"
+        )]
+    );
+    assert_eq!(resolved.unlisted, [("vm:9".parse().unwrap(), "nine".parse().unwrap())]);
+    assert!(resolved.unused.is_empty());
+}
+
+#[test]
+fn an_address_that_is_not_its_alone_is_never_an_alias_s() {
+    let device = |id, name| Listed { kind: Kind::Device, ..vm(id, name) };
+    let settings = settings(
+        Some(netbox(AddressFrom::Name, "")),
+        &[
+            alias("vm:1", "twin-vm"),
+            alias("device:2", "twin-device"),
+            alias("vm:3", "b"),
+            alias("vm:4", "a"),
+            alias("vm:5", "web"),
+            own("static", true),
+        ],
+    );
+    let listed = vec![vm(1, "twin"), device(2, "twin"), vm(3, "a"), vm(4, "x y"), vm(5, "static")];
+    let resolved = resolve(&settings, listed);
+    let expected = [
+        ("b", "a"),
+        ("static", "static"),
+        ("twin-device", "twin-device"),
+        ("twin-vm", "twin-vm"),
+        ("web", "web"),
+    ];
+    assert_eq!(addresses(&resolved), expected.map(|(name, address)| (name.to_owned(), address.to_owned())));
+    let [(name, why)] = &faults(&resolved)[..] else { panic!("{resolved:?}") };
+    assert!(*name == "a" && why.contains("`[hosts.\"vm:4\"]` with `name = \"a\"` and an `address`"), "{why}");
+}
+
+#[test]
+fn a_section_of_an_object_is_no_other_s() {
+    let section = HostOverride { address: Some("10.0.0.7".to_owned()), ..alias("vm:12", "web") };
+    let settings = settings(Some(netbox(AddressFrom::Name, "")), &[section]);
+    let resolved = resolve(&settings, vec![vm(3, "web")]);
+    assert_eq!(addresses(&resolved), [("web".to_owned(), "web".to_owned())], "vm:12 is another");
+    let resolved = resolve(&settings, vec![vm(3, "web"), vm(12, "old")]);
+    assert!(resolved.hosts.is_empty(), "{resolved:?}");
+    let [(name, why)] = &faults(&resolved)[..] else { panic!("{resolved:?}") };
+    assert_eq!(
+        (*name, *why),
+        (
+            "web",
+            "virtual machine 3 `web` and virtual machine 12 `old` (`web` by `[hosts.\"vm:12\"]`) in NetBox have one \
+             name, as names compare without case; rename all but one there, or write into the configuration: \
+             `[hosts.\"vm:3\"]` and below it `name = \"web-vm3\"`"
+        )
+    );
+}
+
+#[test]
+fn a_name_that_will_not_do_comes_with_one_that_will() {
+    let long = "ü".repeat(300);
+    for (name, fits) in [
+        ("Büro Server", "buero-server"),
+        ("Straße 7 (alt)", "strasse-7-alt"),
+        ("-e sh", "e-sh"),
+        ("日本", "vm-12"),
+        ("all", "vm-12"),
+        ("", "vm-12"),
+        ("db.", "db"),
+        ("a..b", "a.b"),
+        (&long, &"ue".repeat(33)[..]),
+    ] {
+        let resolved = resolve(&settings(Some(netbox(AddressFrom::Name, "")), &[]), vec![vm(12, name)]);
+        let lines =
+            format!("write `[hosts.\"vm:12\"]` and below it `name = \"{fits}\"` into the configuration");
+        assert!(resolved.faults[0].why.contains(&lines), "{}", resolved.faults[0].why);
+        assert!(fits.parse::<HostName>().is_ok(), "{fits}");
+    }
 }

@@ -66,6 +66,9 @@ pub struct Machine {
     /// With a prefix length.
     #[serde(default)]
     pub primary_ip: Option<String>,
+    /// By the field's name.
+    #[serde(default)]
+    pub custom_fields: Map<String, Value>,
 }
 
 fn virtual_machine() -> Kind {
@@ -83,7 +86,14 @@ fn backup() -> Vec<String> {
 impl Machine {
     /// An active one with the tag `Backup`.
     pub fn new(kind: Kind, name: Option<&str>) -> Self {
-        Machine { name: name.map(str::to_owned), kind, status: active(), tags: backup(), primary_ip: None }
+        Machine {
+            name: name.map(str::to_owned),
+            kind,
+            status: active(),
+            tags: backup(),
+            primary_ip: None,
+            custom_fields: Map::new(),
+        }
     }
 
     pub fn vm(name: &str) -> Self {
@@ -101,6 +111,11 @@ impl Machine {
 
     pub fn tags(mut self, tags: &[&str]) -> Self {
         self.tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+        self
+    }
+
+    pub fn field(mut self, name: &str, value: Value) -> Self {
+        self.custom_fields.insert(name.to_owned(), value);
         self
     }
 

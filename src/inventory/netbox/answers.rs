@@ -3,7 +3,7 @@
 
 use crate::https::Answer;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// One page of a list.
 #[derive(Debug, Deserialize)]
@@ -33,6 +33,8 @@ pub(super) struct Machine {
     pub primary_ip6: Option<Address>,
     #[serde(default)]
     pub tags: Vec<Tag>,
+    /// Only there where it was asked for.
+    pub custom_fields: Option<Map<String, Value>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -44,6 +46,16 @@ pub(super) struct Choice {
 pub(super) struct Address {
     /// With a prefix length.
     pub address: String,
+}
+
+/// The text of a custom field; `None` for an empty one.
+pub(super) fn text(field: &Value) -> Option<String> {
+    let text = match field {
+        Value::Null => return None,
+        Value::String(text) => text.trim().to_owned(),
+        other => other.to_string(),
+    };
+    Some(text).filter(|text| !text.is_empty())
 }
 
 /// What NetBox says is wrong with a request.

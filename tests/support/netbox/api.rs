@@ -153,6 +153,7 @@ impl Ask<'_> {
                 ("primary_ip6", if is_v6 { ip.clone() } else { Value::Null }),
                 ("primary_ip", ip),
                 ("tags", Value::Array(tags)),
+                ("custom_fields", Value::Object(machine.custom_fields.clone())),
             ],
         );
         let fields: Vec<&str> = self.all("fields").iter().flat_map(|list| list.split(',')).collect();
