@@ -189,9 +189,7 @@ fn a_plan_touches_nothing_and_connects_to_nobody() {
     assert_eq!((pairs(&planned["keep"]).len(), &planned["remove"]), (3, &json!([])));
 
     let text = rig.backup(&["plan"]).exits(0).says("3 hosts; of 0 snapshots, 0 would go").stdout;
-    for line in
-        ["Filters of every host, the first that matches deciding:", "After them, of VPN:", "  + /srv/keep"]
-    {
+    for line in ["Filters of every host; the first match decides:", "After them, of VPN:", "  + /srv/keep"] {
         assert!(text.lines().any(|own| own == line), "`{line}` is missing in:\n{text}");
     }
     assert!(!text.contains("of Web:") && text.contains("this machine"), "{text}");
