@@ -1,7 +1,7 @@
 //! What a verification of one host found, how bad that is, and how it is said.
 //!
 //! A file that has the time of its copy and other contents is the one thing that
-//! must not be: either side is damaged, or the copy never got a change. What
+//! must not be: one of the two is damaged, or the copy never got a change. What
 //! differs in its time was changed since, as files are.
 
 mod open;
@@ -198,7 +198,7 @@ impl State {
         match self {
             State::Different => Some(
                 "one of the two is damaged (see `zpool status -v`, `dmesg`, and the host's disks), or a program changed \
-                 the file before the copy and put its time back",
+                 the file before the copy and set its time back",
             ),
             State::Unreadable => Some("the store is failing: see `zpool status -v` and `dmesg`"),
             State::UnreadableThere => {
@@ -206,8 +206,8 @@ impl State {
             }
             State::Overlooked => Some("runs would not see this by themselves"),
             State::Attributes => Some(
-                "the next run compares these itself and mends what the store can keep: if they are still not as on \
-                 the host after it, see what it says of attributes",
+                "the next run compares these itself and corrects what the store can keep; if they still differ \
+                 from the host after it, see its warnings about attributes",
             ),
             State::Incomparable => Some(
                 "back the host up and verify at once; if files still count as changed, the store's filesystem does \
@@ -426,7 +426,7 @@ mod tests {
         let lost = |v: &mut Verification| v.stop = Some(Stop::Failed("lost".to_owned()));
         for (verification, state, alarm, reason) in [
             (verified(|_| ()), State::Good, false, "files change and go"),
-            (verified(different), State::Different, true, "either side is damaged"),
+            (verified(different), State::Different, true, "one of the two is damaged"),
             (verified(unreadable), State::Unreadable, true, "the store is sick"),
             (
                 verified(|v| {

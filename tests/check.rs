@@ -462,7 +462,12 @@ fn files_that_others_can_use_are_told_with_the_command_that_closes_them() {
     let token = token.display();
     found
         .tells("configuration", "error", "config.toml: may be written to by others", "chmod go-w")
-        .tells("configuration", "warning", "is open to others than its owner", &format!("chmod 600 {token}"))
+        .tells(
+            "configuration",
+            "warning",
+            "is open to users other than its owner",
+            &format!("chmod 600 {token}"),
+        )
         .tells("configuration", "warning", "belongs to the user 1234", &format!("chown root {token}"))
         .tells("configuration", "warning", "excludes.files", "chmod go-w")
         .tells("configuration", "warning", "excludes:3", "")
@@ -543,7 +548,7 @@ fn offline_nobody_is_asked() {
 fn a_host_that_is_not_there_is_answered_with_the_nearest() {
     let mut rig = Rig::new();
     rig.host("web");
-    rig.backup(&["check", "wbe"]).exits(2).says("the inventory has no host `wbe`; is `web` meant?");
+    rig.backup(&["check", "wbe"]).exits(2).says("the inventory has no host `wbe`; did you mean `web`?");
     rig.backup(&["check", "--yes"]).exits(2);
     rig.backup(&["check", "--offline", "--trust-host-keys"]).exits(2);
 }

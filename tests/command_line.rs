@@ -65,7 +65,7 @@ fn a_command_line_that_makes_no_sense_starts_nothing() {
         (&["--force", "good", "ALL"], "not `all`", "in any case and place"),
         (&["--force", "../good"], "`../good` cannot be a host's name", "a path"),
         (&["nothing"], "no host `nothing`", "an unknown host"),
-        (&["god"], "is `Good` meant?", "a slip"),
+        (&["god"], "did you mean `Good`?", "a slip"),
         (&["x*"], "no host's name matches `x*`", "a glob for nothing"),
         (&["[x"], "`[x` is no pattern", "a broken glob"),
         (&["good", ""], "no host ``", "an empty word"),
@@ -80,10 +80,10 @@ fn a_command_line_that_makes_no_sense_starts_nothing() {
 fn a_misspelt_command_is_answered_with_commands_and_not_with_force() {
     let mut rig = local();
     for (words, said) in [
-        (&["snapshot", "good"][..], "there is no command `snapshot`; is `backup snapshots` meant?"),
-        (&["ls"], "is `backup status` or `backup snapshots` meant?"),
-        (&["list", "good"], "is `backup status` or `backup snapshots` meant?"),
-        (&["help", "stauts"], "there is no command `stauts`; is `status` meant?"),
+        (&["snapshot", "good"][..], "there is no command `snapshot`; did you mean `backup snapshots`?"),
+        (&["ls"], "did you mean `backup status` or `backup snapshots`?"),
+        (&["list", "good"], "did you mean `backup status` or `backup snapshots`?"),
+        (&["help", "stauts"], "there is no command `stauts`; did you mean `status`?"),
         (&["help", "xyz"], "there is no command `xyz`; `backup help` lists them all"),
     ] {
         backup(&rig, words).exits(2).says(said).does_not_say("--force");

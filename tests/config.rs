@@ -217,8 +217,8 @@ fn what_works_but_is_unsafe_is_a_warning() {
     let warnings = parse(&with_services(netbox, icinga), &environment).unwrap().warnings;
     insta::assert_snapshot!(warnings.join("\n"), @r"
     `inventory.netbox.url` is `http://netbox.example.org/`: the token travels in clear text; use https
-    `/etc/backup/token` is open to others than its owner; close it with `chmod 600 /etc/backup/token`
-    `/etc/backup/key` is open to others than its owner; close it with `chmod 600 /etc/backup/key`
+    `/etc/backup/token` is open to users other than its owner; close it with `chmod 600 /etc/backup/token`
+    `/etc/backup/key` is open to users other than its owner; close it with `chmod 600 /etc/backup/key`
     ");
 }
 

@@ -189,8 +189,8 @@ fn what_cannot_be_meant_starts_nothing() {
     let rig = made(&[("etc/ssh/config", "")], &[("etc/ssh/config", "")]);
     symlink("etc", rig.newest("web").join("link")).unwrap();
     for (words, said) in [
-        (&["wbe", OLD][..], "the store has no copies of `wbe`; is `web` meant?"),
-        (&["web", "backup-2026-11-18T020001Z"], "is `backup-2026-11-18T020000Z` meant?"),
+        (&["wbe", OLD][..], "the store has no copies of `wbe`; did you mean `web`?"),
+        (&["web", "backup-2026-11-18T020001Z"], "did you mean `backup-2026-11-18T020000Z`?"),
         (&["web", OLD, "lates"], "no snapshot `lates`"),
         (&["web", "2020-01-01"], "no snapshot of 2020-01-01"),
         (&["web", "2026-02-31"], "there is no such day"),

@@ -98,7 +98,7 @@ fn hosts_are_selected_in_any_case_by_glob_and_without_the_inventory() {
     scene.backup(&["WEB*"]).exits(0).says("2 hosts: 2 good").does_not_say("VPN");
     scene.backup(&["Vpn", "v*", "VPN"]).exits(0).says("1 host: 1 good");
 
-    scene.backup(&["vnp"]).exits(2).says("no host `vnp`").says("is `VPN` meant?").says("--force");
+    scene.backup(&["vnp"]).exits(2).says("no host `vnp`").says("did you mean `VPN`?").says("--force");
     scene.backup(&["vpn", "nothing*"]).exits(2).says("no host's name matches `nothing*`").does_not_say("OK");
     scene.backup(&["$(touch x)\n"]).exits(2).says("no host `$(touch x)\\n`");
     scene.backup(&["--force", "all"]).exits(2).says("`--force`").says("not `all`");
@@ -293,7 +293,7 @@ fn a_netbox_that_is_down_stops_only_a_first_run() {
         last.starts_with("WARNING: cannot connect: Connection refused"),
         "the end does not say why the run exits with 1: {last}"
     );
-    scene.backup(&["vnp"]).exits(2).says("Connection refused").says("is `VPN` meant?");
+    scene.backup(&["vnp"]).exits(2).says("Connection refused").says("did you mean `VPN`?");
 
     fs::remove_file(scene.rig.join("state/inventory.json")).unwrap();
     scene.backup(&["all"]).exits(2).says("Connection refused").says("no earlier list");

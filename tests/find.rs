@@ -229,13 +229,13 @@ fn what_cannot_be_meant_starts_nothing() {
     let rig = made(&[("backup-2026-11-17T020000Z", "good", &[("x", "")])]);
     fs::create_dir_all(rig.join("store/empty/snapshots")).unwrap();
     for (arguments, said) in [
-        (&["find", "wbe", "x"][..], "the store has no copies of `wbe`; is `web` meant?"),
+        (&["find", "wbe", "x"][..], "the store has no copies of `wbe`; did you mean `web`?"),
         (&["find", "web", "[x"], "`[x` is no pattern"),
         (&["find", "web", ""], "`` is no pattern: it is empty"),
         (&["find", "web", "/etc/../x"], "`..` leads nowhere in a snapshot"),
         (
             &["find", "web", "x", "--snapshot", "backup-2026-11-17T020001Z"],
-            "is `backup-2026-11-17T020000Z` meant?",
+            "did you mean `backup-2026-11-17T020000Z`?",
         ),
         (&["find", "empty", "x"], "`empty` has no snapshots yet"),
         (&["find", "web"], "<PATTERN>"),

@@ -151,12 +151,12 @@ fn what_is_not_there_or_no_name_is_refused_before_anything_is_done() {
         (&["vpn", "--keep", ""], "it is empty", "no name"),
         (&["hold", "vpn", "latest", "two words"], "only the letters a to z", "not one word"),
         (&["hold", "vpn"], "<SNAPSHOT>", "no snapshot"),
-        (&["hold", "vpm", "latest"], "is `vpn` meant?", "a slip in the host"),
-        (&["hold", "vpn", &slip], &format!("is `{newest}` meant?"), "a slip in the snapshot"),
+        (&["hold", "vpm", "latest"], "did you mean `vpn`?", "a slip in the host"),
+        (&["hold", "vpn", &slip], &format!("did you mean `{newest}`?"), "a slip in the snapshot"),
         (&["hold", "vpn", "tomorrow"], "`VPN` has no snapshot `tomorrow`", "no time, and no name"),
         (&["hold", "vpn", "1 year ago"], "or before; its oldest is", "before all that there is"),
         (&["hold", "vpn", "../latest"], "has no snapshot `../latest`", "a path"),
-        (&["release", "vpn", &slip], &format!("is `{newest}` meant?"), "the same to release"),
+        (&["release", "vpn", &slip], &format!("did you mean `{newest}`?"), "the same to release"),
         (&["release", "web", "latest"], "the store has no copies of `web`", "an unknown host"),
     ] {
         let ran = rig.backup(arguments).exits(2);

@@ -226,7 +226,7 @@ fn what_stands_in_the_way_of_a_run_is_told() {
 fn there_is_no_plan_for_what_is_unknown() {
     let mut rig = Rig::without_sshd();
     rig.host("VPN");
-    rig.backup(&["plan", "vpm"]).exits(2).says("is `VPN` meant?");
+    rig.backup(&["plan", "vpm"]).exits(2).says("did you mean `VPN`?");
     rig.backup(&["plan", "x*"]).exits(2).says("no host's name matches");
     rig.section("excludes", "files = [\"/nowhere\"]");
     rig.backup(&["plan"]).exits(2).says("there is no such file");

@@ -291,9 +291,9 @@ fn a_path_that_is_not_there_is_told_what_is(rig: Rig) {
     rig.backup(&["vpn"]).exits(0);
     for (path, advice, why) in [
         ("/etc/fstb", "`/etc/fstb` is not in `backup-", "named"),
-        ("/etc/fstb", "is `/etc/fstab` meant?", "the nearest name"),
+        ("/etc/fstb", "did you mean `/etc/fstab`?", "the nearest name"),
         ("/ect/fstab", "`/ect` is not in", "the first that is not there"),
-        ("/ect/fstab", "is `/etc` meant?", "in the root"),
+        ("/ect/fstab", "did you mean `/etc`?", "in the root"),
         ("/etc/gone", old.as_str(), "the newest snapshot that has it"),
         ("/etc/fstb", "no other snapshot has `/etc/fstb`", "none has it"),
         ("/etc/fstab/x", "leads through `/etc/fstab`, which is a file", "no directory"),
@@ -311,7 +311,7 @@ fn a_path_that_is_not_there_is_told_what_is(rig: Rig) {
     restore(&rig, &["/etc/gone", "--snapshot", &old]).exits(0);
     assert_eq!(names(&rig.join("to")), ["etc", "etc/gone"]);
     let nothing = rig.backup(&["restore", "vnp", "/", "--to", "/tmp"]).exits(2);
-    assert!(nothing.stderr.contains("is `vpn` meant?"));
+    assert!(nothing.stderr.contains("did you mean `vpn`?"));
 }
 
 fn the_snapshot_of_a_time_is_found(rig: Rig) {
@@ -568,7 +568,7 @@ fn another_host_is_written_to_over_a_connection_that_is_verified() {
     assert_eq!(names(&outside), [""; 0]);
     assert_eq!(read(other.join("opt/odd 'name' */file")), "odd");
 
-    rig.backup(&["restore", "vpn", "/opt", "--yes", "--to-host", "wbe"]).exits(2).says("is `web` meant?");
+    rig.backup(&["restore", "vpn", "/opt", "--yes", "--to-host", "wbe"]).exits(2).says("did you mean `web`?");
     rig.write("known_hosts", "");
     to(&[]).exits(2).says("the host key of `127.0.0.1` is not known");
     assert_nothing_left(&rig);

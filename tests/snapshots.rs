@@ -160,7 +160,7 @@ fn a_host_that_the_store_lacks_is_an_error_that_names_the_nearest() {
         vpn(&shelf);
         shelf.place("mail");
         for (host, said) in [
-            ("vpm", "the store has no copies of `vpm`; is `vpn` meant?"),
+            ("vpm", "the store has no copies of `vpm`; did you mean `vpn`?"),
             ("zzz", "`backup status` lists what it holds"),
             ("../vpn", "`../vpn` cannot be a host's name"),
             ("-x", "unexpected argument"),

@@ -232,9 +232,9 @@ fn a_host_that_nobody_knows_is_an_error_that_names_the_nearest() {
         shelf.good("vpn", 13);
         shelf.good("archive", 5000);
         for (words, said) in [
-            (&["vnp"][..], "neither the inventory nor the store has a host `vnp`; is `vpn` meant?"),
-            (&["archiv"], "is `archive` meant?"),
-            (&["vpn", "archiv"], "is `archive` meant?"),
+            (&["vnp"][..], "neither the inventory nor the store has a host `vnp`; did you mean `vpn`?"),
+            (&["archiv"], "did you mean `archive`?"),
+            (&["vpn", "archiv"], "did you mean `archive`?"),
             (&["x*"], "no host's name matches `x*`"),
             (&["[x"], "`[x` is no pattern"),
             (&["zzzzzz"], "neither the inventory nor the store has a host `zzzzzz`"),

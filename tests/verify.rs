@@ -504,7 +504,7 @@ fn what_makes_no_sense_starts_nothing() {
         (&["--sample", "-1"], "'-1'"),
         (&["--sample", "many"], "it must be a whole number of at least 1"),
         (&["--sample", "5", "--all"], "cannot be used with"),
-        (&["wbe"], "is `Web` meant?"),
+        (&["wbe"], "did you mean `Web`?"),
         (&["x*"], "no host's name matches `x*`"),
     ] {
         let ran = rig.backup(&[&["verify"], arguments].concat()).exits(2).says(said);

@@ -41,8 +41,8 @@ so there is no limit on deletions.
 
 JSON: {hosts: [{name, address, transport, filters}], keep: [{host, snapshot,
 reasons}], remove: [{host, snapshot, reason}]}; a host also has {user, port,
-source, hooks, last_good, files, max_deletions, fewest_files}, what is kept also
-has {new}; and `problems`, a list of {host, problem}.
+source, inplace, hooks, last_good, files, max_deletions, fewest_files}, what is
+kept also has {new}; and `problems`, a list of {host, problem}.
 
 Exit status: 0 if there are no problems, 1 if there are some (a host that cannot
 be backed up, a clock that is behind, an unusable store), 2 if no plan could be

@@ -133,15 +133,15 @@ fn keep_drawing(watched: &Weak<Shown>) {
 fn word(step: Step) -> &'static str {
     match step {
         Step::Lock => "locking",
-        Step::Prepare => "preparing its place",
+        Step::Prepare => "preparing the store",
         Step::Connect => "connecting",
-        Step::Probe => "asking what is there",
+        Step::Probe => "probing the host",
         Step::Wait => "waiting for its turn",
         Step::Hooks => "running hooks",
         Step::Transfer => "copying",
         Step::Snapshot => "taking the snapshot",
         Step::Rotate => "removing old snapshots",
-        Step::Report => "telling Icinga",
+        Step::Report => "reporting to Icinga",
     }
 }
 

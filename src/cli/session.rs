@@ -189,7 +189,7 @@ impl Place {
         }
         let near = nearest(word, self.snapshots.iter().map(|snapshot| snapshot.name.as_str()));
         let advice = match near {
-            Some(near) => format!("is `{}` meant?", printable(near)),
+            Some(near) => format!("did you mean `{}`?", printable(near)),
             None => format!("see `backup snapshots {}`", self.host),
         };
         bail!("`{}` has no snapshot `{}`; {advice}", self.host, printable(word))
@@ -287,7 +287,7 @@ mod tests {
         let refusal = place.snapshot("backup-2026-11-20T020006Z").unwrap_err().to_string();
         assert_eq!(
             refusal,
-            "`VPN` has no snapshot `backup-2026-11-20T020006Z`; is `backup-2026-11-20T020005Z` meant?"
+            "`VPN` has no snapshot `backup-2026-11-20T020006Z`; did you mean `backup-2026-11-20T020005Z`?"
         );
         assert!(place.snapshot("x").unwrap_err().to_string().ends_with("see `backup snapshots VPN`"));
     }

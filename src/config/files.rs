@@ -123,7 +123,7 @@ fn unsafe_to_keep(path: &Path, metadata: &Metadata) -> Vec<String> {
 
 fn too_open(path: &Path) -> String {
     let (shown, word) = (printable(&path.to_string_lossy()), shell_word(path));
-    format!("`{shown}` is open to others than its owner; close it with `chmod 600 {word}`")
+    format!("`{shown}` is open to users other than its owner; close it with `chmod 600 {word}`")
 }
 
 /// A path as a shell reads it.

@@ -92,8 +92,8 @@ impl Departures {
             ),
         };
         let remedy = format!(
-            "if that is meant, acknowledge it with `backup retire {which}`; if not, list it again: it is not backed \
-             up, and its snapshots are kept"
+            "if that is intended, acknowledge it with `backup retire {which}`; if not, list it again; until then it is \
+             not backed up, and its snapshots are kept"
         );
         Some(Problem::warning(what, remedy))
     }

@@ -176,9 +176,9 @@ mod tests {
     #[test]
     fn a_word_that_selects_nothing_is_an_error_that_helps() {
         for (patterns, expected) in [
-            (&["vnp"][..], "the inventory has no host `vnp`; is `VPN` meant?"),
-            (&["vpn.example.org"], "the inventory has no host `vpn.example.org`; is `VPN` meant?"),
-            (&["webb2"], "the inventory has no host `webb2`; is `web2` meant?"),
+            (&["vnp"][..], "the inventory has no host `vnp`; did you mean `VPN`?"),
+            (&["vpn.example.org"], "the inventory has no host `vpn.example.org`; did you mean `VPN`?"),
+            (&["webb2"], "the inventory has no host `webb2`; did you mean `web2`?"),
             (&["zzz\n"], "the inventory has no host `zzz\\n`"),
             (&["db", "x*", "zzz"], "no host's name matches `x*`; the inventory has no host `zzz`"),
         ] {

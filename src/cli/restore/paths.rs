@@ -88,8 +88,8 @@ impl Search<'_> {
             .unwrap_or_default();
         let near = nearest(&String::from_utf8_lossy(name), names.iter().map(String::as_str));
         let slash = if above.is_empty() { "" } else { "/" };
-        let near =
-            near.map(|near| format!("; is `{}{slash}{}` meant?", shown(above, None, None), printable(near)));
+        let near = near
+            .map(|near| format!("; did you mean `{}{slash}{}`?", shown(above, None, None), printable(near)));
         anyhow!(
             "`{}` is not in `{}` of {}{}{}",
             shown(&path[..end], None, None),

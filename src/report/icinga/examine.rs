@@ -84,7 +84,7 @@ impl Icinga {
         };
         let (version, user) = (printable(&own.version), printable(&own.user));
         let mut findings =
-            vec![Finding::ok(&subject, format!("is Icinga {version}, and takes the password of `{user}`"))];
+            vec![Finding::ok(&subject, format!("is Icinga {version} and accepts the password of `{user}`"))];
         findings.extend(own.permitted(&subject));
         if own.may(READ) {
             let filtered = own.is_filtered(READ);
@@ -94,7 +94,7 @@ impl Icinga {
             let service = printable(&icinga.check.service);
             findings.push(Finding::note(
                 &subject,
-                format!("which hosts lack the service `{service}` cannot be looked at"),
+                format!("cannot tell which hosts lack the service `{service}`"),
                 format!(
                     "give the `ApiUser` \"{user}\" the permission `{READ}` as well; only this check uses it"
                 ),
