@@ -11,6 +11,7 @@ mod output;
 mod plan;
 mod progress;
 mod prune;
+mod rename;
 mod restore;
 mod retire;
 mod run;
@@ -77,6 +78,8 @@ enum Command {
     Release(hold::Release),
     /// Acknowledge that hosts have left the inventory.
     Retire(retire::Arguments),
+    /// Give a host's copies and history another name.
+    Rename(rename::Arguments),
     /// Remove the snapshots that no retention tier needs.
     Prune(prune::Arguments),
     /// Compare files on hosts with their newest snapshots.
@@ -106,7 +109,7 @@ struct Help {
 }
 
 /// Words that other programs have for what a command does here.
-const ALSO_KNOWN_AS: [(&str, &[&str]); 14] = [
+const ALSO_KNOWN_AS: [(&str, &[&str]); 16] = [
     ("list", &["status", "snapshots"]),
     ("ls", &["status", "snapshots"]),
     ("show", &["status", "snapshots"]),
@@ -119,6 +122,8 @@ const ALSO_KNOWN_AS: [(&str, &[&str]); 14] = [
     ("keep", &["hold"]),
     ("forget", &["prune"]),
     ("rotate", &["prune"]),
+    ("mv", &["rename"]),
+    ("move", &["rename"]),
     ("doctor", &["check"]),
     ("test", &["check", "verify"]),
 ];
@@ -192,6 +197,7 @@ fn execute(command: Command, clock: Clock) -> u8 {
         Command::Hold(arguments) => hold::hold(&arguments, clock),
         Command::Release(arguments) => hold::release(&arguments, clock),
         Command::Retire(arguments) => retire::execute(&arguments, clock),
+        Command::Rename(arguments) => rename::execute(&arguments, clock),
         Command::Prune(arguments) => prune::execute(&arguments, clock),
         Command::Verify(arguments) => verify::execute(&arguments, clock),
         Command::Check(arguments) => check::execute(&arguments, clock),

@@ -241,6 +241,20 @@ impl History {
         })
     }
 
+    /// Gives a host another name, also where that has been done before. What is
+    /// remembered under the new name stays beside it.
+    pub fn rename(&self, from: &HostName, to: &HostName) -> Result<(), HistoryError> {
+        self.change("rename a host in", |connection| {
+            connection.execute(
+                "UPDATE runs SET host = ?1, spelled = ?2 WHERE host = ?3",
+                (to.key(), to.spelled(), from.key()),
+            )?;
+            connection
+                .execute("UPDATE verifications SET host = ?1 WHERE host = ?2", (to.key(), from.key()))?;
+            Ok(())
+        })
+    }
+
     /// Forgets what is older than 400 days, but keeps 60 rows a host.
     pub fn prune(&self, now: DateTime<Utc>) -> Result<(), HistoryError> {
         let Some(before) = now.checked_sub_signed(KEPT) else { return Ok(()) };

@@ -14,7 +14,8 @@ pub const LONGEST_NAME: usize = 128;
 
 /// The name of a host, as its inventory spells it. Names compare, sort and
 /// hash without case; datasets, folders and locks use [`HostName::key`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct HostName {
     spelled: String,
     key: String,
@@ -70,6 +71,20 @@ impl FromStr for HostName {
     }
 }
 
+impl TryFrom<String> for HostName {
+    type Error = UnfitName;
+
+    fn try_from(name: String) -> Result<Self, UnfitName> {
+        name.parse()
+    }
+}
+
+impl From<HostName> for String {
+    fn from(name: HostName) -> Self {
+        name.spelled
+    }
+}
+
 impl fmt::Display for HostName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.spelled)
@@ -122,7 +137,8 @@ impl fmt::Display for Kind {
 }
 
 /// What NetBox knows a host by, whatever it is called: `vm:12`, `device:7`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Object {
     /// What it is.
     pub kind: Kind,
@@ -134,6 +150,20 @@ pub struct Object {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an object of NetBox is `vm:` or `device:` and its number")]
 pub struct NoObject;
+
+impl TryFrom<String> for Object {
+    type Error = NoObject;
+
+    fn try_from(text: String) -> Result<Self, NoObject> {
+        text.parse()
+    }
+}
+
+impl From<Object> for String {
+    fn from(object: Object) -> Self {
+        object.to_string()
+    }
+}
 
 impl fmt::Display for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -9,11 +9,16 @@
 
 mod departures;
 mod file;
+mod identities;
+mod kept;
 mod netbox;
 mod resolve;
 mod select;
 
-pub use departures::{Departure, Departures, departures, follow, retire};
+pub use departures::{Departure, Departures, departures, follow, rename_listed, retire};
+pub use identities::{
+    Identities, Rename, Renaming, begin_renaming, cancel_renaming, end_renaming, identities, remember,
+};
 pub use resolve::forced;
 pub use select::{SelectError, Selection, Unknown, select};
 
@@ -41,6 +46,9 @@ pub struct Inventory {
     /// the run's exit code, and is critical once that list is older than
     /// `max_age`.
     pub stand_in: Option<Problem>,
+    /// Hosts that are called otherwise than their copies, and are backed up as
+    /// their copies are called.
+    pub renames: Vec<Rename>,
     /// What else makes the list doubtful; any of it fails the run's exit code.
     pub warnings: Vec<Problem>,
     /// What is worth a line in the log, and no more.
@@ -57,6 +65,11 @@ impl Inventory {
     /// Everything that makes the list doubtful, whose hosts come from first.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
         self.stand_in.iter().chain(&self.warnings)
+    }
+
+    /// What a host is called now, if its copies have a former name.
+    pub fn rename_of(&self, name: &HostName) -> Option<&Rename> {
+        self.renames.iter().find(|rename| rename.from == *name)
     }
 }
 
@@ -143,7 +156,8 @@ pub async fn examine(settings: &Settings, now: DateTime<Utc>, patience: Duration
 /// touched; what cannot be read is not known.
 pub fn remembered(settings: &Settings) -> Vec<String> {
     let saved = file::peek(&settings.state_dir).ok().flatten().map(|saved| saved.hosts).unwrap_or_default();
-    let resolved = resolve::resolve(settings, saved);
+    let identities = identities::identities(&settings.state_dir).unwrap_or_default();
+    let resolved = resolve::resolve(settings, saved, &identities);
     let faults = resolved.faults.into_iter().filter_map(|fault| fault.name.parse::<HostName>().ok());
     let hosts = resolved.hosts.into_iter().map(|host| host.name);
     let names = hosts.chain(faults).collect::<std::collections::BTreeSet<HostName>>();
@@ -172,10 +186,14 @@ async fn question(
             let remedy = "set `[inventory.netbox]`, or list hosts as `[hosts.NAME]`";
             return Err(InventoryError(Problem::critical("no host is configured", remedy)));
         }
-        return Ok(assemble(settings, Decision::default(), Vec::new()));
+        return Ok(assemble(settings, Decision::default(), Vec::new(), &Identities::default()));
     };
     let state_dir = &settings.state_dir;
     let mut warnings = Vec::new();
+    let identities = identities::identities(state_dir).unwrap_or_else(|problem| {
+        warnings.push(problem);
+        Identities::default()
+    });
     let patience = patience.unwrap_or(Duration::MAX);
     let listing = tokio::time::timeout(patience, netbox::list(netbox)).await;
     let mut tag_confirmed = false;
@@ -225,7 +243,7 @@ async fn question(
             ));
         }
     }
-    Ok(Inventory { is_partial, ..assemble(settings, decision, warnings) })
+    Ok(Inventory { is_partial, ..assemble(settings, decision, warnings, &identities) })
 }
 
 /// What to make of NetBox's answer.
@@ -354,9 +372,14 @@ fn hosts(count: usize) -> String {
     if count == 1 { "1 host".to_owned() } else { format!("{count} hosts") }
 }
 
-fn assemble(settings: &Settings, decision: Decision, mut warnings: Vec<Problem>) -> Inventory {
+fn assemble(
+    settings: &Settings,
+    decision: Decision,
+    mut warnings: Vec<Problem>,
+    identities: &Identities,
+) -> Inventory {
     warnings.extend(decision.warnings);
-    let resolved = resolve::resolve(settings, decision.hosts);
+    let resolved = resolve::resolve(settings, decision.hosts, identities);
     let unused = resolved.unused.iter().map(|name| {
         format!(
             "`[hosts.{name}]` has `listed = false`, and NetBox does not list that host: it is not backed up"
@@ -373,6 +396,7 @@ fn assemble(settings: &Settings, decision: Decision, mut warnings: Vec<Problem>)
         hosts: resolved.hosts,
         faults: resolved.faults,
         stand_in: decision.stand_in,
+        renames: resolved.renames,
         warnings,
         notes,
         is_partial: false,

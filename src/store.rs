@@ -214,6 +214,17 @@ pub trait Store {
     /// without a name has the empty one. A host without a place has none.
     async fn holds(&self, host: &HostName) -> Result<BTreeMap<String, Vec<String>>, StoreError>;
 
+    /// What a run locks in a host's place that is to get another name; `None`
+    /// where the store itself does not rename what is in use.
+    async fn lockable_to_rename(&self, host: &HostName) -> Result<Option<Lockable>, StoreError>;
+
+    /// Gives a host's place another name, with all that is in it: at once, or not
+    /// at all. Needs no survey.
+    ///
+    /// # Errors
+    /// There is no such place, it is in use, or something has the new name.
+    async fn rename(&self, from: &HostName, to: &HostName) -> Result<(), StoreError>;
+
     /// To what the times of a snapshot's files are kept.
     async fn precision(&self, _host: &HostName, _snapshot: &str) -> Result<Precision, StoreError> {
         Ok(Precision::Nanoseconds)
@@ -367,6 +378,20 @@ impl Store for AnyStore {
         match self {
             AnyStore::Zfs(store) => store.holds(host).await,
             AnyStore::Directory(store) => store.holds(host).await,
+        }
+    }
+
+    async fn lockable_to_rename(&self, host: &HostName) -> Result<Option<Lockable>, StoreError> {
+        match self {
+            AnyStore::Zfs(store) => store.lockable_to_rename(host).await,
+            AnyStore::Directory(store) => store.lockable_to_rename(host).await,
+        }
+    }
+
+    async fn rename(&self, from: &HostName, to: &HostName) -> Result<(), StoreError> {
+        match self {
+            AnyStore::Zfs(store) => store.rename(from, to).await,
+            AnyStore::Directory(store) => store.rename(from, to).await,
         }
     }
 

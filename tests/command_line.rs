@@ -144,6 +144,7 @@ fn a_word_that_is_a_command_reaches_a_host_after_run() {
         "hold",
         "release",
         "retire",
+        "rename",
         "prune",
         "verify",
     ] {

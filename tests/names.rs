@@ -5,10 +5,15 @@
 
 mod support;
 
+use backup::history::{Findings, History};
+use backup::host::HostName;
+use backup::inventory;
+use backup::report::metrics;
 use serde_json::json;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
+use std::time::Duration;
 use support::netbox::{Machine, StandIn, TOKEN};
 use support::rig::*;
 
@@ -144,8 +149,277 @@ fn an_alias_that_leads_nowhere_or_to_two_costs_nobody_else_a_copy() {
     // The name that b has here is given to another.
     scene.netbox.set_machines(vec![Machine::vm("a"), Machine::vm("b"), Machine::vm("X")]);
     let told = scene.backup(&["a", "x"]).exits(1);
-    told.says("virtual machine 2 `b` (`x` by `[hosts.\"vm:2\"]`) and virtual machine 3 `X`").says("a: OK");
+    told.says("virtual machine 2 `b` (`x` by `[hosts.\"vm:2\"]`) and virtual machine 4 `X`").says("a: OK");
     assert_eq!(scene.rig.verdicts("x"), ["good"], "neither goes into it");
     scene.rig.replace("hosts.\"vm:2\"", "name = \"a b\"\n");
     scene.backup(&["all"]).exits(2).says("`hosts.\"vm:2\".name` is \"a b\"; it must be the host's name here");
+}
+
+/// What became of a host, newest first.
+fn words(scene: &Scene, host: &str) -> Vec<String> {
+    let history = History::read(&scene.rig.join("state")).unwrap().unwrap();
+    history.runs(&host.parse().unwrap(), 100).unwrap().into_iter().map(|entry| entry.word).collect()
+}
+
+/// A scene in which `old`, with a good copy, is called `new` in NetBox now.
+fn renamed() -> Scene {
+    let mut scene = Scene::of(vec![Machine::vm("Old"), Machine::vm("other")]);
+    scene.host("old");
+    scene.host("other");
+    scene.backup(&["all"]).exits(0);
+    scene.netbox.set_machines(vec![Machine::vm("New").id(1), Machine::vm("other")]);
+    scene
+}
+
+/// Which file on disk a file of a host's newest copy is: copies share those that
+/// have not changed.
+#[track_caller]
+fn file_of(scene: &Scene, host: &str) -> u64 {
+    fs::metadata(scene.rig.newest(host).join("srv/data")).unwrap().ino()
+}
+
+/// The former host, by its new name from now on.
+fn is_new_now(scene: &mut Scene) {
+    let source = scene.rig.source("old");
+    scene.rig.host_with("new", &format!("listed = false\nsource = {source:?}\n"));
+}
+
+/// Fails the test unless all that there was of `old`, of so many runs, is `new`,
+/// and goes on.
+#[track_caller]
+fn is_renamed(scene: &mut Scene, runs: usize) {
+    assert_eq!(scene.stored(), ["new", "other"]);
+    assert!(words(scene, "old").is_empty(), "{:?}", words(scene, "old"));
+    assert_eq!(words(scene, "new").len(), runs);
+    let metrics = fs::read_to_string(scene.rig.join("backup.prom")).unwrap();
+    assert!(metrics.contains("host=\"New\"") && !metrics.contains("host=\"Old\""), "{metrics}");
+    let file = file_of(scene, "new");
+    is_new_now(scene);
+    scene.backup(&["all"]).exits(0).says("New: OK").does_not_say("Old").does_not_say("left the inventory");
+    assert_eq!(file_of(scene, "new"), file, "it was not copied anew");
+    assert_eq!(scene.stored(), ["new", "other"]);
+}
+
+#[test]
+fn a_host_with_another_name_in_netbox_goes_on_under_its_old_one_until_it_is_renamed() {
+    let mut scene = renamed();
+    let warning = "vm:1 is now called `New`, but is still backed up as `Old`";
+    scene.backup(&["all"]).exits(1).says("Old: WARNING").says(warning).says("`backup rename Old New`");
+    assert_eq!(scene.stored(), ["old", "other"], "nothing is copied anew");
+    scene.backup(&["new"]).exits(1).says(warning);
+    assert_eq!(words(&scene, "old"), ["good"; 3]);
+    assert!(scene.backup(&["check", "new"]).stdout.contains(warning));
+    assert!(scene.backup(&["plan", "all"]).stderr.contains(warning));
+    let mode = fs::metadata(scene.rig.join("state/objects.json")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    scene
+        .backup(&["rename", "--dry-run", "old", "New"])
+        .exits(0)
+        .says("old would be renamed to New: 1 snapshot and the history");
+    assert_eq!(scene.stored(), ["old", "other"]);
+    scene.backup(&["hold", "old", "latest", "safe"]).exits(0);
+    scene.backup(&["rename", "old", "New"]).exits(0).says("old was renamed to New: 1 snapshot");
+    let held = scene.backup(&["snapshots", "new"]).exits(0).stdout;
+    assert!(held.contains("safe"), "holds go with it: {held}");
+    let latest = fs::read_link(scene.rig.join("store/new/latest")).unwrap();
+    assert!(scene.rig.join("store/new").join(latest).exists());
+    is_renamed(&mut scene, 3);
+}
+
+#[test]
+fn a_machine_that_only_has_an_old_one_s_number_begins_anew_once_that_is_retired() {
+    let mut scene = renamed();
+    scene.host("new");
+    scene.backup(&["retire", "old"]).exits(0).says("vm:1 starts afresh as New");
+    scene.backup(&["all"]).exits(0).says("New: OK");
+    assert_eq!(scene.stored(), ["new", "old", "other"]);
+    assert_eq!(scene.copied("new"), "new\n");
+    scene.backup(&["all"]).exits(0);
+}
+
+#[test]
+fn copies_of_one_host_are_never_another_s_that_gets_its_name() {
+    let mut scene = renamed();
+    // Another has the former name now.
+    scene.netbox.set_machines(vec![Machine::vm("New").id(1), Machine::vm("other"), Machine::device("Old")]);
+    let told = scene.backup(&["all"]).exits(1).says("New: CRITICAL").says("Old: CRITICAL").says("other: OK");
+    told.says("the copies named `Old` belong to vm:1").says("`backup rename Old New`");
+    assert_eq!(scene.stored(), ["old", "other"]);
+    scene.backup(&["rename", "Old", "New"]).exits(0).says("the inventory still has a host `Old`");
+    let file = file_of(&scene, "new");
+    is_new_now(&mut scene);
+    scene.backup(&["all"]).exits(0);
+    assert_eq!(scene.stored(), ["new", "old", "other"]);
+    assert_eq!(file_of(&scene, "new"), file);
+    assert_ne!(file_of(&scene, "old"), file);
+    // Two that swap their names.
+    let before = (scene.rig.snapshots("new"), scene.rig.snapshots("other"));
+    scene.netbox.set_machines(vec![
+        Machine::vm("other").id(1),
+        Machine::vm("new").id(2),
+        Machine::device("Old"),
+    ]);
+    let told = scene.backup(&["all"]).exits(1).says("Old: OK");
+    told.says("`backup rename New other`").says("`backup rename other new`");
+    assert_eq!((scene.rig.snapshots("new"), scene.rig.snapshots("other")), before);
+}
+
+#[test]
+fn an_alias_for_a_host_with_copies_is_a_rename_too() {
+    let mut scene = Scene::of(vec![Machine::vm("old")]);
+    scene.host("old");
+    scene.backup(&["all"]).exits(0);
+    let source = scene.rig.source("old");
+    let lines = format!("name = \"web\"\naddress = \"127.0.0.1\"\nsource = {source:?}\n");
+    scene.rig.section("hosts.\"vm:1\"", &lines);
+    scene.backup(&["all"]).exits(1).says("`backup rename old web`");
+    assert_eq!(scene.stored(), ["old"]);
+    scene.backup(&["rename", "old", "web"]).exits(0);
+    scene.backup(&["all"]).exits(0).says("web: OK");
+    assert_eq!(scene.stored(), ["web"]);
+}
+
+#[test]
+fn what_cannot_be_renamed_is_refused_and_left_alone() {
+    let scene = renamed();
+    for (arguments, why) in [
+        (&["rename", "old", "a b"][..], "`a b` cannot be a host's name"),
+        (&["rename", "old", "OLD"], "are the same name"),
+        (&["rename", "odl", "new"], "`odl`; did you mean `old`?"),
+        (&["rename", "old", "other"], "the store already has `other`, with 1 snapshot"),
+    ] {
+        scene.backup(arguments).exits(2).says(why);
+        assert_eq!(scene.stored(), ["old", "other"], "{arguments:?}");
+    }
+    fs::create_dir(scene.rig.join("store/new")).unwrap();
+    scene
+        .backup(&["rename", "old", "new"])
+        .exits(1)
+        .says("cannot rename old")
+        .says("move away what is there");
+    fs::remove_dir(scene.rig.join("store/new")).unwrap();
+    scene.backup(&["all"]).exits(1).says("`backup rename Old New`");
+    assert_eq!(words(&scene, "old"), ["good"; 2], "what was not begun is no half of anything");
+}
+
+#[test]
+fn a_host_that_a_run_has_is_not_renamed() {
+    let mut scene = renamed();
+    let (there, go) = (scene.rig.join("there"), scene.rig.join("go"));
+    scene.rig.hook("wait", &format!("touch {there:?}\nuntil [ -e {go:?} ]; do sleep 0.02; done\n"));
+    let run = scene.rig.start(&["old"]);
+    scene.rig.wait_until("the host's hook runs", || there.exists());
+    scene.backup(&["rename", "old", "New"]).exits(1).says("cannot rename old").says("cannot lock `old`");
+    fs::write(&go, "").unwrap();
+    assert_eq!(finish(run).status.code(), Some(1));
+    fs::remove_file(scene.rig.join("hooks/wait")).unwrap();
+    scene.backup(&["rename", "old", "New"]).exits(0);
+    is_renamed(&mut scene, 2);
+}
+
+#[test]
+fn a_renaming_that_was_interrupted_anywhere_goes_on_by_the_same_command() {
+    let (from, to): (HostName, HostName) = ("old".parse().unwrap(), "New".parse().unwrap());
+    for steps in 1..=7 {
+        let mut scene = renamed();
+        let state = scene.rig.join("state");
+        let finding = r#"{"findings":[]}"#;
+        let folder = state.join("findings");
+        let findings = Findings::at(&state);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("old.json"), finding).unwrap();
+        // As the command does it, up to some step.
+        let done: [&dyn Fn(); 7] = [
+            &|| inventory::begin_renaming(&state, &from, &to).unwrap(),
+            &|| findings.copy("old", "new").unwrap(),
+            &|| fs::rename(scene.rig.join("store/old"), scene.rig.join("store/new")).unwrap(),
+            &|| {
+                let now = "2026-11-20T02:00:00Z".parse().unwrap();
+                History::open(&state, now).unwrap().history.rename(&from, &to).unwrap();
+            },
+            &|| inventory::rename_listed(&state, &from, &to).unwrap(),
+            &|| metrics::rename(&scene.rig.join("backup.prom"), "b32-1", "old", "New").unwrap(),
+            &|| findings.remove("old").unwrap(),
+        ];
+        done.iter().take(steps).for_each(|step| step());
+        let told =
+            scene.backup(&["all"]).exits(1).says("renaming `old` to `New` was interrupted").says("other: OK");
+        told.says("run `backup rename old New` again");
+        let stored = if steps < 3 { "old" } else { "new" };
+        assert_eq!(scene.stored(), [stored, "other"], "after {steps} steps: nothing is copied anew");
+        scene
+            .backup(&["rename", "other", "third"])
+            .exits(2)
+            .says("the rename of another host was interrupted");
+        scene.backup(&["rename", "old", "New"]).exits(0);
+        assert!(folder.join("new.json").exists() && !folder.join("old.json").exists());
+        fs::remove_file(folder.join("new.json")).unwrap();
+        // The run in between left an entry, of either name.
+        assert_eq!(words(&scene, "new"), ["failed", "good"], "after {steps} steps");
+        assert!(words(&scene, "old").is_empty());
+        let file = file_of(&scene, "new");
+        is_new_now(&mut scene);
+        scene.backup(&["all"]).exits(0).says("New: OK");
+        assert_eq!(scene.stored(), ["new", "other"]);
+        assert_eq!(file_of(&scene, "new"), file, "after {steps} steps");
+    }
+}
+
+#[test]
+fn a_renaming_that_is_killed_is_whole_after_the_same_command() {
+    let mut scene = renamed();
+    let mut from = ["old", "new"];
+    for delay in 0..24 {
+        let arguments = ["rename", from[0], from[1]];
+        let mut child = scene.rig.start(&arguments);
+        std::thread::sleep(Duration::from_millis(delay * 5));
+        let _ = child.kill();
+        let _ = child.wait();
+        let stored = scene.stored();
+        assert!(stored.len() == 2 && stored.contains(&"other".to_owned()), "{stored:?}");
+        // It may have been whole.
+        let again = scene.backup(&arguments);
+        assert!(
+            again.code == Some(0) || again.stderr.contains("the store has no copies"),
+            "{}",
+            again.stderr
+        );
+        assert_eq!(scene.stored().iter().filter(|name| *name == from[1]).count(), 1);
+        assert!(words(&scene, from[0]).is_empty(), "{delay}");
+        from.reverse();
+    }
+    if from[0] == "new" {
+        scene.backup(&["rename", "new", "old"]).exits(0);
+    }
+    scene.backup(&["rename", "old", "New"]).exits(0);
+    is_renamed(&mut scene, 1);
+}
+
+#[test]
+fn a_host_that_is_renamed_while_it_waits_in_a_run_is_not_copied_anew() {
+    let mut scene = Scene::of(vec![Machine::vm("a"), Machine::vm("c")]);
+    scene.rig.top = "jobs = 1".to_owned();
+    scene.host("a");
+    scene.host("c");
+    scene.backup(&["all"]).exits(0);
+    let (there, go) = (scene.rig.join("there"), scene.rig.join("go"));
+    scene.rig.hook("wait", &format!("touch {there:?}\nuntil [ -e {go:?} ]; do sleep 0.02; done\n"));
+    let run = scene.rig.start(&["all"]);
+    scene.rig.wait_until("a host's hook runs", || there.exists());
+    // The one that is under way cannot be renamed, and the other can.
+    let is_a = scene.backup(&["rename", "a", "b"]).code == Some(0);
+    let (waiting, other) = if is_a { ("a", "c") } else { ("c", "a") };
+    if !is_a {
+        scene.backup(&["rename", "c", "b"]).exits(0);
+    }
+    fs::write(&go, "").unwrap();
+    let ran = Ran::from(finish(run)).exits(1).says(&format!("{waiting}: CRITICAL"));
+    ran.says("disappeared during the run").says("renamed with `backup rename`").says(&format!("{other}: OK"));
+    let mut stored = ["b", other];
+    stored.sort_unstable();
+    assert_eq!(scene.stored(), stored, "nothing is copied anew");
+    let said = scene.backup(&["all"]).exits(1).says("b: WARNING");
+    said.says(&format!("`backup rename b {waiting}`"));
+    assert_eq!(words(&scene, "b")[0], "good");
 }

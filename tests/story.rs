@@ -47,6 +47,12 @@ impl Store for Stuck {
     async fn leave(&self, host: &HostName) -> Result<(), StoreError> {
         self.store.leave(host).await
     }
+    async fn lockable_to_rename(&self, host: &HostName) -> Result<Option<Lockable>, StoreError> {
+        self.store.lockable_to_rename(host).await
+    }
+    async fn rename(&self, from: &HostName, to: &HostName) -> Result<(), StoreError> {
+        self.store.rename(from, to).await
+    }
     async fn prepare(&self, host: &HostName, survey: &Survey) -> Result<Workspace, StoreError> {
         self.store.prepare(host, survey).await
     }

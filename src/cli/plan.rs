@@ -122,6 +122,8 @@ async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     let problem = |host: Option<&str>, problem: String| Problem { host: host.map(str::to_owned), problem };
     let mut problems: Vec<Problem> = inventory.problems().map(|why| problem(None, why.to_string())).collect();
     problems.extend(selection.faults.iter().map(|fault| problem(Some(&fault.name), fault.why.clone())));
+    let renamed = selection.hosts.iter().filter_map(|host| inventory.rename_of(&host.name));
+    problems.extend(renamed.map(|rename| problem(Some(rename.from.spelled()), rename.problem().to_string())));
     let survey = match run::survey(&session.store).await {
         Ok(survey) => Some(survey),
         Err(error) => {

@@ -23,7 +23,8 @@ A host that has left the inventory is a warning in every run, in Icinga and in
 `backup status`, until it is listed again or retired. Retiring removes nothing:
 its snapshots stay, for `backup snapshots`, `find` and `restore`. Its metrics end
 with the next run. If it is listed again, it is backed up as before and is no
-longer retired.
+longer retired. A host that has a new name in the inventory can be retired under
+the name of its copies; it then starts afresh under the new one.
 
 JSON: [{host, snapshots}]; `snapshots` is how many snapshots of the host stay.
 
@@ -72,8 +73,9 @@ async fn retire(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     }
     let is_fault =
         |name: &HostName| inventory.faults.iter().any(|fault| fault.name.to_lowercase() == name.key());
-    let is_listed =
-        |name: &&HostName| inventory.hosts.iter().any(|host| host.name == **name) || is_fault(name);
+    let has = |name: &HostName| inventory.hosts.iter().any(|host| host.name == *name);
+    // One that has another name now may begin anew under that.
+    let is_listed = |name: &&HostName| (has(name) && inventory.rename_of(name).is_none()) || is_fault(name);
     let listed: Vec<&HostName> = names.iter().filter(is_listed).collect();
     if !listed.is_empty() {
         for name in listed {
@@ -85,7 +87,8 @@ async fn retire(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     let mut retired = Vec::new();
     for name in &names {
         let snapshots = session.store.snapshots(name).await?;
-        if snapshots.is_none() && !departures.left.contains_key(name.key()) {
+        let is_known = departures.left.contains_key(name.key()) || inventory.rename_of(name).is_some();
+        if snapshots.is_none() && !is_known {
             let held = session.store.hosts().await?;
             let known = held.iter().map(String::as_str).chain(departures.left.keys().map(String::as_str));
             let near = nearest(name.key(), known).map(|near| format!("; did you mean `{near}`?"));
@@ -101,6 +104,9 @@ async fn retire(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     for Retired { host, snapshots } in &retired {
         let are = if *snapshots == 1 { "is" } else { "are" };
         info!("{host} is retired; {} {are} kept", counted(*snapshots, "snapshot"));
+        if let Some(rename) = inventory.renames.iter().find(|rename| rename.from.key() == *host) {
+            info!("{} starts afresh as {} with the next run", rename.object, rename.to);
+        }
     }
     if arguments.format.json {
         let mut out = Output::new();

@@ -15,15 +15,15 @@ use crate::clock::Clock;
 use crate::filter::{self, Rule};
 use crate::fleet;
 use crate::history::Findings;
-use crate::host::{Host, HostName};
-use crate::inventory::{self, Fault, SelectError, Unknown};
+use crate::host::{Host, HostName, Object};
+use crate::inventory::{self, Fault, Rename, SelectError, Unknown};
 use crate::lock::Runtime;
 use crate::outcome::{HostReport, Note, Outcome, Severity, Stage};
 use crate::problem::Problem;
 use crate::process;
 use crate::report::{Reporter, icinga, icinga::Icinga};
 use crate::settings::Settings;
-use crate::snapshot::{Facts, HoldName, newest_good};
+use crate::snapshot::{Facts, HoldName, Verdict, newest_good};
 use crate::store::{AnyStore, Store, StoreError, Survey};
 use crate::text::printable;
 use crate::timing::{self, Phase, Span, Sums};
@@ -167,9 +167,14 @@ async fn start(arguments: &Arguments, clock: Clock, bars: Bars) -> anyhow::Resul
         "no further host is begun, those under way end without a snapshot",
         move || lines.clear(),
     );
-    let told = Told { reporter: &reporter, ledger: ready.ledger };
+    let objects = objects(&ready.hosts);
+    let told = Told { reporter: &reporter, ledger: ready.ledger, renames: &listed.renames };
     let reports = back_up(&run, ready.hosts, ready.faults, told, &stopwatch, &mut trouble).await;
     bars.clear();
+    if let Some(problem) = inventory::remember(&run.settings.state_dir, &backed_up(&reports, &objects)) {
+        warn!("{problem}");
+        trouble.push(problem);
+    }
     let phases = stopwatch.run();
     if let Some(file) = trace_file {
         if let Err(error) = file.write(&crate::trace::of(&run.id, &phases, &reports)) {
@@ -205,6 +210,8 @@ struct Begun {
 struct Told<'a> {
     reporter: &'a Reporter,
     ledger: Ledger,
+    /// Hosts that are called otherwise than their copies.
+    renames: &'a [Rename],
 }
 
 /// Everything before the first host. What makes the run doubtful is said, and
@@ -329,7 +336,8 @@ async fn choose(
         warn!("{problem}");
         begun.trouble.push(problem);
     }
-    begun.listed = Listed { at: inventory.listed_at, left: departures.left.into_keys().collect() };
+    let (at, renames) = (inventory.listed_at, inventory.renames.clone());
+    begun.listed = Listed { at, left: departures.left.into_keys().collect(), renames };
     inventory.notes.iter().for_each(|note| warn!("{note}"));
     let selection =
         inventory::select(&inventory, &arguments.hosts).map_err(|error| unknown(error, &arguments.hosts))?;
@@ -381,7 +389,7 @@ async fn back_up(
     stopwatch: &Stopwatch,
     trouble: &mut Vec<Problem>,
 ) -> Vec<HostReport> {
-    let Told { reporter, mut ledger } = told;
+    let Told { reporter, mut ledger, renames } = told;
     let mut reports: Vec<HostReport> = Vec::with_capacity(hosts.len() + faults.len());
     stopwatch.at(Phase::Hosts);
     let mut done = |report: HostReport| {
@@ -391,6 +399,10 @@ async fn back_up(
             severity: Severity::Warning,
             text: format!("the run itself is not reported to Icinga: {}", icinga::OTHER_NAME),
         }));
+        let rename = renames.iter().find(|rename| rename.from.spelled() == report.host);
+        report.notes.extend(
+            rename.map(|rename| Note { severity: Severity::Warning, text: rename.problem().to_string() }),
+        );
         say(&report);
         reporter.submit(report.clone());
         ledger.record(report.clone());
@@ -423,6 +435,23 @@ async fn back_up(
         trouble.push(problem);
     }
     reports
+}
+
+/// What NetBox knows these hosts by, by name.
+fn objects(hosts: &[Host]) -> BTreeMap<String, (Object, HostName)> {
+    let known = hosts.iter().filter_map(|host| Some((host.object?, host.name.clone())));
+    known.map(|(object, name)| (name.spelled().to_owned(), (object, name))).collect()
+}
+
+/// The objects of NetBox's of which there is a new copy that may be believed.
+fn backed_up(
+    reports: &[HostReport],
+    objects: &BTreeMap<String, (Object, HostName)>,
+) -> Vec<(Object, HostName)> {
+    let is_copied = |report: &&HostReport| {
+        matches!(report.outcome, Outcome::Copied { verdict: Verdict::Good | Verdict::Partial, .. })
+    };
+    reports.iter().filter(is_copied).filter_map(|report| objects.get(&report.host).cloned()).collect()
 }
 
 /// The report with what the store knows of the host's past, where its story

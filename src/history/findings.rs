@@ -101,6 +101,38 @@ impl Findings {
         Ok(after)
     }
 
+    /// Lets a host's findings be those of another name as well, also where that
+    /// has been done before.
+    pub fn copy(&self, from: &str, to: &str) -> Result<(), FindingsError> {
+        let (old, new) = (self.file(from), self.file(to));
+        if !old.exists() {
+            return Ok(());
+        }
+        let _door = self.enter()?;
+        match fs::hard_link(&old, &new) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed("write", &new, &error)),
+            _ => self.flush(&new),
+        }
+    }
+
+    /// Forgets the findings of a name, also where that has been done before.
+    pub fn remove(&self, host: &str) -> Result<(), FindingsError> {
+        let path = self.file(host);
+        if !path.exists() {
+            return Ok(());
+        }
+        let _door = self.enter()?;
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &path, &error)),
+            _ => self.flush(&path),
+        }
+    }
+
+    fn flush(&self, path: &Path) -> Result<(), FindingsError> {
+        let flushed = File::open(&self.folder).and_then(|folder| folder.sync_all());
+        flushed.map_err(|error| failed("flush", path, &error))
+    }
+
     /// Does work with the findings away from this thread, and waits for it for a
     /// minute: the disk may hang that they are on.
     pub async fn ask(

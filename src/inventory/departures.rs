@@ -7,17 +7,15 @@
 //! while this file was there is none of its business.
 
 use super::Inventory;
-use super::file::{self, Aside};
+use super::file::Aside;
+use super::identities;
+use super::kept::{self, Kept};
 use crate::host::HostName;
 use crate::problem::Problem;
 use chrono::{DateTime, Utc};
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::{DirBuilder, File};
-use std::io;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The version of the file's format that is written and read.
 const VERSION: u32 = 1;
@@ -41,6 +39,16 @@ pub struct Departures {
     pub left: BTreeMap<String, Departure>,
     /// Those of whom somebody has said that they are meant to be gone.
     pub retired: BTreeMap<String, Departure>,
+}
+
+impl Kept for Departures {
+    const FILE: &'static str = "hosts.json";
+    const WHAT: &'static str = "the list of hosts that left";
+    const VERSION: u32 = VERSION;
+
+    fn version(&self) -> u32 {
+        self.version
+    }
 }
 
 impl Default for Departures {
@@ -99,25 +107,22 @@ impl Departures {
     }
 }
 
-fn path(state_dir: &Path) -> PathBuf {
-    state_dir.join("hosts.json")
-}
-
 /// What is known of hosts that left. Nothing is touched.
 pub fn departures(state_dir: &Path) -> Result<Departures, Problem> {
-    read(state_dir, Aside::Leave)
+    kept::read(state_dir, Aside::Leave)
 }
 
 /// [`Departures::see`], kept for the next run. What is wrong with that is no
 /// reason not to go on.
 pub fn follow(state_dir: &Path, inventory: &Inventory, now: DateTime<Utc>) -> (Departures, Option<Problem>) {
     let mut trouble = None;
-    let changed = change(state_dir, |departures| departures.see(inventory, now), &mut trouble);
+    let changed =
+        kept::change(state_dir, |departures: &mut Departures| departures.see(inventory, now), &mut trouble);
     let departures = changed.unwrap_or_else(|error| {
         trouble = Some(Problem::warning(
             format!(
                 "{error}: cannot keep `{}`, which says who has left the inventory",
-                path(state_dir).display()
+                kept::path::<Departures>(state_dir).display()
             ),
             "check `state_dir`",
         ));
@@ -136,49 +141,25 @@ pub fn retire(state_dir: &Path, names: &[HostName], now: DateTime<Utc>) -> Resul
             departures.listed.remove(name.key());
         }
     };
-    let mut trouble = None;
-    change(state_dir, acknowledge, &mut trouble).map_err(|error| {
-        Problem::critical(format!("{error}: cannot write `{}`", path(state_dir).display()), "is this root?")
-    })?;
-    trouble.map_or(Ok(()), Err)
+    // Whoever comes back may be another machine.
+    identities::forget(state_dir, names)?;
+    kept::must_change(state_dir, acknowledge)
 }
 
-/// Changes the file, which nobody else does meanwhile.
-fn change(
-    state_dir: &Path,
-    work: impl FnOnce(&mut Departures),
-    trouble: &mut Option<Problem>,
-) -> io::Result<Departures> {
-    DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
-    let folder = File::open(state_dir)?;
-    flock(&folder, FlockOperation::LockExclusive)?;
-    let before = read(state_dir, Aside::Move).unwrap_or_else(|problem| {
-        *trouble = Some(problem);
-        Departures::default()
-    });
-    let mut after = before.clone();
-    work(&mut after);
-    if after != before {
-        file::keep(&path(state_dir), &after)?;
-    }
-    Ok(after)
-}
-
-fn read(state_dir: &Path, aside: Aside) -> Result<Departures, Problem> {
-    let path = path(state_dir);
-    let parsed = |bytes: &[u8]| match serde_json::from_slice::<Departures>(bytes) {
-        Ok(departures) if departures.version == VERSION => Ok(departures),
-        Ok(departures) => Err(format!("it has version {}, and {VERSION} is known", departures.version)),
-        Err(error) => Err(error.to_string()),
+/// Gives a host another name, also where that has been done before.
+pub fn rename_listed(state_dir: &Path, from: &HostName, to: &HostName) -> Result<(), Problem> {
+    let rename = |departures: &mut Departures| {
+        if departures.listed.remove(from.key()).is_some() {
+            departures.listed.insert(to.key().to_owned(), to.spelled().to_owned());
+        }
+        for list in [&mut departures.left, &mut departures.retired] {
+            if let Some(departure) = list.remove(from.key()) {
+                let name = to.spelled().to_owned();
+                list.insert(to.key().to_owned(), Departure { name, ..departure });
+            }
+        }
     };
-    let read = file::understood(&path, parsed).map_err(|why| {
-        let fate = file::fate(&path, aside);
-        Problem::warning(
-            format!("{why}: the list of hosts that left, `{}`, cannot be used; {fate}", path.display()),
-            "",
-        )
-    })?;
-    Ok(read.unwrap_or_default())
+    kept::must_change(state_dir, rename)
 }
 
 #[cfg(test)]
@@ -237,7 +218,7 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_used_is_set_aside_and_told_of() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(path(folder.path()), "{").unwrap();
+        std::fs::write(kept::path::<Departures>(folder.path()), "{").unwrap();
         assert!(departures(folder.path()).unwrap_err().what.contains("the next run sets it aside"));
         let (departures, trouble) = follow(folder.path(), &inventory(&["a"]), at(1));
         assert!(departures.left.is_empty());

@@ -2,6 +2,7 @@
 //! setting resolved, and to faults: hosts that cannot be backed up. Pure.
 
 use super::Fault;
+use super::identities::{Identities, Rename};
 use super::netbox::Listed;
 use crate::host::{Host, HostName, HostSettings, LONGEST_NAME, Object, Transport};
 use crate::settings::{AddressFrom, HostOverride, Settings};
@@ -22,22 +23,33 @@ pub(super) struct Resolved {
     /// Objects that the configuration gives a name, and that NetBox does not
     /// list.
     pub unlisted: Vec<(Object, HostName)>,
+    /// Hosts that are called otherwise than their copies.
+    pub renames: Vec<Rename>,
 }
 
-/// Resolves every listed host and every static one.
-pub(super) fn resolve(settings: &Settings, listed: Vec<Listed>) -> Resolved {
+/// Resolves every listed host and every static one. `identities` knows what
+/// they were called.
+pub(super) fn resolve(settings: &Settings, listed: Vec<Listed>, identities: &Identities) -> Resolved {
     let claims = Claims::of(settings, &listed);
     let objects: BTreeSet<Object> = listed.iter().map(Listed::object).collect();
-    let mut faults = Vec::new();
-    let mut named: BTreeMap<HostName, Vec<Called>> = BTreeMap::new();
+    let (mut all, mut faults) = (Vec::new(), Vec::new());
     for machine in listed {
         match called(settings, machine) {
-            Ok(called) => named.entry(called.name.clone()).or_default().push(called),
+            Ok(called) => all.push(called),
             Err(fault) => faults.push(fault),
         }
     }
+    let (all, renames, others) = identities.follow(all, &objects);
+    faults.extend(others.into_iter().map(|(name, why)| Fault { name: name.spelled().to_owned(), why }));
+    let mut named: BTreeMap<HostName, Vec<Called>> = BTreeMap::new();
+    for called in all {
+        named.entry(called.name.clone()).or_default().push(called);
+    }
     let mut hosts = Vec::new();
-    let taken: BTreeSet<String> = named.keys().map(|name| name.key().to_owned()).collect();
+    // Neither of a host's two names is a host beside it.
+    let taken = named.keys().chain(renames.iter().map(|rename| &rename.to));
+    let mut taken: BTreeSet<String> = taken.map(|name| name.key().to_owned()).collect();
+    taken.extend(faults.iter().map(|fault| fault.name.to_ascii_lowercase()));
     for (_, mut machines) in named {
         if machines.len() > 1 {
             faults.extend(collision(&machines));
@@ -59,9 +71,16 @@ pub(super) fn resolve(settings: &Settings, listed: Vec<Listed>) -> Resolved {
             None => unused.push(own.name.spelled().to_owned()),
         }
     }
+    hosts.retain(|host| match identities.half_renamed(&host.name) {
+        Some(why) => {
+            faults.push(Fault { name: host.name.spelled().to_owned(), why });
+            false
+        }
+        None => true,
+    });
     hosts.sort_by(|a, b| a.name.cmp(&b.name));
     faults.sort_by(|a, b| a.name.cmp(&b.name));
-    Resolved { hosts, faults, unused, unlisted }
+    Resolved { hosts, faults, unused, unlisted, renames }
 }
 
 /// A host of this name, whether the inventory knows it or not: its settings
@@ -83,17 +102,30 @@ enum By {
     Field,
     /// `[hosts."vm:12"]`.
     Configuration,
+    /// Its copies, which have a former name.
+    Copies,
 }
 
 /// A host of NetBox's, and what it is called here.
 #[derive(Debug)]
-struct Called {
-    machine: Listed,
-    name: HostName,
+pub(super) struct Called {
+    pub machine: Listed,
+    pub name: HostName,
     by: By,
+    /// What else it is called, for its settings.
+    also: Option<HostName>,
 }
 
 impl Called {
+    fn new(machine: Listed, name: HostName, by: By) -> Self {
+        Called { machine, name, by, also: None }
+    }
+
+    /// The same under the name of its copies.
+    pub fn before(self, name: HostName) -> Self {
+        Called { name, by: By::Copies, also: Some(self.name), ..self }
+    }
+
     /// Which it is, for people.
     fn shown(&self) -> String {
         let Listed { kind, id, name, .. } = &self.machine;
@@ -101,6 +133,7 @@ impl Called {
         match self.by {
             By::NetBox => format!("{kind} {id} `{own}`"),
             By::Field => format!("{kind} {id} `{own}` (`{}` by its custom field)", self.name),
+            By::Copies => format!("{kind} {id} `{own}` (`{}` by its copies)", self.name),
             By::Configuration => {
                 format!("{kind} {id} `{own}` (`{}` by `[hosts.\"{}\"]`)", self.name, self.machine.object())
             }
@@ -113,11 +146,11 @@ impl Called {
 fn called(settings: &Settings, machine: Listed) -> Result<Called, Fault> {
     let (kind, id, object) = (machine.kind, machine.id, machine.object());
     if let Some(own) = settings.hosts.values().find(|own| own.object == Some(object)) {
-        return Ok(Called { machine, name: own.name.clone(), by: By::Configuration });
+        return Ok(Called::new(machine, own.name.clone(), By::Configuration));
     }
     if let Some(alias) = &machine.alias {
         return match alias.parse() {
-            Ok(name) => Ok(Called { machine, name, by: By::Field }),
+            Ok(name) => Ok(Called::new(machine, name, By::Field)),
             Err(unfit) => {
                 let field = settings.netbox.as_ref().and_then(|netbox| netbox.name_field.as_deref());
                 let field = field.unwrap_or_default();
@@ -127,7 +160,7 @@ fn called(settings: &Settings, machine: Listed) -> Result<Called, Fault> {
         };
     }
     match machine.name.as_deref().map(str::parse::<HostName>) {
-        Some(Ok(name)) => Ok(Called { machine, name, by: By::NetBox }),
+        Some(Ok(name)) => Ok(Called::new(machine, name, By::NetBox)),
         Some(Err(unfit)) if !unfit.name.is_empty() => {
             let lines = lines(object, &fit(&unfit.name, object));
             let why =
@@ -227,10 +260,13 @@ fn own_name(machine: &Listed) -> Option<HostName> {
 }
 
 fn listed_host(settings: &Settings, called: Called, claims: &Claims) -> Result<Host, String> {
-    let Called { machine, name, by } = called;
+    let Called { machine, name, by, also } = called;
     let object = machine.object();
     // A section of that name may be another object's.
-    let own = settings.hosts.get(name.key()).filter(|own| own.object.is_none_or(|other| other == object));
+    let section = |name: &HostName| {
+        settings.hosts.get(name.key()).filter(|own| own.object.is_none_or(|other| other == object))
+    };
+    let own = also.as_ref().and_then(section).or_else(|| section(&name));
     let transport = own.and_then(|own| own.transport).unwrap_or(settings.host_defaults.transport);
     let by_ip = settings.netbox.as_ref().is_some_and(|netbox| netbox.address == AddressFrom::PrimaryIp);
     let address = match own.and_then(|own| own.address.clone()) {

@@ -69,7 +69,6 @@ impl fmt::Display for Unknown {
 /// The hosts and faults that the patterns mean: `all`, a name in any case, or
 /// a glob. Every word has to select something.
 pub fn select<'a>(inventory: &'a Inventory, patterns: &[String]) -> Result<Selection<'a>, SelectError> {
-    let hosts: Vec<&str> = inventory.hosts.iter().map(|host| host.name.key()).collect();
     let faults: Vec<String> = inventory.faults.iter().map(|fault| fault.name.to_lowercase()).collect();
     let mut chosen = (BTreeSet::new(), BTreeSet::new());
     let mut unknown = Vec::new();
@@ -87,7 +86,13 @@ pub fn select<'a>(inventory: &'a Inventory, patterns: &[String]) -> Result<Selec
             }
         };
         let means = |name: &str| all || glob.as_ref().map_or(name == lower, |glob| glob.matches(name));
-        let of_hosts: Vec<usize> = (0..hosts.len()).filter(|&index| means(hosts[index])).collect();
+        // One that is called otherwise than its copies is known by both names.
+        let is_meant = |host: &Host| {
+            means(host.name.key())
+                || inventory.rename_of(&host.name).is_some_and(|rename| means(rename.to.key()))
+        };
+        let of_hosts: Vec<usize> =
+            (0..inventory.hosts.len()).filter(|&index| is_meant(&inventory.hosts[index])).collect();
         let of_faults: Vec<usize> = (0..faults.len()).filter(|&index| means(&faults[index])).collect();
         let found = all || !of_hosts.is_empty() || !of_faults.is_empty();
         chosen.0.extend(of_hosts);

@@ -1,13 +1,17 @@
 //! The decisions of the inventory, over lists made here; `tests/inventory.rs`
 //! has the conversations with a server.
 
-use super::resolve::{Resolved, resolve};
+use super::resolve::Resolved;
 use super::*;
 use crate::host::{Filesystems, HostSettings, Kind, Transport};
 use crate::settings::{AddressFrom, Excludes, Hooks, HostOverride, Retention, Ssh, Store, Transfer};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
+
+fn resolve(settings: &Settings, listed: Vec<Listed>) -> Resolved {
+    super::resolve::resolve(settings, listed, &Identities::default())
+}
 
 pub(super) fn settings(netbox: Option<NetBox>, hosts: &[HostOverride]) -> Settings {
     let host_defaults = HostSettings {
@@ -361,7 +365,12 @@ fn faults_survive_in_the_last_good_list() {
         primary_ip: None,
     });
     let decision = decided(Err(down()), before);
-    let inventory = assemble(&settings(Some(netbox(AddressFrom::Name, "")), &[]), decision, Vec::new());
+    let inventory = assemble(
+        &settings(Some(netbox(AddressFrom::Name, "")), &[]),
+        decision,
+        Vec::new(),
+        &Identities::default(),
+    );
     assert_eq!((inventory.hosts.len(), inventory.faults.len()), (1, 2));
 }
 

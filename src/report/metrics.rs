@@ -125,6 +125,15 @@ pub fn write_open_findings(
     rewrite(path, server, |old| old.with_open(open))
 }
 
+/// Gives a host another name in the textfile, also where that has been done
+/// before. `from` is its name in lower case.
+pub fn rename(path: &Path, server: &str, from: &str, to: &str) -> Result<(), MetricsError> {
+    if !path.exists() {
+        return Ok(());
+    }
+    rewrite(path, server, |old| old.renamed(from, to))
+}
+
 fn rewrite(path: &Path, server: &str, change: impl FnOnce(&Samples) -> Samples) -> Result<(), MetricsError> {
     let failed = |error| MetricsError { path: path.to_owned(), error };
     let server = printable(server);
@@ -204,6 +213,16 @@ impl Samples {
         for result in results.iter().filter(|result| !result.host.is_empty()) {
             let name = printable(&result.host);
             new.verifications.insert(name.to_lowercase(), (name, verification_values(result)));
+        }
+        new
+    }
+
+    fn renamed(&self, from: &str, to: &str) -> Samples {
+        let mut new = self.clone();
+        for list in [&mut new.hosts, &mut new.verifications] {
+            if let Some((_, values)) = list.remove(from) {
+                list.insert(to.to_lowercase(), (to.to_owned(), values));
+            }
         }
         new
     }

@@ -118,16 +118,37 @@ impl Store for Directory {
         .await
     }
 
-    async fn lockable(&self, host: &HostName, _survey: &Survey) -> Result<Lockable, StoreError> {
+    async fn lockable(&self, host: &HostName, survey: &Survey) -> Result<Lockable, StoreError> {
         let (path, min_percent, host) = (self.path.clone(), self.min_free_percent, host.clone());
+        let had_some = !survey.of(&host).is_empty();
         blocking(move || {
             let path = canonical(&path)?;
             let place = Place::new(&path, &host);
             if !place::exists(place.root()) {
+                if had_some {
+                    let at = shown(place.root());
+                    let gone = format!("`{at}` disappeared during the run");
+                    return Err(StoreError::new(gone)
+                        .hint("was it unmounted, moved, or renamed with `backup rename`?"));
+                }
                 room(&path, min_percent)?;
             }
             place.make()?;
             place.lockable()
+        })
+        .await
+    }
+
+    async fn lockable_to_rename(&self, host: &HostName) -> Result<Option<Lockable>, StoreError> {
+        let (path, host) = (self.path.clone(), host.clone());
+        blocking(move || Place::new(&canonical(&path)?, &host).lockable().map(Some)).await
+    }
+
+    async fn rename(&self, from: &HostName, to: &HostName) -> Result<(), StoreError> {
+        let (path, from, to) = (self.path.clone(), from.clone(), to.clone());
+        blocking(move || {
+            let path = canonical(&path)?;
+            Place::new(&path, &from).rename(&Place::new(&path, &to))
         })
         .await
     }

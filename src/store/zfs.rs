@@ -16,6 +16,7 @@ mod inspect;
 mod library;
 mod mount;
 mod parse;
+mod rename;
 mod system;
 
 pub use system::System;
@@ -383,6 +384,16 @@ impl Store for Zfs {
             Ok(Lockable { file, path })
         })
         .await
+    }
+
+    /// A run has its directory open, so ZFS cannot unmount it, and so not rename
+    /// it: to open it here would be in the way as well.
+    async fn lockable_to_rename(&self, _host: &HostName) -> Result<Option<Lockable>, StoreError> {
+        Ok(None)
+    }
+
+    async fn rename(&self, from: &HostName, to: &HostName) -> Result<(), StoreError> {
+        self.rename_dataset(from, to).await
     }
 
     async fn leave(&self, _host: &HostName) -> Result<(), StoreError> {

@@ -69,6 +69,9 @@ pub struct Machine {
     /// By the field's name.
     #[serde(default)]
     pub custom_fields: Map<String, Value>,
+    /// Its number; one that it had before, or a new one, where none is given.
+    #[serde(default)]
+    pub id: Option<usize>,
 }
 
 fn virtual_machine() -> Kind {
@@ -93,6 +96,7 @@ impl Machine {
             tags: backup(),
             primary_ip: None,
             custom_fields: Map::new(),
+            id: None,
         }
     }
 
@@ -111,6 +115,11 @@ impl Machine {
 
     pub fn tags(mut self, tags: &[&str]) -> Self {
         self.tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+        self
+    }
+
+    pub fn id(mut self, id: usize) -> Self {
+        self.id = Some(id);
         self
     }
 
@@ -216,6 +225,7 @@ impl StandIn {
     where
         L: axum::serve::Listener<Addr = SocketAddr>,
     {
+        let machines = numbered(machines, &[]);
         let shared: Handle = Arc::new(Mutex::new(Shared { machines, ..Shared::default() }));
         let app = Router::new().fallback(handle).with_state(shared.clone());
         let (tell, told) = mpsc::channel();
@@ -249,7 +259,8 @@ impl StandIn {
     }
 
     pub fn set_machines(&self, machines: Vec<Machine>) {
-        self.shared.lock().unwrap().machines = machines;
+        let mut shared = self.shared.lock().unwrap();
+        shared.machines = numbered(machines, &shared.machines);
     }
 
     /// The requests so far.
@@ -265,6 +276,23 @@ impl Drop for StandIn {
             let _ = thread.join();
         }
     }
+}
+
+/// The machines with their numbers, which those of before keep.
+fn numbered(mut machines: Vec<Machine>, before: &[Machine]) -> Vec<Machine> {
+    let given = machines.iter().chain(before).filter_map(|machine| machine.id);
+    let mut last = given.max().unwrap_or_default();
+    for index in 0..machines.len() {
+        let machine = &machines[index];
+        let taken = |id: &usize| machines.iter().any(|other| other.id == Some(*id));
+        let same = before.iter().filter(|other| (other.kind, &other.name) == (machine.kind, &machine.name));
+        let kept = same.filter_map(|other| other.id).find(|id| !taken(id));
+        machines[index].id = machine.id.or(kept).or_else(|| {
+            last += 1;
+            Some(last)
+        });
+    }
+    machines
 }
 
 async fn handle(State(shared): State<Handle>, uri: Uri, headers: HeaderMap) -> Response {

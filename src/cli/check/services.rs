@@ -83,6 +83,12 @@ pub(super) async fn inventory(settings: &Settings, clock: Clock) -> (Option<Inve
             .iter()
             .map(|note| Finding::note("hosts", note, "remove that section, or tag the host in NetBox")),
     );
+    findings.extend(
+        inventory
+            .renames
+            .iter()
+            .map(|rename| found(rename.from.spelled(), rename.problem(), "rename its copies")),
+    );
     match inventory::departures(&settings.state_dir) {
         Ok(mut departures) => {
             departures.see(&inventory, begun);

@@ -4,6 +4,7 @@
 use super::{Arguments, LAST_REPORTS, LAST_REPORTS_STOPPED, open_findings};
 use crate::backup::{self, Run};
 use crate::cli::output;
+use crate::inventory::Rename;
 use crate::logging;
 use crate::outcome::{self, HostReport, Outcome, Severity};
 use crate::problem::Problem;
@@ -23,6 +24,8 @@ pub(super) struct Listed {
     pub(super) at: Option<DateTime<Utc>>,
     /// Hosts that left the inventory, by their names in lower case.
     pub(super) left: BTreeSet<String>,
+    /// Hosts that are called otherwise than their copies.
+    pub(super) renames: Vec<Rename>,
 }
 
 /// Resolves when the end of a run has been waited for long enough: soon, once it

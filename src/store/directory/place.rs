@@ -110,6 +110,26 @@ impl Place {
         Ok(Lockable { file, path })
     }
 
+    /// Gives the folder another name, which nothing has.
+    pub(super) fn rename(&self, to: &Place) -> Result<(), StoreError> {
+        let renamed =
+            rename_to_new(&self.root, &to.root).and_then(|()| sync_dir(to.root.parent().unwrap_or(&to.root)));
+        renamed.map_err(|error| {
+            let refusal = StoreError::new(format!(
+                "cannot rename `{}` to `{}`: {error}",
+                shown(&self.root),
+                shown(&to.root)
+            ));
+            match error.kind() {
+                io::ErrorKind::AlreadyExists => refusal.hint("move away what is there"),
+                io::ErrorKind::ResourceBusy => {
+                    refusal.hint("is it a mount point? Mount that disk under the new name instead")
+                }
+                _ => refusal,
+            }
+        })
+    }
+
     /// Keeps the tree in `.incomplete/` under a name, with its facts. `attempt`
     /// is that tree, open since before its first byte.
     pub(super) fn commit(
@@ -390,6 +410,19 @@ pub(super) fn move_tree(from: &Path, to: &Path) -> io::Result<()> {
             fs::set_permissions(to, mode)
         }
         other => other,
+    }
+}
+
+/// Renames what is there to a name that nothing has.
+fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags};
+    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // A filesystem that cannot promise that; nobody but us makes names there.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) if !exists(to) => fs::rename(from, to),
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+            Err(io::Error::from(io::ErrorKind::AlreadyExists))
+        }
+        renamed => renamed.map_err(io::Error::from),
     }
 }
 

@@ -114,7 +114,9 @@ impl Ask<'_> {
             .filter(|(_, m)| ignored || statuses.is_empty() || statuses.contains(&m.status.as_str()))
             .filter(|(_, m)| names.is_empty() || m.name.as_deref().is_some_and(|name| names.contains(&name)))
             .collect();
-        let render = |(index, machine): (usize, &Machine)| self.object(index + 1, machine, &known);
+        let render = |(index, machine): (usize, &Machine)| {
+            self.object(machine.id.unwrap_or(index + 1), machine, &known)
+        };
         (200, self.page_of(results, render))
     }
 
