@@ -8,6 +8,7 @@
 mod anew;
 mod capabilities;
 mod compare;
+mod confined;
 mod error;
 mod judge;
 mod parted;
@@ -18,6 +19,7 @@ mod unkept;
 
 pub use anew::{TakenOut, take_out};
 pub use compare::{Compared, Comparison, Likeness, Unlike};
+pub use confined::Confinement;
 pub use error::TransferError;
 pub use parted::{Parted, found, parted};
 pub use restore::{Existing, Overview, Restore};

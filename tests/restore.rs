@@ -8,11 +8,12 @@ mod support;
 use serde_json::{Value, json};
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use support::on_every_store;
 use support::rig::*;
 use support::trees::{
@@ -76,7 +77,8 @@ fn a_whole_tree_comes_back_with_everything_that_it_has(rig: Rig) {
     assert!(answer["files"].as_u64().unwrap() > 50, "{answer}");
 
     // Once more: all of it is there, and nothing is amiss.
-    let again = restore(&rig, &["/", "--json"]).exits(0).says("left alone");
+    // The directory has the root's owner now, who is another.
+    let again = restore(&rig, &["/", "--json", "--into-shared"]).exits(0).says("left alone");
     assert_eq!(json_of(&again)["existing"], answer["files"]);
     assert_nothing_left(&rig);
 }
@@ -338,7 +340,7 @@ fn the_snapshot_of_a_time_is_found(rig: Rig) {
 fn what_cannot_be_begun_writes_nothing(rig: Rig) {
     let rig = with_a_copy(rig, |source| big_file(&source.join("srv/big"), 3));
     let small = rig.join("small");
-    let mount = Mount::tmpfs(&small, "size=2m");
+    let mount = Mount::tmpfs(&small, "size=2m,mode=755");
     let at = |to: &Path, words: &[&str]| {
         rig.backup(&[&["restore", "vpn", "/srv", "--to", to.to_str().unwrap()], words].concat())
     };
@@ -414,8 +416,9 @@ fn files_go_back_to_the_host_they_came_from(mut rig: Rig) {
     assert_nothing_left(&rig);
 }
 
-/// The command on a terminal, that of script(1), and with this answer typed.
-fn on_a_terminal(rig: &Rig, words: &[&str], answer: &str) -> Ran {
+/// The command on a terminal, that of script(1). Something is done when it has
+/// asked, and then this answer typed.
+fn on_a_terminal(rig: &Rig, words: &[&str], answer: &str, meanwhile: impl FnOnce()) -> Ran {
     let command = rig.command(words);
     let quoted = |word: &OsStr| format!("'{}'", word.to_str().unwrap());
     let line: Vec<String> =
@@ -424,6 +427,13 @@ fn on_a_terminal(rig: &Rig, words: &[&str], answer: &str) -> Ran {
     terminal.args(["-qec", &line.join(" "), "/dev/null"]).env("BACKUP_CONFIG", rig.configure());
     let pipes = || Stdio::piped();
     let mut child = terminal.stdin(pipes()).stdout(pipes()).stderr(pipes()).spawn().unwrap();
+    let (mut said, mut byte) = (Vec::new(), [0]);
+    let stdout = child.stdout.as_mut().unwrap();
+    while !said.ends_with(b"[y/N] ") {
+        assert_eq!(stdout.read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&said));
+        said.push(byte[0]);
+    }
+    meanwhile();
     child.stdin.take().unwrap().write_all(answer.as_bytes()).unwrap();
     finish(child).into()
 }
@@ -434,16 +444,192 @@ fn on_a_terminal_a_yes_is_asked_for() {
     let to = rig.join("to");
     let words = ["restore", "vpn", "/etc/fstab", "--to", to.to_str().unwrap()];
     for answer in ["n\n", "\n", "yesterday\n"] {
-        let ran = on_a_terminal(&rig, &words, answer).exits(1);
-        assert!(
-            ran.stdout.contains("Restore? [y/N]") && ran.stdout.contains("nothing was written"),
-            "{ran:?}"
-        );
+        let ran = on_a_terminal(&rig, &words, answer, || {}).exits(1);
+        assert!(ran.stdout.contains("nothing was written"), "{ran:?}");
         assert_eq!(names(&to), [""; 0]);
     }
-    let ran = on_a_terminal(&rig, &words, "y\n").exits(0);
+    let ran = on_a_terminal(&rig, &words, "y\n", || {}).exits(0);
     assert!(ran.stdout.contains("identical"), "{ran:?}");
     assert_eq!(read(to.join("etc/fstab")), "# nothing\n");
+}
+
+#[test]
+fn what_is_put_in_the_way_while_the_question_waits_leads_nowhere() {
+    let mut rig = Rig::new();
+    let source = rig.host_with("vpn", "hooks = false\n");
+    rig.backup(&["vpn"]).exits(0);
+    let (to, outside) = (rig.join("parent/to"), rig.join("outside"));
+    fs::remove_file(source.join("etc/fstab")).unwrap();
+    let here = ["--to", to.to_str().unwrap()];
+    let below = "has become a symlink, which is never followed";
+    let moved = "somebody has put something else into its place";
+    for (root, place, link, words, why) in [
+        (&to, "etc", true, &here[..], "etc` is a symlink, which is never followed"),
+        (&to, "", true, &here, "cannot open"),
+        (&to, "..", true, &here, moved),
+        (&to, "", false, &here, moved),
+        (&source, "etc", true, &["--to-host"], below),
+    ] {
+        for directory in [&to.join("etc"), &source.join("etc"), &outside.join("to"), &outside.join("etc")] {
+            fs::create_dir_all(directory).unwrap();
+        }
+        let before = listing(&outside);
+        let place = match place {
+            ".." => root.parent().unwrap().to_owned(),
+            place => root.components().chain(Path::new(place).components()).collect(),
+        };
+        let words = [&["restore", "vpn", "/etc/fstab"], words].concat();
+        let ran = on_a_terminal(&rig, &words, "y\n", || {
+            fs::rename(&place, rig.join("aside")).unwrap();
+            if link {
+                symlink(&outside, &place).unwrap();
+            } else {
+                fs::create_dir(&place).unwrap();
+            }
+        });
+        assert_ne!(ran.code, Some(0), "{ran:?}");
+        assert!(ran.stdout.contains(why), "{ran:?}");
+        assert!(!ran.stdout.contains("identical"), "{ran:?}");
+        assert_same(&before, &listing(&outside));
+        for there in [&place, &rig.join("aside")] {
+            assert!(!there.join("to/etc/fstab").exists() && !there.join("etc/fstab").exists());
+        }
+        let _ = fs::remove_file(&place);
+        let _ = fs::remove_dir(&place);
+        fs::remove_dir_all(rig.join("aside")).unwrap();
+    }
+}
+
+/// Runs a restoration with stand-ins for programs.
+fn restore_with(rig: &Rig, programs: &[(&str, &str)], words: &[&str]) -> Ran {
+    for (name, script) in programs {
+        set_mode(&rig.write(format!("bin/{name}"), format!("#!/bin/sh\n{script}")), 0o755);
+    }
+    let to = rig.join("to");
+    let mut command =
+        rig.command(&[&["restore", "vpn", "--yes", "--to", to.to_str().unwrap()], words].concat());
+    command.env("PATH", format!("{}:/usr/bin:/bin", rig.join("bin").display()));
+    finish(command.spawn().unwrap()).into()
+}
+
+#[test]
+fn an_rsync_that_is_led_out_of_the_directory_writes_nothing_there() {
+    let rig = with_a_copy(Rig::new(), |_| {});
+    let outside = rig.join("outside");
+    rig.write("outside/fstab", "theirs\n");
+    let before = listing(&outside);
+    // Some rsyncs notice; this one is as blind as one can be.
+    let led = format!(
+        "[ \"$1\" != --version ] || exit 0\n\
+         for to; do :; done\n\
+         for way in /proc/*/root /proc/*/cwd/../.. /proc/*/fd/*/..; do\n\
+         (echo led >\"$way{0}/fstab\") 2>>\"${{to}}said\"; done\n\
+         rm -rf \"${{to}}etc\" && ln -s '{0}' \"${{to}}etc\" || exit 1\n\
+         echo led >\"${{to}}etc/fstab\"; echo led >\"${{to}}etc/new\"\n\
+         chmod 777 \"${{to}}etc/.\"; touch \"${{to}}etc/fstab\"; rm -f \"${{to}}etc/fstab\"\n\
+         exit 23\n",
+        outside.display()
+    );
+    restore_with(&rig, &[("rsync", &led)], &["/etc"]).exits(1);
+    assert!(read(rig.join("to/said")).contains("/root/"), "it has tried");
+    assert_eq!(fs::read_link(rig.join("to/etc")).unwrap(), outside, "it was led");
+    assert_same(&before, &listing(&outside));
+}
+
+#[test]
+fn nothing_outside_is_written_while_others_swap_directories() {
+    let rig = with_a_copy(Rig::new(), |source| {
+        fs::create_dir_all(source.join("srv/many")).unwrap();
+        for number in 0..2000 {
+            fs::write(source.join(format!("srv/many/{number}")), "x").unwrap();
+        }
+    });
+    let (to, outside) = (rig.join("to"), rig.join("outside"));
+    fs::create_dir_all(to.join("srv/many")).unwrap();
+    fs::create_dir(&outside).unwrap();
+    let before = listing(&outside);
+    let (many, aside, ended) = (to.join("srv/many"), to.join("srv/aside"), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                // The restoration may have made another in its place.
+                if fs::rename(&many, &aside).is_ok() && symlink(&outside, &many).is_ok() {
+                    let _ = fs::remove_file(&many);
+                }
+                if fs::rename(&aside, &many).is_err() {
+                    let _ = fs::remove_dir_all(&aside);
+                }
+            }
+        });
+        for _ in 0..5 {
+            restore(&rig, &["/srv", "--overwrite"]);
+        }
+        ended.store(true, Ordering::Relaxed);
+    });
+    assert_same(&before, &listing(&outside));
+}
+
+#[test]
+fn a_directory_that_others_may_write_to_is_written_to_when_told() {
+    let rig = with_a_copy(Rig::new(), |_| {});
+    for mode in [0o1777, 0o775] {
+        set_mode(&rig.join("to"), mode);
+        restore(&rig, &["/etc"]).exits(2).says("other users may write to it").says("--into-shared");
+        assert_eq!(names(&rig.join("to")), [""; 0]);
+    }
+    restore(&rig, &["/etc", "--into-shared"]).exits(0).says("identical");
+}
+
+/// A restoration by a root that may not mount, as in most containers.
+fn restore_without_mounts(rig: &Rig, to: &Path, words: &[&str]) -> Ran {
+    let all = [&["restore", "vpn", "--yes", "--to", to.to_str().unwrap()], words].concat();
+    let mut command = program("setpriv");
+    command
+        .args(["--bounding-set", "-sys_admin", "--", env!("CARGO_BIN_EXE_backup")])
+        .args(all)
+        .env("BACKUP_CONFIG", rig.configure())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    finish(command.spawn().unwrap()).into()
+}
+
+#[test]
+fn where_rsync_cannot_be_confined_nobody_else_may_reach_the_directory_or_move_it() {
+    let rig = with_a_copy(Rig::new(), |_| {});
+    let to = rig.join("to");
+    set_mode(rig.path(), 0o755);
+    for words in [&["/etc"][..], &["/etc", "--into-shared"]] {
+        restore_without_mounts(&rig, &to, words)
+            .exits(2)
+            .says("other users can reach it")
+            .says("Operation not permitted")
+            .says("chmod 700");
+        assert_eq!(names(&to), [""; 0]);
+    }
+    set_mode(&to, 0o700);
+    // It would get the mode of the host's root.
+    restore_without_mounts(&rig, &to, &["/"]).exits(2).says("other users can reach it");
+    // Others could put a symlink into its place.
+    set_mode(rig.path(), 0o777);
+    restore_without_mounts(&rig, &to, &["/etc"]).exits(2).says("other users can reach it");
+    assert_eq!(names(&to), [""; 0]);
+    set_mode(rig.path(), 0o755);
+    restore_without_mounts(&rig, &to, &["/etc"]).exits(0).says("identical");
+    fs::create_dir(to.join("within")).unwrap();
+    restore_without_mounts(&rig, &to.join("within"), &["/"]).exits(0).says("identical");
+}
+
+#[test]
+fn lists_of_what_is_missing_may_be_on_another_filesystem() {
+    let rig = with_a_copy(Rig::new(), |_| {});
+    rig.write("to/srv/mine", "mine\n");
+    let (to, temporary) = (rig.join("to"), rig.join("temporary"));
+    let _mount = Mount::tmpfs(&temporary, "size=2m");
+    let mut command = rig.command(&["restore", "vpn", "/", "--yes", "--to", to.to_str().unwrap()]);
+    let ran: Ran = finish(command.env("TMPDIR", &temporary).spawn().unwrap()).into();
+    ran.exits(0).says("identical");
+    assert_eq!(names(&temporary), [""; 0]);
 }
 
 /// A rig with a copy of a file so large that its way back can be watched.
@@ -521,7 +707,7 @@ fn a_disk_that_fills_meanwhile_is_said_to_be_full() {
     });
     // Room enough for the bytes, and not for the files.
     let small = rig.join("small");
-    let _mount = Mount::tmpfs(&small, "size=1m,nr_inodes=20");
+    let _mount = Mount::tmpfs(&small, "size=1m,nr_inodes=20,mode=755");
     rig.backup(&["restore", "vpn", "/srv", "--yes", "--to", small.to_str().unwrap()])
         .exits(1)
         .says("small` is full: ")

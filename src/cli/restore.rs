@@ -6,7 +6,9 @@
 //! that can be refused was refused; no symlink is followed; nothing is deleted.
 
 mod destination;
+mod lists;
 mod paths;
+mod reach;
 
 use super::output::{Format, Output};
 use super::progress::Bars;
@@ -41,8 +43,19 @@ are kept.
 What is there already is left alone unless --overwrite is said. So are directories, but for the
 time of one that something comes into; the DIR itself gets the owner and mode of the host's root if
 it is empty and PATH is `/`. With --to-host, directories at or below a PATH that are there already
-do get the owner, mode and time that they have in the snapshot. Nothing is ever deleted. No symlink below DIR is followed. At the end all of it is compared with the snapshot. A restoration
-that was interrupted goes on where it stopped if the same is said again.
+do get the owner, mode and time that they have in the snapshot. Nothing is ever deleted. At the end
+all of it is compared with the snapshot. A restoration that was interrupted goes on where it stopped
+if the same is said again.
+
+With --to, nothing outside DIR is ever written, even if other users create symlinks there at that
+moment: rsync runs where only DIR is writable. This needs root, and a machine that allows it to
+mount. Otherwise, as in most containers, DIR must be closed to other users (mode 0700) or be below a
+directory that is. A DIR that other users may write to is refused without --into-shared.
+
+With --to-host, no symlink is followed that exists at the question or right before rsync writes. A
+user of that host who creates one while rsync writes may redirect it elsewhere on that host: restore
+into the directories of such users with --to, or while they are locked out. The same holds for
+--to /.
 
 Examples:
   backup restore vpn /etc/fstab --to /tmp/vpn
@@ -94,6 +107,9 @@ pub(super) struct Arguments {
     /// Show what would be written, and write nothing.
     #[arg(short = 'n', long)]
     dry_run: bool,
+    /// Allow a DIR that other users may write to.
+    #[arg(long)]
+    into_shared: bool,
     /// Do not ask.
     #[arg(short, long)]
     yes: bool,
@@ -141,7 +157,10 @@ async fn restore(arguments: &Arguments, clock: Clock, bars: &Bars, stop: &Stop) 
         (true, false) => Existing::Replace,
         (true, true) => Existing::Keep(clock.start().format(".before-restore-%Y-%m-%dT%H%M%SZ").to_string()),
     };
-    let wanted = Wanted { from: seen.path.components().collect(), paths, existing };
+    let from = seen.path.components().collect();
+    let wanted = Wanted { from, paths, existing, into_shared: arguments.into_shared };
+    // A snapshot of ZFS that nobody has open is unmounted after a while.
+    let _open = seen.open()?;
     if !rustix::process::geteuid().is_root() {
         warn!("not running as root: owners and some attributes of files cannot be restored");
     }

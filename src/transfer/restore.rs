@@ -3,17 +3,21 @@
 //! Nothing is ever deleted, and what is in the place of a file is replaced only
 //! if that is wanted. Every path keeps its place below the destination
 //! (`--relative`); directories above it are not touched (`--no-implied-dirs`).
+//!
+//! On this machine rsync can be confined: it then runs where the kernel lets
+//! nobody write but below the destination, whatever becomes a symlink there
+//! (docs/decisions/0028-a-restoration-is-confined.md).
 
 use super::{
-    ATTRIBUTES, Ending, KEPT_ATTRIBUTES, Limits, Progress, STAND_IN, Transfer, TransferError, judge, stats,
-    watched, without_wildcards,
+    ATTRIBUTES, Confinement, Ending, KEPT_ATTRIBUTES, Limits, Progress, STAND_IN, Transfer, TransferError,
+    judge, stats, watched, without_wildcards,
 };
-use crate::process::Program;
+use crate::process::{Failure, Program};
 use crate::text::printable_bytes;
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A line longer than this is none of rsync's, in bytes.
 const LONGEST_LINE: usize = 64 * 1024;
@@ -58,6 +62,9 @@ pub struct Restore {
     pub bandwidth_limit: Option<String>,
     /// The host's lock, which rsync holds as its standard input.
     pub lock: Option<File>,
+    /// Has the kernel let rsync write nowhere but below the root, which is one of
+    /// this machine.
+    pub confined: Option<Confinement>,
 }
 
 /// What rsync would do, and how far the destination is from the snapshot.
@@ -183,11 +190,20 @@ impl Restore {
     }
 
     fn program(&self, look: Option<Look>) -> Result<Program, TransferError> {
-        let program = Program::new("rsync").args(self.arguments(look)).called("rsync");
+        let program = match self.confined.filter(|_| look.is_none()) {
+            Some(confinement) => {
+                // A list by its directory: a file has no place of its own there.
+                let lists = self.list.as_deref().and_then(Path::parent);
+                let reads: Vec<&Path> = [&*self.from].into_iter().chain(lists).collect();
+                confinement.rsync(&self.to, &reads)?
+            }
+            None => Program::new("rsync"),
+        };
+        let program = program.args(self.arguments(look)).called("rsync");
         Ok(match self.lock.as_ref().map(File::try_clone) {
             Some(Ok(lock)) => program.input_file(lock),
             Some(Err(error)) => {
-                return Err(crate::process::Failure::NotStarted { command: "rsync".to_owned(), error }.into());
+                return Err(Failure::NotStarted { command: "rsync".to_owned(), error }.into());
             }
             None => program,
         })

@@ -1,6 +1,8 @@
 //! Where files go: a directory of this machine, or a host.
 
+use super::lists::Lists;
 use super::paths::{below, parents};
+use super::reach;
 use crate::difference::Aspect;
 use crate::entry::{Kind, Moment};
 use crate::host::Host;
@@ -8,18 +10,16 @@ use crate::lock::{HostLock, Runtime};
 use crate::remote::{Ground, Remote};
 use crate::settings::Settings;
 use crate::text::{human_bytes, printable, printable_bytes};
-use crate::transfer::{Existing, Limits, Overview, Progress, Restore, Transfer, TransferError};
-use crate::tree::{Afterwards, Ahead, Gap, Stopped, Strictness, Tree, Unlike};
-use crate::tree::{directories, gaps, look_ahead, look_back};
+use crate::transfer::{Confinement, Existing, Limits, Overview, Progress, Restore, Transfer, TransferError};
+use crate::tree::{Afterwards, Ahead, Stopped, Strictness, Tree, Unlike};
+use crate::tree::{directories, look_ahead, look_back};
 use anyhow::{Context, anyhow, bail};
 use serde::Serialize;
 use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tempfile::NamedTempFile;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -49,14 +49,15 @@ pub(super) struct Wanted {
     pub(super) from: PathBuf,
     pub(super) paths: Vec<Vec<u8>>,
     pub(super) existing: Existing,
+    /// Whether it may go where others can interfere.
+    pub(super) into_shared: bool,
 }
 
 /// Where it goes.
 #[derive(Debug)]
 pub(super) enum Destination {
-    /// A directory of this machine, held if it is to be written to; with a lock
-    /// if it is a host's source.
-    Here { root: PathBuf, hold: Option<File>, lock: Option<(Runtime, HostLock)> },
+    /// A directory of this machine, held open; with a lock if it is a host's source.
+    Here { root: PathBuf, held: File, lock: Option<(Runtime, HostLock)> },
     /// A host; its connection ends with this.
     There { host: Box<Host>, remote: Remote, lock: (Runtime, HostLock) },
 }
@@ -71,48 +72,14 @@ pub(super) struct Plan {
     pub(super) there: u64,
     /// How many of those seem to be as in the snapshot.
     pub(super) alike: u64,
+    /// How rsync is confined to the directory, if it is one of this machine.
+    confined: Option<Confinement>,
+    /// Directories of a host that were looked at, and what was there.
+    looked_at: Vec<(Vec<u8>, Option<Ground>)>,
     /// Directories above the paths that are not there yet, outermost first.
     missing: Vec<Vec<u8>>,
     /// What is missing, if something is there that is left alone.
     lists: Option<Lists>,
-}
-
-/// Lists of paths for rsync, each with a NUL after it. They are files, for a
-/// million names are normal.
-#[derive(Debug)]
-struct Lists {
-    /// What is missing, a directory for all that is in it.
-    missing: NamedTempFile,
-    /// Directories that are there and get their times again, for something
-    /// comes into them.
-    incomplete: NamedTempFile,
-}
-
-impl Lists {
-    /// `None` if nothing is there that could be left alone.
-    fn of(trees: &[Tree; 2], paths: &[Vec<u8>], stop: &AtomicBool) -> anyhow::Result<Option<Self>> {
-        let new = || NamedTempFile::with_prefix("backup-restore-").context("cannot make a temporary file");
-        let lists = Lists { missing: new()?, incomplete: new()? };
-        let [mut missing, mut incomplete] =
-            [&lists.missing, &lists.incomplete].map(|list| std::io::BufWriter::new(list.as_file()));
-        let any = gaps(trees, paths, stop, |gap| {
-            let (list, path) = match gap {
-                Gap::Missing(path) => (&mut missing, path),
-                Gap::Incomplete(path) => (&mut incomplete, path),
-            };
-            list.write_all(if path.is_empty() { b"." } else { path })?;
-            list.write_all(b"\0")
-        })?;
-        for list in [&mut missing, &mut incomplete] {
-            list.flush().context("cannot write the list of what is missing")?;
-        }
-        drop((missing, incomplete));
-        Ok(any.then_some(lists))
-    }
-
-    fn is_empty(list: &NamedTempFile) -> anyhow::Result<bool> {
-        Ok(list.as_file().metadata().context("cannot look at the list of what is missing")?.len() == 0)
-    }
 }
 
 /// How what was written compares with the snapshot.
@@ -162,8 +129,8 @@ impl Destination {
         if stores.iter().filter_map(|store| store.canonicalize().ok()).any(|store| root.starts_with(store)) {
             bail!("`{shown}` is in the store: a restoration would change what is kept there");
         }
-        let hold = if writes { hold(&root)? } else { None };
-        Ok(Destination::Here { root, hold, lock: None })
+        let held = hold(&root, writes)?;
+        Ok(Destination::Here { root, held, lock: None })
     }
 
     /// The source of this very machine.
@@ -173,7 +140,7 @@ impl Destination {
         writes: bool,
     ) -> anyhow::Result<Self> {
         match Destination::directory(Path::new(source), &[], writes)? {
-            Destination::Here { root, hold, .. } => Ok(Destination::Here { root, hold, lock: Some(lock) }),
+            Destination::Here { root, held, .. } => Ok(Destination::Here { root, held, lock: Some(lock) }),
             other => Ok(other),
         }
     }
@@ -213,17 +180,16 @@ impl Destination {
         stop: &Stop,
     ) -> anyhow::Result<Plan> {
         let above = above(&wanted.paths);
-        let mut lists = None;
+        let (mut lists, mut confined, mut looked_at) = (None, None, Vec::new());
         let (ahead, missing, free) = match self {
-            Destination::Here { root, .. } => {
-                let into = open(root)?;
-                let missing = self.missing(&above, |path| kind_here(&into, path))?;
-                let (paths, flag) = (wanted.paths.clone(), stop.flag.clone());
-                let ahead = blocking(move || look_ahead(&[tree, into], &paths, &flag)).await?;
-                let ahead = ahead.map_err(|stopped| broken_off(stopped, wanted))?;
-                let obstacles =
-                    ahead.obstacles.first.iter().map(|(path, kind)| (&path[..], *kind == Kind::Symlink));
-                self.refuse(wanted, obstacles, ahead.obstacles.count)?;
+            Destination::Here { root, held, .. } => {
+                let facts = held.metadata().with_context(|| format!("cannot look at `{}`", self.shown()))?;
+                if !wanted.into_shared {
+                    reach::refuse_shared(root, &facts)?;
+                }
+                let gets_mode = wanted.paths.iter().any(Vec::is_empty);
+                confined = reach::confinement(root, &facts, &wanted.from, gets_mode).await?;
+                let (ahead, missing) = self.look_here(root, wanted, tree, &above, stop).await?;
                 if wanted.existing == Existing::Leave {
                     let trees = [open(&wanted.from)?, open(root)?];
                     let (paths, flag) = (wanted.paths.clone(), stop.flag.clone());
@@ -263,6 +229,7 @@ impl Destination {
                 let job = self.job(wanted, settings)?;
                 let overview = job.look_ahead(limits(settings, &stop.token)).await?;
                 ahead.needed = overview.bytes;
+                looked_at = asked.into_iter().zip(target.grounds).collect();
                 ahead.there = ahead.files.saturating_sub(overview.new);
                 ahead.alike = ahead.there.saturating_sub(overview.different);
                 (ahead, missing, target.free)
@@ -280,7 +247,54 @@ impl Destination {
             );
         }
         let Ahead { files, directories, bytes, there, alike, .. } = ahead;
-        Ok(Plan { files, directories, bytes, there, alike, missing, lists })
+        Ok(Plan { files, directories, bytes, there, alike, confined, looked_at, missing, lists })
+    }
+
+    /// Looks what there is to write to a directory of this machine, and which
+    /// directories above it are missing; refuses what is in the way.
+    async fn look_here(
+        &self,
+        root: &Path,
+        wanted: &Wanted,
+        tree: Tree,
+        above: &[Vec<u8>],
+        stop: &Stop,
+    ) -> anyhow::Result<(Ahead, Vec<Vec<u8>>)> {
+        let into = open(root)?;
+        let missing = self.missing(above, |path| kind_here(&into, path))?;
+        let (paths, flag) = (wanted.paths.clone(), stop.flag.clone());
+        let ahead = blocking(move || look_ahead(&[tree, into], &paths, &flag)).await?;
+        let ahead = ahead.map_err(|stopped| broken_off(stopped, wanted))?;
+        let obstacles = ahead.obstacles.first.iter().map(|(path, kind)| (&path[..], *kind == Kind::Symlink));
+        self.refuse(wanted, obstacles, ahead.obstacles.count)?;
+        Ok((ahead, missing))
+    }
+
+    /// Looks once more right before anything is written: somebody may have been
+    /// asked in between, and what has become a symlink would lead elsewhere.
+    async fn look_again(&self, wanted: &Wanted, plan: &Plan, stop: &Stop) -> anyhow::Result<()> {
+        let (host, remote) = match self {
+            Destination::Here { root, .. } => {
+                let tree = open(&wanted.from)?;
+                self.look_here(root, wanted, tree, &above(&wanted.paths), stop).await?;
+                return Ok(());
+            }
+            Destination::There { host, remote, .. } => (host, remote),
+        };
+        let paths: Vec<Vec<u8>> = plan.looked_at.iter().map(|(path, _)| path.clone()).collect();
+        let Some(target) = remote.target(&host.settings.source, &paths).await? else {
+            bail!("`{}` is not there any more", self.shown());
+        };
+        let link = Some(Ground::Link);
+        for ((path, before), now) in plan.looked_at.iter().zip(target.grounds) {
+            if now == link && *before != link {
+                bail!(
+                    "`{}` has become a symlink, which is never followed (move it away, and find out who made it)",
+                    self.below(path)
+                );
+            }
+        }
+        Ok(())
     }
 
     /// Which of the directories above the paths are not there; refuses symlinks
@@ -337,14 +351,13 @@ impl Destination {
     }
 
     fn job(&self, wanted: &Wanted, settings: &Settings) -> anyhow::Result<Restore> {
-        let mut held = None;
         let (rsh, rsync_path, lock) = match self {
-            Destination::Here { lock, hold, .. } => {
-                // Should this process be killed, rsync holds it to its own end.
-                held = hold.as_ref().filter(|_| lock.is_none()).map(File::try_clone).transpose()?;
-                (None, None, lock.as_ref())
+            // Should this process be killed, rsync holds it to its own end.
+            Destination::Here { lock: None, held, .. } => (None, None, held.try_clone()?),
+            Destination::Here { lock: Some((_, lock)), .. } => (None, None, lock.share()?),
+            Destination::There { remote, lock: (_, lock), .. } => {
+                (remote.rsh(), remote.rsync_path(), lock.share()?)
             }
-            Destination::There { remote, lock, .. } => (remote.rsh(), remote.rsync_path(), Some(lock)),
         };
         Ok(Restore {
             from: wanted.from.clone(),
@@ -357,7 +370,8 @@ impl Destination {
             bandwidth_limit: settings.transfer.bandwidth_limit.clone().filter(|_| rsh.is_some()),
             rsh,
             rsync_path,
-            lock: lock.map(|(_, lock)| lock.share()).transpose()?.or(held),
+            lock: Some(lock),
+            confined: None,
         })
     }
 
@@ -371,13 +385,16 @@ impl Destination {
         stop: &Stop,
         progress: impl FnMut(Progress),
     ) -> anyhow::Result<Result<Transfer, TransferError>> {
-        let mut job = self.job(wanted, settings)?;
+        let again = self.look_again(wanted, plan, stop).await;
+        again.map_err(|error| anyhow!("{error:#}; nothing was written"))?;
+        let new = || anyhow::Ok(Restore { confined: plan.confined, ..self.job(wanted, settings)? });
+        let mut job = new()?;
         let mut nothing = false;
         if let Some(lists) = &plan.lists {
-            nothing = Lists::is_empty(&lists.missing)?;
-            job.list = Some(lists.missing.path().to_owned());
+            job.list.clone_from(&lists.missing);
+            nothing = job.list.is_none();
         }
-        let mut frame = self.job(wanted, settings)?;
+        let mut frame = new()?;
         (frame.paths, frame.whole, frame.existing) = (plan.missing.clone(), false, Existing::Replace);
         let limits = || limits(settings, &stop.token);
         if !plan.missing.is_empty() {
@@ -390,14 +407,11 @@ impl Destination {
         }
         let written = job.run(limits(), progress).await;
         if written.is_ok() {
-            if let Some(lists) = &plan.lists {
-                if !Lists::is_empty(&lists.incomplete)? {
-                    let mut times = self.job(wanted, settings)?;
-                    (times.whole, times.existing) = (false, Existing::Replace);
-                    times.list = Some(lists.incomplete.path().to_owned());
-                    if let Err(error) = times.run(limits(), |_| {}).await {
-                        return Ok(Err(error));
-                    }
+            if let Some(list) = plan.lists.as_ref().and_then(|lists| lists.incomplete.clone()) {
+                let mut times = new()?;
+                (times.whole, times.existing, times.list) = (false, Existing::Replace, Some(list));
+                if let Err(error) = times.run(limits(), |_| {}).await {
+                    return Ok(Err(error));
                 }
             }
         }
@@ -493,13 +507,16 @@ fn above(paths: &[Vec<u8>]) -> Vec<Vec<u8>> {
     above
 }
 
-/// Holds a directory against other restorations; `None` where the filesystem
-/// has no locks.
-fn hold(root: &Path) -> anyhow::Result<Option<File>> {
+/// Holds a directory open; if it is to be written to, against other restorations,
+/// where the filesystem has locks.
+fn hold(root: &Path, writes: bool) -> anyhow::Result<File> {
     let shown = printable(&root.to_string_lossy());
     let file = File::open(root).with_context(|| format!("cannot open `{shown}`"))?;
+    if !writes {
+        return Ok(file);
+    }
     match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
+        Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => bail!(
             "cannot restore to `{shown}`: another restoration writes to it (wait until it has ended, or \
              restore to another directory; `fuser -v {shown}` shows who has it)"
@@ -509,7 +526,7 @@ fn hold(root: &Path) -> anyhow::Result<Option<File>> {
                 "`{shown}` cannot be locked ({}): see that nobody else restores to it",
                 std::io::Error::from(error)
             );
-            Ok(None)
+            Ok(file)
         }
     }
 }
