@@ -36,72 +36,71 @@ use std::path::PathBuf;
 use tracing::{error, info, warn};
 
 const HELP: &str = "\
-Each PATH keeps its place below DIR: /etc/fstab comes to DIR/etc/fstab. Directories are restored
-with all that is in them; owners, times, access control lists, extended attributes and hard links
-are kept.
+Each PATH keeps its place below DIR: /etc/fstab is restored to DIR/etc/fstab. Directories are
+restored with their contents; owners, times, access control lists, extended attributes and hard
+links are preserved.
 
-What is there already is left alone unless --overwrite is said. So are directories, but for the
-time of one that something comes into; the DIR itself gets the owner and mode of the host's root if
-it is empty and PATH is `/`. With --to-host, directories at or below a PATH that are there already
-do get the owner, mode and time that they have in the snapshot. Nothing is ever deleted. At the end
-all of it is compared with the snapshot. A restoration that was interrupted goes on where it stopped
-if the same is said again.
+Existing files are left alone unless --overwrite is given. So are existing directories, except for
+the time of those that something is written into; DIR itself gets the owner and mode of the host's
+root if it is empty and PATH is `/`. With --to-host, existing directories at or below a PATH get the
+owner, mode and time that they have in the snapshot. Nothing is ever deleted. At the end everything
+is compared with the snapshot. To continue an interrupted restore, run the same command again.
 
 With --to, nothing outside DIR is ever written, even if other users create symlinks there at that
 moment: rsync runs where only DIR is writable. This needs root, and a machine that allows it to
 mount. Otherwise, as in most containers, DIR must be closed to other users (mode 0700) or be below a
 directory that is. A DIR that other users may write to is refused without --into-shared.
 
-With --to-host, no symlink is followed that exists at the question or right before rsync writes. A
-user of that host who creates one while rsync writes may redirect it elsewhere on that host: restore
-into the directories of such users with --to, or while they are locked out. The same holds for
---to /.
+With --to-host, no symlink is followed that exists when you are asked or right before rsync writes.
+A user of that host who creates one while rsync writes may redirect it elsewhere on that host:
+restore into the directories of such users with --to, or while they are locked out. The same holds
+for --to /.
 
 Examples:
   backup restore vpn /etc/fstab --to /tmp/vpn
-      From the newest good snapshot, into a directory of this server.
+      Restore from the newest good snapshot into a directory on this server.
   backup restore vpn /srv/www /etc/nginx --at 'yesterday 14:30' --to /tmp/vpn --dry-run
       Show what would be written, and from which snapshot.
   backup restore vpn /etc/nginx --to-host --overwrite --keep-replaced
-      Back to where it came from, over the connection that backups use.
+      Restore to the original place, over the connection that backups use.
 
 JSON: {host, snapshot, time, verdict, to, paths, dry_run, files, directories, bytes, existing,
-alike, identical, left, different, differences}; `existing` files were there already, `alike` of
-them seemed to be as in the snapshot, `identical` is null if nothing was written.
+alike, identical, left, different, differences}; `existing` counts files that were there already,
+`alike` those of them that seem equal to the snapshot; `identical` is null if nothing was written.
 
-Exit status: 0 if all that was wanted is there and as in the snapshot, 1 if some of it is not, 2 if
-nothing was begun.";
+Exit status: 0 if everything is there and equal to the snapshot, 1 if something is not, 2 if the
+restore could not start.";
 
 /// What may be said on its command line.
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP, group = clap::ArgGroup::new("destination").required(true))]
 pub(super) struct Arguments {
-    /// A host that the store holds something of, in any case; also one that has
-    /// left the inventory.
+    /// A host that the store has copies of, in any case; also one that has left
+    /// the inventory.
     #[arg(value_name = "HOST")]
     host: String,
-    /// What to restore: paths from the host's root.
+    /// Paths to restore, from the host's root.
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<OsString>,
-    /// Take the newest good snapshot of that time, such as 'yesterday',
+    /// Restore from the newest good snapshot at that time, such as 'yesterday',
     /// '2 days ago' or '2026-11-20 14:30'.
     #[arg(long, value_name = "TIME", conflicts_with = "snapshot")]
     at: Option<String>,
-    /// Take this snapshot: its name, `latest` (the newest good one, and the
+    /// Restore from this snapshot: its name, `latest` (the newest good one, and the
     /// default), or a time such as 'yesterday'.
     #[arg(long, value_name = "SNAPSHOT")]
     snapshot: Option<String>,
-    /// Write below this directory of this server, which must exist.
+    /// Restore below this directory on this server, which must exist.
     #[arg(long, value_name = "DIR", group = "destination")]
     to: Option<PathBuf>,
-    /// Write to the host itself, or to another one.
+    /// Restore to the host itself, or to another one.
     #[arg(long, value_name = "HOST", num_args = 0..=1, group = "destination")]
     to_host: Option<Option<String>>,
-    /// Replace what is there already.
+    /// Replace existing files.
     #[arg(long)]
     overwrite: bool,
-    /// Keep what is replaced, in a directory `.before-restore-TIME` at the top
-    /// of where it is written to, each file at its path.
+    /// Keep replaced files in a directory `.before-restore-TIME` at the top of
+    /// the destination, each at its path.
     #[arg(long, requires = "overwrite")]
     keep_replaced: bool,
     /// Show what would be written, and write nothing.
@@ -281,7 +280,7 @@ async fn find_host(session: &Session, name: HostName, own: &HostName) -> anyhow:
     };
     if name != *own && !settings.hosts.contains_key(name.key()) {
         match session::nearest(name.key(), known.iter().map(HostName::key)) {
-            Some(near) => bail!("the inventory has no host `{name}`; is `{near}` meant?"),
+            Some(near) => bail!("the inventory has no host `{name}`; did you mean `{near}`?"),
             None => bail!("the inventory has no host `{name}`"),
         }
     }
@@ -326,7 +325,7 @@ fn told<Z: chrono::TimeZone<Offset: std::fmt::Display>>(
 /// Shows the plan and asks.
 async fn agreed(lines: &[String], stop: &Stop) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() {
-        bail!("there is no terminal to ask on: say `--yes`, or look first with `--dry-run`");
+        bail!("not a terminal: use `--yes`, or look first with `--dry-run`");
     }
     lines.iter().for_each(|line| logging::print(line));
     let asked = tokio::task::spawn_blocking(|| {
@@ -355,15 +354,15 @@ async fn write(
     stop: &Stop,
 ) -> anyhow::Result<bool> {
     let written = destination.write(wanted, plan, settings, stop, progress).await?;
-    let goes_on = "the same command goes on where it stopped";
+    let goes_on = "run the same command again to continue where it stopped";
     match written {
         Ok(transfer) => {
             transfer.complaints.iter().for_each(|complaint| warn!("{complaint}"));
             if transfer.further_complaints > 0 {
-                warn!("rsync complained of {} more", transfer.further_complaints);
+                warn!("rsync reported {} more errors", transfer.further_complaints);
             }
             if transfer.ending != Ending::Complete {
-                warn!("not all could be written");
+                warn!("some of it could not be written");
             }
             return Ok(true);
         }
@@ -373,7 +372,7 @@ async fn write(
         }
         Err(TransferError::ConnectionLost(said)) => error!("the connection was lost ({said}): {goes_on}"),
         Err(TransferError::NoSource(said)) => {
-            error!("the snapshot cannot be read any more: {said} (was it removed? choose another)");
+            error!("the snapshot cannot be read any more: {said} (was it removed? choose another one)");
         }
         Err(error) => error!("{error} ({goes_on})"),
     }

@@ -204,7 +204,7 @@ impl Destination {
                 asked.splice(0..0, above.iter().cloned());
                 if let Some(path) = asked.iter().find(|path| path.contains(&b'\n')) {
                     bail!(
-                        "`/{}` has a line break in its name, which cannot be looked at on a host: restore it \
+                        "`/{}` has a line break in its name, which cannot be handled on a host: restore it \
                          with `--to DIR`, and copy it",
                         printable_bytes(path)
                     );

@@ -69,7 +69,7 @@ impl Search<'_> {
         let above = through.iter().rposition(|byte| *byte == b'/').map_or(&b""[..], |slash| &path[..slash]);
         let meant = resolved(above, &[&target[..], rest].concat());
         anyhow!(
-            "`{}` leads through `{at}`, a symlink to `{}`: say `{}`",
+            "`{}` leads through `{at}`, a symlink to `{}`: use `{}`",
             shown(path, None, None),
             crate::text::printable_bytes(&target),
             shown(&meant, None, None)

@@ -19,7 +19,7 @@ pub(super) fn refuse_shared(root: &Path, facts: &Metadata) -> anyhow::Result<()>
     };
     bail!(
         "cannot restore to `{}`: {why}, who could change what is restored and where it goes in there (restore \
-         to a new directory in it, or say `--into-shared`)",
+         to a new directory in it, or use `--into-shared`)",
         printable(&root.to_string_lossy())
     )
 }
