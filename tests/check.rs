@@ -168,7 +168,7 @@ fn an_unknown_key_is_shown_and_once_trusted_a_run_works() {
     );
 
     let refused = rig.backup(&["check", "--trust-host-keys"]).exits(2);
-    let refused = refused.says("ssh-ed25519          SHA256:").says("there is no terminal to ask on");
+    let refused = refused.says("ssh-ed25519          SHA256:").says("not a terminal");
     assert_eq!(refused.stdout, "");
     assert_eq!(fs::read_to_string(rig.join("known_hosts")).unwrap(), "# mine\n");
 
@@ -238,7 +238,7 @@ fn without_a_file_in_the_configuration_roots_own_is_meant_and_not_touched_unaske
     let other = rig.write("other.toml", text);
     let before = fs::read(target.join("known_hosts")).ok();
     let ran = rig.backup(&["check", "--trust-host-keys", "--config", other.to_str().unwrap()]).exits(2);
-    ran.says("SHA256:").says("there is no terminal");
+    ran.says("SHA256:").says("not a terminal");
     assert_eq!(fs::read(target.join("known_hosts")).ok(), before);
 }
 

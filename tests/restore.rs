@@ -344,7 +344,7 @@ fn what_cannot_be_begun_writes_nothing(rig: Rig) {
     let at = |to: &Path, words: &[&str]| {
         rig.backup(&[&["restore", "vpn", "/srv", "--to", to.to_str().unwrap()], words].concat())
     };
-    at(&rig.join("to"), &[]).exits(2).says("there is no terminal to ask on: say `--yes`");
+    at(&rig.join("to"), &[]).exits(2).says("not a terminal: use `--yes`");
     at(&rig.join("missing"), &["--yes"]).exits(2).says("No such file").says("mkdir -p");
     at(&rig.join("config.toml"), &["--yes"]).exits(2).says("it is no directory");
     at(&small, &["--yes"]).exits(2).says("has no room: 3.0 MiB are needed, and 2.0 MiB are free");

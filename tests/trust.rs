@@ -58,7 +58,7 @@ fn a_host_behind_a_jump_is_trusted_by_the_name_that_ssh_looks_for_and_so_is_the_
     backup_with(&rig, &ssh_config, &["check", "--trust-host-keys"])
         .exits(2)
         .says(&format!("gate, on the way to Web ({of_gate})"))
-        .says("there is no terminal to ask on");
+        .says("not a terminal");
     assert_eq!((read(rig.join("known_hosts")), read(rig.join("gate_known"))), (String::new(), String::new()));
 
     backup_with(&rig, &ssh_config, &["check", "--trust-host-keys", "--yes"])
