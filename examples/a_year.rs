@@ -44,6 +44,8 @@ fn of_host(number: u32, count: u32, now: DateTime<Utc>) -> impl Iterator<Item = 
             bytes: Some(10_000_000_000 + 20_000_000 * u64::from(count - back)),
             duration: Some(60 + u64::from(number)),
             machine: Some("0123456789abcdef0123456789abcdef".to_owned()),
+            hostname: None,
+            left_out: None,
         };
         Snapshot { name: name.to_string(), time: name.time(), held: back == 50, origin: Origin::Run(facts) }
     })

@@ -10,6 +10,7 @@ mod copy;
 mod inplace;
 mod keep;
 mod mend;
+mod mounts;
 mod ready;
 
 pub use keep::held_as;
@@ -21,11 +22,12 @@ use crate::filter::Rule;
 use crate::guard::Guard;
 use crate::host::{Host, HostName};
 use crate::lock::{HostLock, LockError, Runtime};
+use crate::namesake::{self, Name};
 use crate::outcome::{Allowed, Figures, HookEnd, HookResult, HostReport, Note, Outcome, Severity, Stage};
 use crate::precision::{self, Precision};
 use crate::remote::{Hook, HookLimits, Probe, Remote};
 use crate::settings::Settings;
-use crate::snapshot::{HoldName, Verdict, newest_good};
+use crate::snapshot::{HoldName, Snapshot, Verdict, baseline, latest_good};
 use crate::store::{Lockable, Store, StoreError, Survey, Workspace};
 use crate::text::printable;
 pub use crate::timing::Step;
@@ -35,6 +37,7 @@ use crate::trend::Past;
 use crate::turn::Turn;
 use chrono::{DateTime, Utc};
 use mend::Mending;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -69,6 +72,8 @@ pub struct Run<S> {
     pub accept_deletions: bool,
     /// Hold each host's new snapshot under this name.
     pub keep: Option<HoldName>,
+    /// What the hosts of the inventory are called, in small letters.
+    pub names: BTreeSet<String>,
     /// The newest snapshot in the store, if the clock stands before it.
     pub clock_behind: Option<Newest>,
     /// What the hosts' last good runs were like.
@@ -108,13 +113,23 @@ impl fmt::Display for Newest {
     }
 }
 
-/// The newest snapshot of ours in the store, if `now` stands before it.
+/// The newest snapshot of ours in the store, if `now` stands before it. One that
+/// is suspect is no evidence of the time: its date may be why.
 pub fn clock_behind(survey: &Survey, now: DateTime<Utc>) -> Option<Newest> {
     let hosts = survey.hosts.iter();
     let all = hosts.flat_map(|(host, snapshots)| snapshots.iter().map(move |snapshot| (host, snapshot)));
-    let ours = all.filter(|(_, snapshot)| snapshot.is_ours());
+    let ours = all.filter(|(_, snapshot)| snapshot.tells_the_time());
     let (host, newest) = ours.max_by_key(|(_, snapshot)| snapshot.time)?;
     (newest.time > now).then(|| Newest { host: host.clone(), name: newest.name.clone() })
+}
+
+/// Whether the store speaks for our clock: see [`clock::is_vouched_for`].
+fn clock_is_vouched_for(survey: &Survey, clock: Clock) -> bool {
+    let mut good = survey.hosts.values().flatten().filter(|snapshot| snapshot.is_good());
+    // Another run may have taken one since this one began; and a host may have
+    // waited for hours.
+    let times = [clock.start(), clock.now()];
+    good.any(|snapshot| times.iter().any(|now| clock::is_vouched_for(*now, snapshot.time)))
 }
 
 /// Backs one host up and says how it went. It is connected to before its turn.
@@ -134,6 +149,9 @@ pub async fn host<S: Store>(run: &Run<S>, host: &Host, turn: Turn) -> HostReport
         removed: Vec::new(),
         misdated: None,
         mending: Mending::default(),
+        renamed: None,
+        clocks_agree: false,
+        left_out: None,
     };
     story.recall().await;
     let outcome = story.whole().await.unwrap_or_else(|stop| stop);
@@ -164,6 +182,12 @@ struct Story<'a, S> {
     misdated: Option<String>,
     /// What verifications found wrong, and what has become of that.
     mending: Mending,
+    /// What there is to say of its own name, if that is another than it was.
+    renamed: Option<String>,
+    /// Whether the host's clock says the same as ours.
+    clocks_agree: bool,
+    /// What the snapshot is to remember of mounts that are not copied.
+    left_out: Option<String>,
 }
 
 fn not_locked(error: LockError) -> Outcome {
@@ -212,6 +236,7 @@ impl<S: Store> Story<'_, S> {
         survey: &Survey,
         lock: &HostLock,
     ) -> Result<Outcome, Outcome> {
+        self.consider_name(probe, survey)?;
         let workspace = self.prepare(survey).await?;
         if workspace.precision == Precision::Seconds {
             self.note(Severity::Ok, format!("the store {}", precision::SECONDS));
@@ -283,6 +308,29 @@ impl<S: Store> Story<'_, S> {
         })
     }
 
+    /// Refuses a host that calls itself as another does, before anything of its
+    /// former copy is written over.
+    fn consider_name(&mut self, probe: &Probe, survey: &Survey) -> Result<(), Outcome> {
+        let own = self.host.name.key();
+        let others = survey.hosts.keys().chain(&self.run.names);
+        let others: BTreeSet<&str> = others.map(String::as_str).filter(|name| *name != own).collect();
+        let last_good = baseline(survey.of(&self.host.name), self.run.clock.now()).and_then(Snapshot::facts);
+        let before = last_good.and_then(|facts| facts.hostname.as_deref());
+        match namesake::compare(before, probe.hostname.as_deref(), &others) {
+            Name::Same => {}
+            Name::AnotherHosts(what) if !self.run.accept_deletions => {
+                let why = format!(
+                    "this looks like another host: {what}; nothing was copied (is its address right? if it was \
+                     renamed, run `backup {} --accept-deletions` once)",
+                    self.host.name
+                );
+                return Err(failed(Stage::Probe, why));
+            }
+            Name::AnotherHosts(what) | Name::Changed(what) => self.renamed = Some(what),
+        }
+        Ok(())
+    }
+
     /// Says what is odd about a host.
     fn consider(&mut self, probe: &Probe) {
         let settings = &self.run.settings;
@@ -311,22 +359,34 @@ impl<S: Store> Story<'_, S> {
     /// Two clocks that agree are what rotation relies on: ours alone may be a
     /// year ahead, and would age every snapshot by that year. One that is behind
     /// both the host's and the store's is wrong for certain, and would date the
-    /// copy into a past where it takes the place of a true one.
+    /// copy into a past where it takes the place of a true one. One that is ahead
+    /// of the host's, and that no good snapshot speaks for, would date it into a
+    /// future where it is the newest for as long
+    /// (docs/decisions/0033-what-a-clock-and-a-name-tell.md).
     fn compare_clocks(&mut self, probe: &Probe) {
         let Some(theirs) = probe.time else {
             self.note(Severity::Ok, "the host did not report its time (`date +%s`)");
             return;
         };
         let (days, how) = match clock::compare(self.run.clock.now(), theirs) {
-            Comparison::Alike => return,
+            Comparison::Alike => {
+                // Of this machine itself it is one clock, asked twice.
+                self.clocks_agree = !probe.is_this_machine;
+                return;
+            }
             Comparison::Ahead(days) => (days, "ahead of"),
             Comparison::Behind(days) => (days, "behind"),
+        };
+        let is_wrong = match (how, &self.run.survey) {
+            ("behind", _) => self.run.clock_behind.is_some(),
+            (_, Ok(survey)) => !clock_is_vouched_for(survey, self.run.clock),
+            (_, Err(_)) => false,
         };
         let days = if days == 1 { "a day".to_owned() } else { format!("{days} days") };
         let what = format!(
             "this server's clock is {days} {how} the host's (set the one that is wrong; `date` shows it)"
         );
-        if how == "behind" && self.run.clock_behind.is_some() {
+        if is_wrong {
             self.misdated = Some(format!("its date is wrong: {what}"));
         } else {
             self.note(Severity::Warning, format!("nothing was removed: {what}"));
@@ -390,7 +450,7 @@ impl<S: Store> Story<'_, S> {
         let ours = before.iter().filter(|snapshot| snapshot.is_ours()).count();
         let last_good = match &outcome {
             Outcome::Copied { verdict: Verdict::Good, snapshot, .. } => Some(snapshot.time()),
-            _ => newest_good(before).map(|snapshot| snapshot.time),
+            _ => latest_good(before, self.run.clock.now()).map(|snapshot| snapshot.time),
         };
         let taken = usize::from(matches!(outcome, Outcome::Copied { .. }));
         HostReport {

@@ -60,6 +60,13 @@ pub fn local_as(format: &str, zone: Tz, time: DateTime<Utc>) -> String {
 /// more than any time zone, should somebody have set one to local time.
 const APART: TimeDelta = TimeDelta::hours(26);
 
+/// Whether a good snapshot that was taken at this time speaks for our clock: if
+/// ours were so far ahead of the right time that hosts contradict it, no snapshot
+/// that the right clock has dated could be so young.
+pub fn is_vouched_for(now: DateTime<Utc>, taken: DateTime<Utc>) -> bool {
+    (TimeDelta::zero()..=APART).contains(&(now - taken))
+}
+
 /// What a host's clock says of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Comparison {
@@ -99,6 +106,21 @@ mod tests {
             assert_eq!(local(zone, time.parse().unwrap()), shown, "{time}");
         }
         assert!(local(Tz::Pacific__Auckland, DateTime::<Utc>::MAX_UTC).starts_with('+'));
+    }
+
+    #[test]
+    fn no_snapshot_of_the_right_clock_speaks_for_one_that_is_ahead() {
+        let right = DateTime::from_timestamp(1_795_140_000, 0).unwrap();
+        for ahead in [27, 30, 24 * 365] {
+            let wrong = right + TimeDelta::hours(ahead);
+            assert!(matches!(compare(wrong, right), Comparison::Ahead(_)));
+            for hours in [0, 1, 24, 24 * 30] {
+                assert!(!is_vouched_for(wrong, right - TimeDelta::hours(hours)), "{ahead}, {hours}");
+            }
+        }
+        assert!(is_vouched_for(right, right) && is_vouched_for(right, right - TimeDelta::hours(24)));
+        assert!(!is_vouched_for(right, right - TimeDelta::hours(27)));
+        assert!(!is_vouched_for(right, right + TimeDelta::seconds(1)), "one of the future says the opposite");
     }
 
     #[test]

@@ -10,22 +10,30 @@
 
 mod apart;
 mod carve;
+mod kinds;
 mod lines;
 mod mountinfo;
 mod mounts;
 mod nesting;
+mod second_look;
 mod standard;
+mod told;
 mod wanted;
 
 pub use apart::{Apart, LONGEST_APART, below, from_source, is_of_the_snapshots};
 pub use carve::emptied;
 pub use lines::parse_lines;
 pub use mounts::{Filesystem, LeftOut, Reason, Selection, select};
+pub use second_look::{Changed, changed};
 pub use standard::standard;
+pub use told::{Missed, missed};
 pub use wanted::{Look, Wanted, wanted};
 
 use crate::text::{printable, printable_bytes, shortened};
 use std::fmt;
+
+/// Why a path of [`Wanted::mixed`] is not written in place.
+pub const MIXED: &str = "what is not copied is mounted below, and a look for hard links that stays out of it would miss subvolumes";
 
 /// The longest pattern that rsync takes, in bytes (its `MAXPATHLEN` less one):
 /// it drops a longer one with a message that nobody reads.

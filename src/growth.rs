@@ -72,7 +72,16 @@ mod tests {
 
     fn snapshot(days_ago: i64, bytes: Option<u64>, verdict: Verdict) -> Snapshot {
         let time = now() - TimeDelta::days(days_ago);
-        let facts = Facts { run: "r".into(), verdict, files: None, bytes, duration: None, machine: None };
+        let facts = Facts {
+            run: "r".into(),
+            verdict,
+            files: None,
+            bytes,
+            duration: None,
+            machine: None,
+            hostname: None,
+            left_out: None,
+        };
         let name = SnapshotName::at(time).to_string();
         Snapshot { name, time, held: false, origin: Origin::Run(facts) }
     }

@@ -32,6 +32,12 @@ pub struct Observed {
     pub stopped_deleting: bool,
     /// The copied machine's `/etc/machine-id`, where it has one.
     pub machine: Option<String>,
+    /// What there is to say of the machine's own name, if that has changed.
+    pub renamed: Option<String>,
+    /// Files in the copy that are no directories.
+    pub regular: u64,
+    /// Regular files that were new or changed.
+    pub changed: u64,
 }
 
 /// How an operator waves one run through.
@@ -72,6 +78,7 @@ impl Guard {
         }
         let doubts: Vec<String> = [
             self.another_machine(last_good, now),
+            another_name(now),
             self.budget_spent(last_good, now),
             self.too_few(last_good, now),
         ]
@@ -125,6 +132,16 @@ impl Guard {
     }
 }
 
+/// A machine that was renamed keeps its files; one that has another's place brings
+/// its own.
+fn another_name(now: &Observed) -> Option<String> {
+    let what = now.renamed.as_ref().filter(|_| now.changed > now.regular / 2)?;
+    Some(format!(
+        "this looks like another machine: {what}, and {} of {} files are new or changed; if both are meant, {REMEDY}",
+        now.changed, now.regular
+    ))
+}
+
 /// `percent` of `files`, rounded down.
 fn percent_of(files: u64, percent: u8) -> u64 {
     let share = u128::from(files) * u128::from(percent) / 100;
@@ -160,6 +177,8 @@ mod tests {
             bytes: None,
             duration: None,
             machine: machine.map(str::to_owned),
+            hostname: None,
+            left_out: None,
         }
     }
 
@@ -270,6 +289,21 @@ mod tests {
             "this looks like another machine: its machine-id is `fedcba98…`, that of the last good copy was \
              `01234567…`; if it was reinstalled or renamed on purpose, run `backup HOST --accept-deletions` once"
         );
+    }
+
+    #[test]
+    fn another_name_and_most_files_changed_are_suspect_together() {
+        for (renamed, changed, suspect, why) in [
+            (true, 60, true, "both"),
+            (true, 50, false, "half of the files"),
+            (true, 3, false, "renamed, as people do"),
+            (false, 100, false, "an upgrade"),
+        ] {
+            let renamed = renamed.then(|| "it calls itself `b`, in the last good copy it was `a`".to_owned());
+            let now = Observed { renamed, regular: 100, changed, ..copied(120, 20) };
+            assert_eq!(STRICT.judge(Some(&facts(Some(120), None)), &now).is_some(), suspect, "{why}");
+            assert_eq!(ACCEPTING.judge(Some(&facts(Some(120), None)), &now), None, "{why}");
+        }
     }
 
     #[test]

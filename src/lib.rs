@@ -23,6 +23,7 @@
 //! | [`rotation`] | what becomes of a host's snapshots, for all who ask |
 //! | [`filter`] | excludes and mounts in, rsync filter rules out |
 //! | [`guard`] | what a plausible run looks like |
+//! | [`namesake`] | what a host's own name tells of it |
 //! | [`outcome`] | what became of a host; severity; exit code |
 //! | [`rsync_build`] | what an rsync is: version, abilities, package |
 //! | [`precision`] | to what times are kept and compared |
@@ -74,6 +75,7 @@ pub mod https;
 pub mod inventory;
 pub mod lock;
 pub mod logging;
+pub mod namesake;
 pub mod offload;
 pub mod outcome;
 pub mod past;

@@ -154,6 +154,8 @@ mod tests {
             bytes: None,
             duration: Some(5),
             machine: None,
+            hostname: None,
+            left_out: None,
         };
         let mut snapshot =
             Snapshot { name: name.to_string(), time: name.time(), held: false, origin: Origin::Run(facts) };

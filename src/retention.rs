@@ -241,7 +241,8 @@ pub fn plan(policy: &Retention, timezone: Tz, now: DateTime<Utc>, snapshots: &[S
     let mut sorted: Vec<&Snapshot> = snapshots.iter().collect();
     sorted.sort_by(|a, b| (a.time, &a.name).cmp(&(b.time, &b.name)));
 
-    let newest_ours = sorted.iter().rfind(|s| s.is_ours()).map(|s| s.time);
+    // A suspect one may have its date from a clock that was wrong.
+    let newest_ours = sorted.iter().rfind(|s| s.tells_the_time()).map(|s| s.time);
     let clock_behind = newest_ours.filter(|newest| *newest > now);
     let newest_good = sorted.iter().rposition(|s| s.is_good());
     let newest_doubtful = sorted
@@ -335,8 +336,16 @@ mod tests {
     fn snapshot(text: &str) -> Snapshot {
         let words: Vec<&str> = text.split(' ').collect();
         let origin = |verdict| {
-            let facts =
-                Facts { run: "r".into(), verdict, files: None, bytes: None, duration: None, machine: None };
+            let facts = Facts {
+                run: "r".into(),
+                verdict,
+                files: None,
+                bytes: None,
+                duration: None,
+                machine: None,
+                hostname: None,
+                left_out: None,
+            };
             Origin::Run(facts)
         };
         Snapshot {
@@ -589,14 +598,25 @@ mod tests {
             ],
         },
         Case {
-            why: "a doubtful one from the future is a sign of a wrong clock as well",
+            why: "a partial one from the future is a sign of a wrong clock as well",
             policy: "1d",
             zone: Tz::UTC,
             now: "2026-11-20T01:59",
             rows: &[
                 ("2026-11-18T02:00 good", "the clock is behind the newest snapshot"),
                 ("2026-11-19T02:00 good", "daily 2026-11-19, the newest good one"),
-                ("2026-11-20T02:00 suspect", "the newest, though not good"),
+                ("2026-11-20T02:00 partial", "the newest, though not good"),
+            ],
+        },
+        Case {
+            why: "a suspect one from the future has a wrong date itself, and holds up nothing",
+            policy: "1d",
+            zone: Tz::UTC,
+            now: "2026-11-20T01:59",
+            rows: &[
+                ("2026-11-18T02:00 good", GONE),
+                ("2026-11-19T02:00 good", "daily 2026-11-19, the newest good one"),
+                ("2027-11-19T02:00 suspect", "the newest, though not good"),
             ],
         },
         Case {
@@ -882,7 +902,7 @@ mod tests {
         fn a_clock_that_stands_before_the_newest_removes_nothing(
             snapshots in history(), policy in any_policy(), zone in any_zone(), back in 0..100_000_000_i64,
         ) {
-            let newest = snapshots.iter().filter(|s| s.is_ours()).map(|s| s.time).max();
+            let newest = snapshots.iter().filter(|s| s.tells_the_time()).map(|s| s.time).max();
             prop_assume!(newest.is_some());
             let now = newest.unwrap() - TimeDelta::seconds(1 + back);
             let plan = plan(&policy, zone, now, &snapshots);

@@ -61,6 +61,8 @@ pub fn expected(now: DateTime<Utc>, before: &[Snapshot]) -> Snapshot {
         bytes: None,
         duration: None,
         machine: None,
+        hostname: None,
+        left_out: None,
     };
     Snapshot { name: name.to_string(), time: name.time(), held: false, origin: Origin::Run(facts) }
 }

@@ -169,6 +169,13 @@ pub struct Facts {
     /// The copied machine's `/etc/machine-id`, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<String>,
+    /// What the copied machine calls itself (`uname -n`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// What was told of mounts that hold data and are not copied; see
+    /// [`crate::filter::Missed`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<String>,
 }
 
 /// Whose a snapshot is.
@@ -210,6 +217,11 @@ impl Snapshot {
         self.origin != Origin::Foreign
     }
 
+    /// Whether its date says something of the time: it is ours, and believed.
+    pub fn tells_the_time(&self) -> bool {
+        self.verdict().is_some_and(|verdict| verdict != Verdict::Suspect)
+    }
+
     /// Whether it is ours and a whole copy.
     pub fn is_good(&self) -> bool {
         self.verdict() == Some(Verdict::Good)
@@ -224,9 +236,27 @@ impl Snapshot {
     }
 }
 
-/// The newest good one among a host's snapshots.
+/// The newest good one among a host's snapshots, whatever time it is.
 pub fn newest_good(snapshots: &[Snapshot]) -> Option<&Snapshot> {
     snapshots.iter().filter(|s| s.is_good()).max_by_key(|s| s.time)
+}
+
+/// The latest good one among a host's snapshots: the newest that is not dated in
+/// the future. A wrong clock dated such a one, and what it holds is old by the
+/// time that its date has come.
+pub fn latest_good(snapshots: &[Snapshot], now: DateTime<Utc>) -> Option<&Snapshot> {
+    snapshots.iter().filter(|s| s.is_good() && s.time <= now).max_by_key(|s| s.time)
+}
+
+/// What a new copy is measured by: the latest good one, or where a clock that is
+/// wrong leaves none, the newest.
+pub fn baseline(snapshots: &[Snapshot], now: DateTime<Utc>) -> Option<&Snapshot> {
+    latest_good(snapshots, now).or_else(|| newest_good(snapshots))
+}
+
+/// Those of ours that are dated in the future.
+pub fn of_the_future(snapshots: &[Snapshot], now: DateTime<Utc>) -> impl Iterator<Item = &Snapshot> {
+    snapshots.iter().filter(move |snapshot| snapshot.is_ours() && snapshot.time > now)
 }
 
 #[cfg(test)]

@@ -67,8 +67,6 @@ pub struct Job {
     pub max_delete: Option<u64>,
     /// How files get their new contents.
     pub writing: Writing,
-    /// Stay on the source's own filesystem.
-    pub one_file_system: bool,
     /// Compress on the wire.
     pub compress: bool,
     /// rsync's `--bwlimit`.
@@ -331,9 +329,6 @@ impl Job {
         if let Some(limit) = &self.bandwidth_limit {
             valued("--bwlimit=", limit.as_ref());
         }
-        if self.one_file_system {
-            args.push("--one-file-system".into());
-        }
         if self.compress && self.rsh.is_some() {
             args.push("--compress".into());
         }
@@ -533,7 +528,6 @@ mod tests {
                 rsync_path: None,
                 max_delete: None,
                 writing: Writing::Anew,
-                one_file_system: false,
                 compress: true,
                 bandwidth_limit: None,
                 lock: File::create(self.path("lock")).unwrap(),

@@ -15,7 +15,7 @@ use crate::lock::Runtime;
 use crate::precision::Precision;
 use crate::remote::{Look, Probe, Question, Remote, SourceState};
 use crate::settings::Settings;
-use crate::snapshot::{Snapshot, newest_good};
+use crate::snapshot::{Snapshot, latest_good};
 use crate::store::Store;
 use crate::text::{human_duration, printable};
 use crate::transfer::{Compared, Comparison, Likeness, Limits, TransferError, Unlike};
@@ -192,7 +192,7 @@ impl<S: Store> Story<'_, S> {
             failed("the store did not list its snapshots within 15 minutes (does its disk hang?)")
         })?;
         let snapshots = listed.map_err(failed)?.unwrap_or_default();
-        let Some(newest) = newest_good(&snapshots) else {
+        let Some(newest) = latest_good(&snapshots, self.run.clock.now()) else {
             return Err(failed(format!(
                 "there is no good snapshot to compare it with (see `backup snapshots {name}`)"
             )));

@@ -118,6 +118,8 @@ fn ours(time: DateTime<Utc>) -> Snapshot {
         bytes: None,
         duration: None,
         machine: None,
+        hostname: None,
+        left_out: None,
     };
     Snapshot { name: name.to_string(), time: name.time(), held: false, origin: Origin::Run(facts) }
 }

@@ -211,6 +211,8 @@ async fn holds_cost_one_program_where_there_are_none_and_two_where_there_are() {
         bytes: None,
         duration: None,
         machine: None,
+        hostname: None,
+        left_out: None,
     };
     for name in &names {
         store.commit(&vpn, *name, &facts).await.unwrap();

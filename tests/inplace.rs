@@ -136,6 +136,7 @@ impl World {
         let run = Run {
             runtime: Runtime::enter(&settings.runtime_dir).unwrap().0,
             settings,
+            names: Default::default(),
             clock_behind: clock_behind(survey.as_ref().unwrap(), now),
             store,
             survey,

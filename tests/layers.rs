@@ -48,6 +48,7 @@ const CORE: &[&str] = &[
     "rotation",
     "filter",
     "guard",
+    "namesake",
     "outcome",
     "past",
     "problem",

@@ -36,6 +36,8 @@ fn facts() -> Facts {
         bytes: Some(7_890_123_456),
         duration: Some(612),
         machine: Some("0123456789abcdef0123456789abcdef".to_owned()),
+        hostname: None,
+        left_out: None,
     }
 }
 

@@ -135,6 +135,8 @@ fn facts(verdict: Verdict) -> Facts {
         bytes: Some(6),
         duration: Some(12),
         machine: None,
+        hostname: None,
+        left_out: None,
     }
 }
 
@@ -189,7 +191,12 @@ async fn a_snapshot_is_listed_with_all_its_facts<H: Harness>(world: H) {
         facts(Verdict::Partial),
         facts(Verdict::Suspect),
         Facts { files: None, bytes: None, duration: None, ..facts(Verdict::Good) },
-        Facts { machine: Some("0123456789abcdef0123456789abcdef".to_owned()), ..facts(Verdict::Good) },
+        Facts {
+            machine: Some("0123456789abcdef0123456789abcdef".to_owned()),
+            hostname: None,
+            left_out: None,
+            ..facts(Verdict::Good)
+        },
         Facts {
             run: "-o a=b 'c' \"d\" $(e) %s ü".to_owned(),
             files: Some(u64::MAX),

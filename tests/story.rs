@@ -117,6 +117,7 @@ async fn run(dir: &Path, minute: i64, at: Step, cancel: &CancellationToken, watc
     Run {
         runtime: Runtime::enter(&settings.runtime_dir).unwrap().0,
         settings,
+        names: Default::default(),
         clock_behind: clock_behind(survey.as_ref().unwrap(), now),
         store,
         survey,

@@ -34,6 +34,8 @@ fn facts() -> Facts {
         bytes: Some(4),
         duration: Some(1),
         machine: None,
+        hostname: None,
+        left_out: None,
     }
 }
 

@@ -3,36 +3,25 @@
 
 use super::inplace::shared;
 use super::{Event, Step, Story, failed};
-use crate::excerpt::Excerpt;
-use crate::filter::{self, Apart, Excess, LeftOut, NotAPattern, Rule, Selection, Warning};
-use crate::host::Filesystems;
+use crate::filter::{Apart, NotAPattern, Rule};
 use crate::lock::HostLock;
-use crate::offload::{NotInTime, offload};
 use crate::outcome::{Outcome, Severity, Stage};
 use crate::remote::{Probe, Remote};
-use crate::snapshot::{Snapshot, newest_good};
+use crate::snapshot::{Snapshot, baseline};
 use crate::store::{Store, Survey, Workspace};
-use crate::text::{human_duration, printable};
 use crate::transfer::{
     Job, Limits, Parted, Progress, Statistics, Transfer, TransferError, What, Writing, parted,
 };
 use std::convert::Infallible;
 use std::fs::File;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
-
-/// How long it may take to judge what a host says of itself: a few thousand
-/// times as long as it takes for a host that means well.
-const JUDGING: Duration = Duration::from_secs(60);
 
 /// What a copy lacks in which a file may be torn.
 const VANISHED_TWICE: &str = "files that are written in place vanished twice while they were copied, and what \
     was there of them may be torn";
 
-/// The patterns of an exclude file, and its lines that are none.
-type Patterns = (Vec<Rule>, Excerpt<Warning>);
 /// How often a copy is tried again because a file has too many names. An attempt
 /// for each is set aside meanwhile, fewer than the directory store keeps.
 const LINKED_TRIES: u32 = 4;
@@ -63,77 +52,13 @@ impl Try<'_> {
 }
 
 impl<S: Store> Story<'_, S> {
-    /// The filter rules of this host, in rsync's order: the first that matches
-    /// decides, and what of its filesystems is copied.
-    async fn rules(&mut self, probe: &Probe) -> Result<(Vec<Rule>, Selection), Outcome> {
-        let (mounts, (client, warnings)) = self.judged(probe).await?;
-        let mounts = mounts.map_err(|excess| failed(Stage::Probe, excess))?;
-        if mounts.own.is_none() {
-            let why =
-                "the host's list of mounts does not name the source's filesystem (is `/proc` mounted there?)";
-            return Err(failed(Stage::Probe, why));
-        }
-        if !mounts.warnings.is_empty() {
-            let (count, lines) = (mounts.warnings.count(), mounts.warnings.lines());
-            let lines = lines.replace('\n', "\n  ");
-            let text =
-                format!("lines in the host's list of mounts that could not be parsed: {count}\n  {lines}");
-            self.afterwards.push(text);
-        }
-        if !warnings.is_empty() {
-            warn!("{}", warnings.lines());
-        }
-        let left_out = |data: bool| {
-            mounts.left_out.iter().filter(move |mount| mount.reason.holds_data() == data).collect()
-        };
-        let (data, no_data): (Excerpt<&LeftOut>, Excerpt<&LeftOut>) = (left_out(true), left_out(false));
-        if !data.is_empty() {
-            info!("left out: {data}");
-        }
-        debug!("left out, and no data: {no_data}");
-        debug!("copied as well: {}", mounts.included.iter().collect::<Excerpt<_>>());
-        let (mut configured, unfit) = filter::configured(&self.run.configured, &self.host.settings.exclude);
-        for (pattern, why) in unfit {
-            warn!("the configured exclude `{}` is not used: {why}", printable(pattern));
-        }
-        if probe.is_this_machine {
-            // A copy of the store into the store would grow for ever.
-            let source = probe.real_source.as_bytes();
-            let roots = self.run.store.roots();
-            let own = roots.iter().filter_map(|root| filter::emptied(root.as_os_str().as_bytes(), source));
-            configured.splice(0..0, own);
-        }
-        let rules = filter::assemble(&filter::standard(&probe.real_source), &configured, &mounts, &client);
-        Ok((rules, mounts))
-    }
-
-    /// What the host's own words amount to: its mounts, its exclude file. To find
-    /// out must not hold up the other hosts, nor the end of the run.
-    async fn judged(&self, probe: &Probe) -> Result<(Result<Selection, Excess>, Patterns), Outcome> {
-        let (list, source, excludes) =
-            (probe.mounts.clone(), probe.real_source.clone(), probe.excludes.clone());
-        let filesystems = self.host.settings.filesystems;
-        let file = self.run.settings.excludes.remote_file.clone();
-        let judged = offload(JUDGING, move || {
-            let mounts = filter::select(&list, &source, filesystems);
-            (mounts, filter::parse_lines(&excludes, &file))
-        });
-        tokio::select! {
-            judged = judged => judged.map_err(|NotInTime| {
-                let limit = human_duration(JUDGING);
-                failed(Stage::Probe, format!("its mounts and excludes could not be processed within {limit}"))
-            }),
-            () = self.run.cancel.cancelled() => Err(Outcome::Interrupted),
-        }
-    }
-
     /// How many files may be deleted in the copy. Where no good run says how
     /// many there were, they are counted.
     async fn max_delete(&self, workspace: &Workspace, survey: &Survey) -> Option<u64> {
         if !workspace.in_place {
             return None;
         }
-        let facts = newest_good(survey.of(&self.host.name)).and_then(Snapshot::facts);
+        let facts = baseline(survey.of(&self.host.name), self.run.clock.now()).and_then(Snapshot::facts);
         let baseline = match facts.and_then(|facts| facts.files) {
             Some(files) => Some(files),
             None => {
@@ -154,6 +79,7 @@ impl<S: Store> Story<'_, S> {
         survey: &Survey,
         lock: &HostLock,
     ) -> Result<Transfer, Outcome> {
+        let read = Instant::now();
         let (rules, mounts) = self.rules(probe).await?;
         let apart = match workspace.in_place {
             true => self.apart(remote, probe, &mounts).await?,
@@ -176,7 +102,7 @@ impl<S: Store> Story<'_, S> {
             let error = match copied {
                 Ok(transfer) => {
                     self.transfers.push(transfer.ending.to_string());
-                    return Ok(transfer);
+                    return self.looked_again(transfer, remote, probe, &mounts, read).await;
                 }
                 Err(error) => error,
             };
@@ -330,7 +256,6 @@ impl<S: Store> Story<'_, S> {
             rsync_path: try_.remote.rsync_path(),
             max_delete: None,
             writing,
-            one_file_system: self.host.settings.filesystems == Filesystems::Root,
             compress: settings.compress,
             bandwidth_limit: settings.bandwidth_limit.clone(),
             lock: try_.share_lock()?,

@@ -39,6 +39,14 @@ impl<S: Store> Story<'_, S> {
                 _ => info!("{text}"),
             }
         }
+        for named in &wanted.mixed {
+            let text = format!(
+                "`{}` was not written in place: {} (name paths without them)",
+                printable(named),
+                filter::MIXED
+            );
+            self.refuse(text);
+        }
         if wanted.paths.is_empty() {
             return Ok(Apart::default());
         }

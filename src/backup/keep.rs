@@ -6,7 +6,7 @@ use crate::lock::HostLock;
 use crate::outcome::{Figures, Outcome, Severity, Stage};
 use crate::remote::Probe;
 use crate::rotation::Rotation;
-use crate::snapshot::{Facts, HoldName, Origin, Snapshot, SnapshotName, Verdict, newest_good};
+use crate::snapshot::{Facts, HoldName, Origin, Snapshot, SnapshotName, Verdict, baseline};
 use crate::store::{Kept, Store, Survey};
 use crate::text::{human_bytes, printable};
 use crate::transfer::{Ending, Transfer, Unkept};
@@ -59,6 +59,8 @@ impl<S: Store> Story<'_, S> {
             bytes: Some(statistics.bytes),
             duration: Some((self.run.clock.now() - self.started).num_seconds().unsigned_abs()),
             machine: probe.machine.clone(),
+            hostname: probe.hostname.clone(),
+            left_out: self.left_out.clone(),
         };
         lock.verify().map_err(|error| failed(Stage::Lock, error))?;
         let committed = self.in_time(self.run.store.commit(&self.host.name, name, &facts)).await;
@@ -98,13 +100,19 @@ impl<S: Store> Story<'_, S> {
             directories: transfer.statistics.directories,
             stopped_deleting: transfer.stopped_deleting,
             machine: probe.machine.clone(),
+            renamed: self.renamed.clone(),
+            regular: transfer.statistics.files.saturating_sub(transfer.statistics.directories),
+            changed: transfer.statistics.changed,
         };
-        let last_good = newest_good(survey.of(&self.host.name)).and_then(Snapshot::facts);
+        let last_good = baseline(survey.of(&self.host.name), self.run.clock.now()).and_then(Snapshot::facts);
         if let Some(why) = self.guard().judge(last_good, &observed) {
             return (Verdict::Suspect, why);
         }
         if let Some(why) = self.misdated.take() {
             return (Verdict::Suspect, why);
+        }
+        if let Some(what) = self.renamed.take() {
+            self.note(Severity::Ok, what);
         }
         if transfer.vanished > 0 {
             let text = match transfer.vanished {
@@ -198,7 +206,11 @@ impl<S: Store> Story<'_, S> {
     /// Removes what no tier claims any more. What goes wrong here costs space,
     /// not copies: it is a note, not a failure.
     async fn rotate(&mut self, taken: Snapshot, survey: &Survey) {
-        if let Some(newest) = &self.run.clock_behind {
+        // Where the host's own clock agrees with ours, ours is right, and it is the
+        // snapshot's date that is wrong. A host of whose own snapshots one lies in
+        // the future keeps all: the plan sees to that.
+        let own = self.run.clock_behind.as_ref().filter(|newest| newest.host == self.host.name.key());
+        if let Some(newest) = own.or(self.run.clock_behind.as_ref().filter(|_| !self.clocks_agree)) {
             let text = format!(
                 "nothing was removed: the clock is behind the newest snapshot, {newest} (correct the clock, \
                  or remove that snapshot)"
@@ -219,6 +231,14 @@ impl<S: Store> Story<'_, S> {
         let plan = rotation.plan(survey.of(&self.host.name), Some(taken));
         for decision in &plan.decisions {
             debug!("{decision}");
+        }
+        if let Some(newest) = plan.clock_behind {
+            let text = format!(
+                "nothing was removed: the clock stands before its newest snapshot, of {} (remove it if the clock is \
+                 right)",
+                newest.format("%Y-%m-%d %H:%M UTC")
+            );
+            self.note(Severity::Warning, text);
         }
         let names = plan.removals();
         if names.is_empty() {

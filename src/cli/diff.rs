@@ -100,7 +100,10 @@ async fn diff(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     let words = Words::of(arguments)?;
     let session = Session::open(&arguments.common, clock)?;
     let place = session.place(&arguments.host).await?;
-    let newest = trees::some(&place)?.last();
+    let newest = trees::some(&place)?.iter().rfind(|snapshot| snapshot.time <= place.now);
+    if let Some(future) = place.of_the_future() {
+        warn!("{future}");
+    }
     let old = place.meant(&words.old, &session)?;
     let new = match &words.new {
         Some(word) => place.meant(word, &session)?,

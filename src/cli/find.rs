@@ -74,6 +74,9 @@ async fn find(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     let pattern = Pattern::new(arguments.pattern.as_bytes(), arguments.ignore_case)?;
     let session = Session::open(&arguments.common, clock)?;
     let place = session.place(&arguments.host).await?;
+    if let Some(future) = place.of_the_future() {
+        warn!("{future}; they are looked through as well");
+    }
     let wanted = arguments.snapshots.iter().map(|word| place.meant(word, &session));
     let wanted: Vec<_> = wanted.collect::<anyhow::Result<_>>()?;
     let snapshots =

@@ -31,7 +31,7 @@ use crate::turn::{Pace, Turn};
 use answer::Answer;
 use anyhow::{Context, anyhow, bail};
 use ending::Listed;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -241,7 +241,7 @@ async fn prepare(
     }
     bars.doing("asking for the list of hosts");
     stopwatch.at(Phase::Inventory);
-    let (hosts, faults) = choose(arguments, &settings, clock, begun).await?;
+    let Chosen { hosts, faults, names: known } = choose(arguments, &settings, clock, begun).await?;
     if arguments.accept_deletions && hosts.len() > 1 {
         warn!(
             "`--accept-deletions`: all {} hosts are accepted as they are, whatever was deleted",
@@ -256,7 +256,10 @@ async fn prepare(
     let clock_behind = survey.as_ref().ok().and_then(|survey| backup::clock_behind(survey, clock.now()));
     if let Some(newest) = &clock_behind {
         let problem = Problem::warning(
-            format!("the clock is behind the newest snapshot, {newest}: nothing is removed anywhere"),
+            format!(
+                "the clock is behind the newest snapshot, {newest}: nothing is removed of that host, nor of any \
+                 whose own clock does not agree with this one"
+            ),
             "correct the clock; if it is right now, it was ahead when that snapshot was taken: remove the snapshot",
         );
         warn!("{problem}");
@@ -284,6 +287,7 @@ async fn prepare(
         accept_deletions: arguments.accept_deletions,
         keep: arguments.keep.clone(),
         clock_behind,
+        names: known,
         past,
         fresh: backup::FRESH,
         watch: Box::new(move |host, event| {
@@ -312,19 +316,30 @@ pub(super) async fn survey(store: &AnyStore) -> Result<Survey, StoreError> {
     })
 }
 
-/// The hosts to back up, and those that should be and cannot be.
+/// Whom a run is about.
+struct Chosen {
+    /// The hosts to back up.
+    hosts: Vec<Host>,
+    /// Those that should be and cannot be.
+    faults: Vec<Fault>,
+    /// What all hosts of the inventory are called, in small letters.
+    names: BTreeSet<String>,
+}
+
+/// Finds out whom a run is about.
 async fn choose(
     arguments: &Arguments,
     settings: &Settings,
     clock: Clock,
     begun: &mut Begun,
-) -> anyhow::Result<(Vec<Host>, Vec<Fault>)> {
+) -> anyhow::Result<Chosen> {
     if arguments.force {
         let names: Result<Vec<HostName>, _> = arguments.hosts.iter().map(|name| name.parse()).collect();
         let mut names = names?;
         names.sort();
         names.dedup();
-        return Ok((names.into_iter().map(|name| inventory::forced(settings, name)).collect(), Vec::new()));
+        let hosts = names.into_iter().map(|name| inventory::forced(settings, name)).collect();
+        return Ok(Chosen { hosts, faults: Vec::new(), names: BTreeSet::new() });
     }
     let inventory = inventory::load(settings, clock.start()).await?;
     // Said before a name is looked for: an old list may be why it is not there.
@@ -342,7 +357,9 @@ async fn choose(
     let selection =
         inventory::select(&inventory, &arguments.hosts).map_err(|error| unknown(error, &arguments.hosts))?;
     let hosts = selection.hosts.into_iter().cloned().collect();
-    Ok((hosts, selection.faults.into_iter().cloned().collect()))
+    let faults = selection.faults.into_iter().cloned().collect();
+    let names = inventory.hosts.iter().map(|host| host.name.key().to_owned()).collect();
+    Ok(Chosen { hosts, faults, names })
 }
 
 /// Why a word selects nothing. The first one may be a command with a slip, for

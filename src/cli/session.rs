@@ -5,10 +5,11 @@ use super::CANNOT_START;
 use super::output::Closed;
 use super::progress::Bars;
 use crate::clock::Clock;
+use crate::excerpt::Excerpt;
 use crate::history::Findings;
 use crate::host::HostName;
 use crate::settings::Settings;
-use crate::snapshot::{Snapshot, Verdict};
+use crate::snapshot::{self, Snapshot, Verdict};
 use crate::store::{AnyStore, Store};
 use crate::text::printable;
 use crate::when::{self, WhenError};
@@ -121,6 +122,8 @@ pub(super) struct Session {
 /// One host's place in the store.
 pub(super) struct Place {
     pub(super) host: HostName,
+    /// The time; what is dated after it has a wrong date.
+    pub(super) now: DateTime<Utc>,
     /// Oldest first, foreign ones too.
     pub(super) snapshots: Vec<Snapshot>,
 }
@@ -150,7 +153,7 @@ impl Session {
     pub(super) async fn place(&self, word: &str) -> anyhow::Result<Place> {
         let host: HostName = word.parse()?;
         if let Some(snapshots) = self.store.snapshots(&host).await? {
-            return Ok(Place { host, snapshots });
+            return Ok(Place { host, snapshots, now: self.clock.now() });
         }
         let known = self.store.hosts().await?;
         match nearest(host.key(), known.iter().map(String::as_str)) {
@@ -178,11 +181,21 @@ impl Place {
         }
     }
 
-    /// The snapshot of this name; `latest` is the newest good one.
+    /// The snapshot of this name; `latest` is the newest good one, and none that
+    /// is dated in the future.
     fn snapshot(&self, word: &str) -> anyhow::Result<&Snapshot> {
         if word == "latest" {
-            return crate::snapshot::newest_good(&self.snapshots)
-                .ok_or_else(|| anyhow!("`{}` has no good snapshot (see `backup snapshots {0}`)", self.host));
+            let future = self.of_the_future();
+            let latest = snapshot::latest_good(&self.snapshots, self.now);
+            if let (Some(_), Some(future)) = (latest, &future) {
+                warn!("{future}; it is not taken for the latest (`--snapshot NAME` takes it)");
+            }
+            return latest.ok_or_else(|| match future {
+                Some(future) => {
+                    anyhow!("`{}` has no good snapshot else: {future} (is the clock right?)", self.host)
+                }
+                None => anyhow!("`{}` has no good snapshot (see `backup snapshots {0}`)", self.host),
+            });
         }
         if let Some(snapshot) = self.snapshots.iter().find(|snapshot| snapshot.name == word) {
             return Ok(snapshot);
@@ -193,6 +206,15 @@ impl Place {
             None => format!("see `backup snapshots {}`", self.host),
         };
         bail!("`{}` has no snapshot `{}`; {advice}", self.host, printable(word))
+    }
+
+    /// What there is to say of snapshots that are dated in the future, if there
+    /// are any.
+    pub(super) fn of_the_future(&self) -> Option<String> {
+        let all: Excerpt<String> = snapshot::of_the_future(&self.snapshots, self.now)
+            .map(|snapshot| printable(&snapshot.name))
+            .collect();
+        (!all.is_empty()).then(|| format!("dated in the future, by a clock that was ahead: {all}"))
     }
 
     /// The snapshot that shows the host as it was at a time: the newest good
@@ -209,6 +231,7 @@ impl Place {
 
     /// [`Place::at`], with what is to be said of the choice.
     fn chosen(&self, time: DateTime<Utc>, zone: Tz) -> anyhow::Result<(&Snapshot, Option<String>)> {
+        let time = time.min(self.now);
         let told = |time: DateTime<Utc>| time.with_timezone(&zone).format("%Y-%m-%d %H:%M:%S %Z");
         let newest = |verdicts: &[Verdict]| {
             let until = self.snapshots.iter().filter(|snapshot| snapshot.time <= time);
@@ -277,7 +300,8 @@ mod tests {
             held: false,
             origin: Origin::Ancestor,
         };
-        Place { host: "VPN".parse().unwrap(), snapshots: names.iter().map(snapshot).collect() }
+        let snapshots = names.iter().map(snapshot).collect();
+        Place { host: "VPN".parse().unwrap(), snapshots, now: DateTime::<Utc>::MAX_UTC }
     }
 
     #[test]
@@ -290,6 +314,21 @@ mod tests {
             "`VPN` has no snapshot `backup-2026-11-20T020006Z`; did you mean `backup-2026-11-20T020005Z`?"
         );
         assert!(place.snapshot("x").unwrap_err().to_string().ends_with("see `backup snapshots VPN`"));
+    }
+
+    #[test]
+    fn what_is_dated_in_the_future_is_never_the_latest() {
+        let mut place = history("ggg");
+        place.now = place.snapshots[1].time;
+        assert_eq!(place.snapshot("latest").unwrap().name, "g2");
+        assert_eq!(place.of_the_future().unwrap(), "dated in the future, by a clock that was ahead: g3");
+        assert_eq!(place.chosen(place.snapshots[2].time, Tz::UTC).unwrap().0.name, "g2", "nor of any time");
+        assert_eq!(place.snapshot("g3").unwrap().name, "g3", "who names it has it");
+        place.now = DateTime::UNIX_EPOCH;
+        assert_eq!(
+            place.snapshot("latest").unwrap_err().to_string(),
+            "`VPN` has no good snapshot else: dated in the future, by a clock that was ahead: g1, g2, g3 (is the clock right?)"
+        );
     }
 
     #[test]
@@ -313,6 +352,8 @@ mod tests {
                     bytes: None,
                     duration: None,
                     machine: None,
+                    hostname: None,
+                    left_out: None,
                 })
             };
             let time: DateTime<Utc> = "2026-11-01T02:00:00Z".parse().unwrap();
@@ -325,7 +366,8 @@ mod tests {
             let time = time + chrono::TimeDelta::days(day);
             Snapshot { name: format!("{letter}{}", day + 1), time, held: false, origin }
         });
-        Place { host: "VPN".parse().unwrap(), snapshots: snapshots.collect() }
+        let now = DateTime::<Utc>::MAX_UTC;
+        Place { host: "VPN".parse().unwrap(), snapshots: snapshots.collect(), now }
     }
 
     #[test]

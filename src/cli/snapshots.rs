@@ -101,6 +101,8 @@ struct Row {
     held: bool,
     /// Whether it is ours to rotate.
     ours: bool,
+    /// Whether it is dated in the future, by a clock that was ahead.
+    future: bool,
     /// Bytes that its removal alone would free; null where not known.
     bytes_used: Option<u64>,
     /// Files that it holds; null where its run did not say.
@@ -144,6 +146,7 @@ fn rows(
             bytes_used: space.get(&snapshot.name).copied(),
             holds: holds.get(&snapshot.name).cloned().unwrap_or_default(),
             path: session.store.browse(&place.host, &snapshot.name).to_string_lossy().into_owned(),
+            future: snapshot.time > place.now,
             ..row(snapshot, decision)
         })
         .collect()
@@ -178,6 +181,7 @@ fn row(snapshot: &Snapshot, decision: &Decision) -> Row {
         claims: decision.claims().map(|claim| claim.to_string()).collect(),
         held: snapshot.held,
         ours: snapshot.is_ours(),
+        future: false,
         bytes_used: None,
         holds: Vec::new(),
         files: facts.and_then(|facts| facts.files),
@@ -244,6 +248,9 @@ fn footer(session: &Session, place: &Place, measured: bool) -> String {
         printable(&folder.to_string_lossy()),
         session.settings.timezone
     );
+    if let Some(future) = place.of_the_future() {
+        text.push_str(&format!("\n{future}; none of them is the latest"));
+    }
     if !measured {
         text.push_str("\nwhat each one alone holds takes a walk over all of them: `--space`");
     }

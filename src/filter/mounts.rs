@@ -6,6 +6,7 @@
 //! one out loses files, and an exclude is easily written.
 
 use super::carve::{self, State, inside};
+use super::kinds;
 use super::mountinfo::{self, Carrier, Mount, Table};
 use super::nesting::Nesting;
 use super::{Excess, Rule, Warning};
@@ -52,6 +53,8 @@ impl fmt::Display for Filesystem {
 pub struct LeftOut {
     /// What.
     pub filesystem: Filesystem,
+    /// What was mounted: `/dev/sda1`, `server:/export`.
+    pub source: Vec<u8>,
     /// Why it is left out.
     pub reason: Reason,
 }
@@ -88,11 +91,15 @@ pub enum Reason {
     Hidden,
     /// Not the source's own, where only that is wanted.
     OtherFilesystem,
-    /// None of the above, and not on a local disk that is known as one.
-    NotADisk,
 }
 
 impl Reason {
+    /// Whether what it leaves out is nowhere else in the copy, nor made up.
+    pub fn is_a_loss(self) -> bool {
+        use Reason::{Automount, Fuse, Hidden, Network, OtherFilesystem};
+        matches!(self, Automount | Fuse | Hidden | Network | OtherFilesystem)
+    }
+
     /// Whether somebody may miss its files: all but what the kernel makes up.
     pub fn holds_data(self) -> bool {
         self != Reason::Pseudo
@@ -113,7 +120,6 @@ impl fmt::Display for Reason {
             Reason::Snapshot => "snapshot",
             Reason::Hidden => "hidden",
             Reason::OtherFilesystem => "other filesystem",
-            Reason::NotADisk => "not a disk",
         })
     }
 }
@@ -146,7 +152,10 @@ pub fn select(mountinfo: &[u8], source: &str, filesystems: Filesystems) -> Resul
         let filesystem = mount.filesystem();
         match reason {
             None => selection.included.push(filesystem),
-            Some(reason) => selection.left_out.push(LeftOut { filesystem, reason }),
+            Some(reason) => {
+                let source = mount.source.clone();
+                selection.left_out.push(LeftOut { filesystem, source, reason });
+            }
         }
     }
     selection.included.sort_by(|a, b| a.point.cmp(&b.point));
@@ -190,9 +199,12 @@ impl<'a> Judge<'a> {
         let mut directories = Vec::new();
         let mut wholes: Vec<&Mount> = Vec::new();
         let mut trees: HashSet<(&[u8], &[u8])> = self.own.into_iter().map(Mount::tree).collect();
-        for (mount, _) in &self.below {
+        for (mount, carrier) in &self.below {
             // The source's own filesystem is in whatever it is, wherever it shows.
             let verdict = match not_a_disk(mount).filter(|_| !self.is_of_own(mount)) {
+                Some(Reason::Automount) if carrier.is_some_and(Mount::is_of_the_kernel) => {
+                    Some(Reason::Pseudo)
+                }
                 Some(reason) => Some(reason),
                 None if !mount.is_whole() => {
                     directories.push(*mount);
@@ -318,6 +330,11 @@ impl Mount {
         Filesystem { point: self.point.clone(), fstype: self.fstype.clone() }
     }
 
+    /// Whether the kernel makes its files up, and its mount points.
+    fn is_of_the_kernel(&self) -> bool {
+        matches!(self.fstype.as_slice(), b"proc" | b"sysfs")
+    }
+
     /// Which directory of which filesystem it shows.
     fn tree(&self) -> (&[u8], &[u8]) {
         (&self.device, &self.root)
@@ -346,35 +363,7 @@ impl Mount {
 
 /// Why a mount is not of a local disk; `None` if it is.
 fn not_a_disk(mount: &Mount) -> Option<Reason> {
-    let fstype = String::from_utf8_lossy(&mount.fstype);
-    let reason = match fstype.as_ref() {
-        "autofs" => Reason::Automount,
-        "nfs" | "nfs4" | "cifs" | "smb3" | "smbfs" | "ceph" | "glusterfs" | "9p" | "virtiofs" | "afs"
-        | "coda" | "ncpfs" | "lustre" | "gpfs" | "beegfs" | "orangefs" | "vboxsf" | "fuse.sshfs"
-        | "fuse.glusterfs" | "fuse.ceph" | "fuse.ceph-fuse" | "fuse.rclone" | "fuse.s3fs"
-        | "fuse.curlftpfs" | "fuse.davfs2" | "fuse.mfs" | "fuse.moosefs" | "fuse.seaweedfs"
-        | "fuse.juicefs" | "fuse.vmhgfs-fuse" => Reason::Network,
-        "proc" | "sysfs" | "tmpfs" | "ramfs" | "rootfs" | "devtmpfs" | "devpts" | "cgroup" | "cgroup2"
-        | "mqueue" | "hugetlbfs" | "debugfs" | "tracefs" | "securityfs" | "pstore" | "bpf" | "configfs"
-        | "fusectl" | "efivarfs" | "selinuxfs" | "smackfs" | "binfmt_misc" | "nsfs" | "rpc_pipefs"
-        | "nfsd" | "resctrl" | "binder" | "functionfs" | "xenfs" | "openpromfs" | "spufs" => Reason::Pseudo,
-        "overlay"
-        | "overlayfs"
-        | "aufs"
-        | "unionfs"
-        | "fuse.fuse-overlayfs"
-        | "fuse.mergerfs"
-        | "fuse.unionfs" => Reason::Overlay,
-        "squashfs" | "iso9660" | "udf" | "erofs" | "cramfs" | "romfs" => Reason::Image,
-        "fuse" => Reason::Fuse,
-        other if other.starts_with("fuse.") => Reason::Fuse,
-        "zfs" if mount.source.contains(&b'@') => Reason::Snapshot,
-        "zfs" => return None,
-        _ if mount.source.starts_with(b"/dev/loop") => Reason::Loop,
-        _ if mount.source.starts_with(b"/dev/") => return None,
-        _ => Reason::NotADisk,
-    };
-    Some(reason)
+    kinds::not_a_disk(&mount.fstype, &mount.source)
 }
 
 #[cfg(test)]
@@ -441,14 +430,24 @@ mod tests {
                 "0:60 / /var/lib/docker/overlay2/x/merged overlay overlay",
                 "0:61 / /etc/pve fuse /dev/fuse rw,user_id=0,allow_other",
                 "0:62 / /mnt/odd newfs something",
+                "0:63 / /srv/flash ubifs ubi0:data",
+                "0:64 / /srv/many bcachefs LABEL=many",
+                "0:65 / /srv/unknown newfs server:/x",
             ],
-            included: &["/boot/efi (vfat)", "/media/ntfs (fuseblk)", "/srv/md (ext4)", "/var (xfs)"],
+            included: &[
+                "/boot/efi (vfat)",
+                "/media/ntfs (fuseblk)",
+                "/mnt/odd (newfs)",
+                "/srv/flash (ubifs)",
+                "/srv/many (bcachefs)",
+                "/srv/md (ext4)",
+                "/var (xfs)",
+            ],
             left_out: &[
                 "/dev (devtmpfs, pseudo)",
                 "/etc/pve (fuse, fuse)",
                 "/mnt/cd (iso9660, image)",
                 "/mnt/image (ext4, loop)",
-                "/mnt/odd (newfs, not a disk)",
                 "/proc (proc, pseudo)",
                 "/run (tmpfs, pseudo)",
                 "/snap/core/1 (squashfs, image)",
@@ -456,8 +455,25 @@ mod tests {
                 "/srv/cifs (cifs, network)",
                 "/srv/nfs (nfs4, network)",
                 "/srv/sshfs (fuse.sshfs, network)",
+                "/srv/unknown (newfs, network)",
                 "/sys (sysfs, pseudo)",
                 "/var/lib/docker/overlay2/x/merged (overlay, overlay)",
+            ],
+        },
+        Case {
+            why: "what every systemd mounts in /proc when it is looked at is nobody's data",
+            source: "/",
+            mounts: &[
+                "8:1 / / ext4 /dev/sda1",
+                "0:21 / /proc proc proc",
+                "0:40 / /proc/sys/fs/binfmt_misc autofs systemd-1",
+                "0:41 / /net autofs systemd-1",
+            ],
+            included: &[],
+            left_out: &[
+                "/net (autofs, automount)",
+                "/proc (proc, pseudo)",
+                "/proc/sys/fs/binfmt_misc (autofs, pseudo)",
             ],
         },
         Case {

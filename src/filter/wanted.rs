@@ -4,7 +4,7 @@
 use super::carve::{inside, normalised};
 use super::nesting::Nesting;
 use super::{LeftOut, Reason, Selection, from_source};
-use crate::host::{Filesystems, HostSettings};
+use crate::host::HostSettings;
 use std::collections::{BTreeMap, HashMap};
 
 /// Where to look for files with more than one link.
@@ -28,6 +28,10 @@ pub struct Wanted<'a> {
     /// Paths that lie on filesystems that are not copied, as the operator names
     /// them, and what they lie on.
     pub left_out: Vec<(&'a str, &'a LeftOut)>,
+    /// Paths that cannot be looked through, as the operator names them: what is
+    /// below is neither all copied, nor would a look that stays on one device see
+    /// all of it, for their filesystem has subvolumes.
+    pub mixed: Vec<&'a str>,
 }
 
 /// What of the paths that `settings` names is to be looked at, on a host that
@@ -42,14 +46,14 @@ pub fn wanted<'a>(settings: &'a HostSettings, real_source: &str, mounts: &'a Sel
         match points.holder(&path) {
             // Not to be looked at: it may be another machine's.
             Some(mount) => wanted.left_out.push((name, mount)),
+            None if points.has_subvolumes(&path) && points.any_left_out_in(&path) => wanted.mixed.push(name),
             None => {
                 wanted.paths.insert(path, name);
             }
         }
     }
-    let root_only = settings.filesystems == Filesystems::Root;
     for (path, name) in &wanted.paths {
-        let look = |path: Vec<u8>| Look { stays: root_only || points.any_left_out_in(&path), path };
+        let look = |path: Vec<u8>| Look { stays: points.any_left_out_in(&path), path };
         let own = look(path.clone());
         // It goes into all that is mounted below; one that does not leaves the
         // others to looks of their own.
@@ -63,26 +67,48 @@ pub fn wanted<'a>(settings: &'a HostSettings, real_source: &str, mounts: &'a Sel
 /// The mount points below the source that can be seen, from the source on.
 struct Points<'a> {
     all: Nesting<'a>,
+    /// The types of those that are copied, and of the source's own.
+    types: HashMap<&'a [u8], &'a [u8]>,
+    own: &'a [u8],
     included: Vec<&'a [u8]>,
     left_out: Nesting<'a>,
     mounts: HashMap<&'a [u8], &'a LeftOut>,
 }
 
 impl<'a> Points<'a> {
-    fn new(mounts: &'a Selection, source: &[u8]) -> Self {
+    fn new(selection: &'a Selection, source: &[u8]) -> Self {
         let included: Vec<&[u8]> =
-            mounts.included.iter().filter_map(|mount| inside(&mount.point, source)).collect();
-        let visible = mounts.left_out.iter().filter(|mount| mount.reason != Reason::Hidden);
+            selection.included.iter().filter_map(|mount| inside(&mount.point, source)).collect();
+        let visible = selection.left_out.iter().filter(|mount| mount.reason != Reason::Hidden);
         let mounts: HashMap<&[u8], &LeftOut> =
             visible.filter_map(|mount| Some((inside(&mount.filesystem.point, source)?, mount))).collect();
         let all = Nesting::new(included.iter().copied().chain(mounts.keys().copied()));
-        Points { all, included, left_out: Nesting::new(mounts.keys().copied()), mounts }
+        let types = selection
+            .included
+            .iter()
+            .filter_map(|mount| Some((inside(&mount.point, source)?, &mount.fstype[..])));
+        let own = selection.own.as_ref().map_or(&b""[..], |own| own.fstype.as_slice());
+        Points {
+            all,
+            types: types.collect(),
+            own,
+            included,
+            left_out: Nesting::new(mounts.keys().copied()),
+            mounts,
+        }
     }
 
     /// The filesystem that holds a path, if it is not copied.
     fn holder(&self, path: &[u8]) -> Option<&'a LeftOut> {
         let point = self.all.path(self.all.nearest(path)?);
         self.mounts.get(point).copied()
+    }
+
+    /// Whether what holds a path can have subvolumes, each a device of its own.
+    fn has_subvolumes(&self, path: &[u8]) -> bool {
+        let point = self.all.nearest(path).map(|place| self.all.path(place));
+        let fstype = point.and_then(|point| self.types.get(point).copied()).unwrap_or(self.own);
+        matches!(fstype, b"btrfs" | b"bcachefs")
     }
 
     fn any_left_out_in(&self, path: &[u8]) -> bool {
@@ -94,7 +120,7 @@ impl<'a> Points<'a> {
 mod tests {
     use super::*;
     use crate::filter::select;
-    use crate::host::Transport;
+    use crate::host::{Filesystems, Transport};
 
     fn settings(source: &str, inplace: &[&str], filesystems: Filesystems) -> HostSettings {
         HostSettings {
@@ -158,12 +184,30 @@ mod tests {
     }
 
     #[test]
+    fn where_subvolumes_may_be_missed_nothing_is_written_in_place() {
+        let list = |fstype| {
+            format!(
+                "1 0 0:1 / / rw - {fstype} /dev/sda1 rw,subvol=/\n2 1 0:9 / /srv/nfs rw - nfs4 nas:/x rw\n"
+            )
+        };
+        for (fstype, path, mixed) in
+            [("btrfs", "/srv", true), ("btrfs", "/data", false), ("ext4", "/srv", false)]
+        {
+            let mounts = select(list(fstype).as_bytes(), "/", Filesystems::Local).unwrap();
+            let settings = settings("/", &[path], Filesystems::Local);
+            let wanted = wanted(&settings, "/", &mounts);
+            assert_eq!((wanted.mixed.len() == 1, wanted.looks.is_empty()), (mixed, mixed), "{fstype} {path}");
+        }
+    }
+
+    #[test]
     fn a_look_stays_out_of_other_filesystems_only_where_one_is_not_copied() {
         for (source, paths, filesystems, expected, why) in [
             ("/", &["/data"][..], Filesystems::Local, &["/data"][..], "so subvolumes are looked through"),
             ("/", &["/srv"], Filesystems::Local, &["/srv|", "/srv/nfs/disk"], "one is another machine's"),
             ("/srv", &["/srv/nfs/disk"], Filesystems::Local, &["/nfs/disk"], "seen from the source"),
-            ("/", &["/var/images"], Filesystems::Root, &["/var/images|"], "as rsync does"),
+            ("/", &["/var/images"], Filesystems::Root, &["/var/images"], "nothing is mounted there"),
+            ("/", &["/srv"], Filesystems::Root, &[], "what is another filesystem is not copied"),
         ] {
             let settings = settings(source, paths, filesystems);
             let mounts = select(MOUNTS, source, filesystems).unwrap();

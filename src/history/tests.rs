@@ -302,6 +302,8 @@ fn snapshot(time: DateTime<Utc>, run: &str, verdict: Verdict) -> Snapshot {
         bytes: Some(4096),
         duration: Some(60),
         machine: None,
+        hostname: None,
+        left_out: None,
     };
     let name = SnapshotName::at(time);
     Snapshot { name: name.to_string(), time, held: false, origin: Origin::Run(facts) }

@@ -90,6 +90,8 @@ pub struct Probe {
     pub is_this_machine: bool,
     /// Its `/etc/machine-id`.
     pub machine: Option<String>,
+    /// What it calls itself.
+    pub hostname: Option<String>,
     /// What its clock shows.
     pub time: Option<DateTime<Utc>>,
     /// The state of its source.
@@ -108,7 +110,16 @@ pub struct Probe {
     pub hooks: Hooks,
 }
 
+/// Run there for a second look; holds no single quote.
+pub(super) const MOUNTS: &str = "exec cat /proc/self/mountinfo";
+
 impl Remote {
+    /// Asks the host for its mounts alone.
+    pub async fn mounts(&self) -> Result<Vec<u8>, RemoteError> {
+        let asked = self.script(MOUNTS, &[], "a second look at its mounts".to_owned());
+        Ok(asked.deadline(DEADLINE).most_output(LONGEST_ANSWER).run().await?.stdout)
+    }
+
     /// Asks the host, in one round trip.
     pub async fn probe(&self, question: Question<'_>) -> Result<Probe, RemoteError> {
         let mark = random_mark();
@@ -134,6 +145,7 @@ fn parse(answer: &[u8], mark: &str) -> Result<Probe, RemoteError> {
         is_root: false,
         is_this_machine: false,
         machine: None,
+        hostname: None,
         time: None,
         source: SourceState::Unusable("not told".to_owned()),
         real_source: String::new(),
@@ -156,6 +168,7 @@ fn parse(answer: &[u8], mark: &str) -> Result<Probe, RemoteError> {
             b"user" => probe.is_root = line() == "0",
             b"witness" => probe.is_this_machine = line() == "here",
             b"machine" => probe.machine = Some(line()).filter(|id| is_machine_id(id)),
+            b"hostname" => probe.hostname = Some(line()).filter(|name| !name.is_empty()),
             b"time" => {
                 probe.time = line().parse().ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
             }
@@ -262,6 +275,7 @@ mod tests {
         };
         let probe = Remote::local().probe(question).await.unwrap();
         assert!(probe.is_this_machine);
+        assert_eq!(probe.hostname.unwrap().as_bytes(), rustix::system::uname().nodename().to_bytes());
         assert!(probe.time.is_some_and(|time| time.timestamp() > 1_700_000_000));
         assert_eq!(probe.source, SourceState::Ok);
         assert_eq!(probe.excludes, patterns);

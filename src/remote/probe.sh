@@ -24,6 +24,12 @@ if [ -r /etc/machine-id ]; then
     printf "%s\n" "$machine"
 fi
 
+section hostname
+if [ -r /proc/sys/kernel/hostname ]; then
+    IFS= read -r hostname </proc/sys/kernel/hostname
+    printf "%s\n" "$hostname"
+fi
+
 section time
 date +%s
 

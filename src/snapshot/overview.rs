@@ -130,7 +130,16 @@ mod tests {
     }
 
     fn ours(day: i64, verdict: Verdict, bytes: Option<u64>) -> Snapshot {
-        let facts = Facts { run: "r".into(), verdict, files: Some(7), bytes, duration: None, machine: None };
+        let facts = Facts {
+            run: "r".into(),
+            verdict,
+            files: Some(7),
+            bytes,
+            duration: None,
+            machine: None,
+            hostname: None,
+            left_out: None,
+        };
         Snapshot { name: day.to_string(), time: at(day), held: false, origin: Origin::Run(facts) }
     }
 

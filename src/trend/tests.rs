@@ -132,6 +132,8 @@ fn the_better_of_two_sources_is_taken() {
             bytes: Some(2),
             duration: Some(3),
             machine: None,
+            hostname: None,
+            left_out: None,
         };
         Snapshot { name: name.to_string(), time: name.time(), held: false, origin: Origin::Run(facts) }
     };

@@ -162,6 +162,18 @@ impl Rig {
         self.host_with(name, "")
     }
 
+    /// Has its hosts not see what the server knows itself by: they are other
+    /// machines, with clocks of their own.
+    pub fn hosts_are_elsewhere(&mut self) {
+        let (empty, root) = (self.join("empty"), self.join("."));
+        fs::create_dir(&empty).unwrap();
+        fs::create_dir_all(self.join("run")).unwrap();
+        // Not spelled as what must not be left behind is.
+        let run = root.join("run");
+        let mounts = &[(empty, run.to_str().unwrap())];
+        self.sshd().start_again_with(&Setup { mounts, ..Setup::default() });
+    }
+
     /// [`Rig::host`] with more lines for its section, which go before the rig's.
     pub fn host_with(&mut self, name: &str, lines: &str) -> PathBuf {
         let source = self.source(name);

@@ -4,7 +4,7 @@
 use super::{each, parted};
 use crate::clock::{self, Clock, Comparison};
 use crate::excerpt::Excerpt;
-use crate::filter::{self, LeftOut, Look, Reason, Selection, Warning};
+use crate::filter::{self, LeftOut, Look, Missed, Reason, Rule, Selection, Warning};
 use crate::finding::{Finding, Level, worst};
 use crate::host::{Host, Transport};
 use crate::lock::Runtime;
@@ -126,6 +126,8 @@ struct Shared {
     settings: Settings,
     runtime: Runtime,
     clock: Clock,
+    /// The rules of the operator's own files.
+    configured: Vec<Rule>,
 }
 
 /// Looks at hosts, `jobs` at once; an error if none can be connected to.
@@ -138,7 +140,10 @@ pub(super) async fn look(
     let (runtime, _) = Runtime::enter(&settings.runtime_dir).map_err(|error| {
         Finding::error("runtime_dir", error.to_string(), "is this root, and `runtime_dir` right?")
     })?;
-    let shared = Rc::new(Shared { settings: settings.clone(), runtime, clock });
+    // What is wrong with those files is told beside the hosts.
+    let files = settings.excludes.files.iter().filter_map(|file| std::fs::read(file).ok());
+    let configured = files.flat_map(|bytes| filter::parse_lines(&bytes, "").0).collect();
+    let shared = Rc::new(Shared { settings: settings.clone(), runtime, clock, configured });
     let work = |host: Host, turn: Turn| {
         let shared = shared.clone();
         async move { host_looked(&shared, &host, turn).await }
@@ -197,7 +202,7 @@ async fn host_looked(shared: &Shared, host: &Host, turn: Turn) -> HostLooked {
     match timeout(ASK_LIMIT, asked).await {
         Ok(Ok((probe, version))) => {
             looked.answered = true;
-            let words = words(host, settings, &probe).await;
+            let words = words(host, shared, &probe).await;
             judged(&mut looked, host, settings, &probe, &words, shared.clock);
             if let Ok(mounts) = &words.mounts {
                 in_place(&mut looked, host, settings, &remote, &probe, mounts).await;
@@ -272,24 +277,31 @@ async fn refused(looked: &mut HostLooked, host: &Host, settings: &Settings, erro
 /// What a host's own words amount to.
 struct Words {
     mounts: Result<Selection, String>,
+    missed: Missed,
     warnings: Excerpt<Warning>,
 }
 
 /// Judges a host's mounts and excludes, as a run does, and holds up no other
 /// host meanwhile.
-async fn words(host: &Host, settings: &Settings, probe: &Probe) -> Words {
+async fn words(host: &Host, shared: &Shared, probe: &Probe) -> Words {
     let (list, source, excludes) = (probe.mounts.clone(), probe.real_source.clone(), probe.excludes.clone());
     let filesystems = host.settings.filesystems;
-    let file = settings.excludes.remote_file.clone();
-    let judged = offload(ASK_LIMIT, move || Words {
-        mounts: filter::select(&list, &source, filesystems).map_err(|excess| excess.to_string()),
-        warnings: filter::parse_lines(&excludes, &file).1,
+    let file = shared.settings.excludes.remote_file.clone();
+    let (mut rules, _) = filter::configured(&shared.configured, &host.settings.exclude);
+    let judged = offload(ASK_LIMIT, move || {
+        let (own, warnings) = filter::parse_lines(&excludes, &file);
+        rules.extend(own);
+        let mounts = filter::select(&list, &source, filesystems).map_err(|excess| excess.to_string());
+        let missed =
+            mounts.as_ref().map(|mounts| filter::missed(mounts, &source, &rules)).unwrap_or_default();
+        Words { mounts, missed, warnings }
     });
     judged.await.unwrap_or_else(|NotInTime| Words {
         mounts: Err(format!(
             "its mounts and excludes could not be processed within {}",
             human_duration(ASK_LIMIT)
         )),
+        missed: Missed::default(),
         warnings: Excerpt::default(),
     })
 }
@@ -307,7 +319,7 @@ fn judged(
         let text = format!("the source `{}` is {} there", printable(&host.settings.source), printable(state));
         looked.find(Finding::error, text, "is `source` right, and its disk mounted?");
     } else {
-        filesystems(looked, &words.mounts);
+        filesystems(looked, words);
     }
     if probe.rsync.is_none() {
         let error = TransferError::NoRemoteRsync;
@@ -337,8 +349,8 @@ fn judged(
 }
 
 /// What would be copied, and what would not.
-fn filesystems(looked: &mut HostLooked, mounts: &Result<Selection, String>) {
-    let selection = match mounts {
+fn filesystems(looked: &mut HostLooked, words: &Words) {
+    let selection = match &words.mounts {
         Ok(selection) => selection,
         Err(excess) => {
             let (what, remedy) = parted(excess);
@@ -363,15 +375,12 @@ fn filesystems(looked: &mut HostLooked, mounts: &Result<Selection, String>) {
     }
     looked.find_more(selection.warnings.more(), "lines of `/proc/self/mountinfo` that could not be parsed");
     // What is elsewhere in the copy too, or nobody's data, is not missed.
-    let missed = |mount: &&LeftOut| {
-        use Reason::{Automount, Fuse, Network, NotADisk, OtherFilesystem};
-        matches!(mount.reason, Automount | Fuse | Network | NotADisk | OtherFilesystem)
-    };
-    let missed: Vec<String> = selection.left_out.iter().filter(missed).map(ToString::to_string).collect();
+    let missed: Excerpt<&LeftOut> = words.missed.mounts().collect();
     if !missed.is_empty() {
-        let text = format!("not copied: {}", crate::finding::named(&missed));
-        let remedy = "back them up where they are at home, or as a host of their own with that `source`";
-        looked.find(Finding::note, text, remedy);
+        let text = format!("not copied: {missed}");
+        let remedy = "back them up where they are at home, or as a host of their own with that `source`; \
+                      put them into `exclude` if they are not to be copied";
+        looked.find(Finding::warning, text, remedy);
     }
 }
 
@@ -393,6 +402,10 @@ async fn in_place(
         let path = printable(path);
         let text = format!("`{path}` would not be written in place: it lies on {mount}, which is not copied");
         looked.find(Finding::warning, text, "name in `inplace` the path where it is copied");
+    }
+    for path in &wanted.mixed {
+        let text = format!("`{}` would not be written in place: {}", printable(path), filter::MIXED);
+        looked.find(Finding::warning, text, "name in `inplace` paths without them");
     }
     if wanted.looks.is_empty() {
         return;

@@ -15,10 +15,11 @@ use super::place::{
 };
 use super::{failed, list, times};
 use crate::snapshot::{Snapshot, SnapshotName, newest_good};
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 /// How many interrupted attempts are kept; rsync takes 20 `--link-dest`.
@@ -154,13 +155,22 @@ impl Place {
         Ok(())
     }
 
-    /// The newest good tree, the newest one if it is another, and what
-    /// interrupted attempts left.
+    /// The newest good tree, the latest and the newest one if they are others, and
+    /// what interrupted attempts left.
     fn link_dest(&self, listed: &[Snapshot]) -> io::Result<Vec<PathBuf>> {
         let newest = listed.iter().filter(|snapshot| snapshot.is_ours()).max_by_key(|snapshot| snapshot.time);
-        let mut trees: Vec<PathBuf> =
-            newest_good(listed).into_iter().chain(newest).map(|snapshot| self.tree(&snapshot.name)).collect();
-        trees.dedup();
+        // The newest good one may be dated in the future, and be old.
+        let latest = fs::read_link(self.latest()).ok();
+        let latest = latest.as_deref().and_then(Path::file_name).and_then(OsStr::to_str);
+        let latest =
+            listed.iter().find(|snapshot| snapshot.is_good() && Some(snapshot.name.as_str()) == latest);
+        let wanted = latest.into_iter().chain(newest_good(listed)).chain(newest);
+        let mut trees: Vec<PathBuf> = Vec::new();
+        for tree in wanted.map(|snapshot| self.tree(&snapshot.name)) {
+            if !trees.contains(&tree) {
+                trees.push(tree);
+            }
+        }
         trees.extend(self.attempts()?.into_iter().map(|(_, tree)| tree));
         trees.retain(|tree| tree.is_dir());
         Ok(trees)

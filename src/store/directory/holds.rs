@@ -190,6 +190,8 @@ mod tests {
             bytes: None,
             duration: None,
             machine: None,
+            hostname: None,
+            left_out: None,
         };
         fs::create_dir(place.incomplete()).unwrap();
         place.write_facts(name, &facts).unwrap();

@@ -7,7 +7,6 @@ use super::{delete, failed, list};
 use crate::host::HostName;
 use crate::snapshot::{Facts, SnapshotName};
 use rustix::fs::Mode;
-use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
@@ -62,7 +61,7 @@ impl Place {
         self.root.join(".removing")
     }
 
-    fn latest(&self) -> PathBuf {
+    pub(super) fn latest(&self) -> PathBuf {
         self.root.join("latest")
     }
 
@@ -206,13 +205,9 @@ impl Place {
         fs::remove_file(self.facts_to_be(name)).or_else(unless_missing)
     }
 
-    /// Last step of a commit. A newer one that is there stays the latest.
+    /// Last step of a commit. What was just made is the latest; one that has a
+    /// later date got it from a clock that was wrong.
     pub(super) fn point_latest_to(&self, name: SnapshotName) -> io::Result<()> {
-        let shown = fs::read_link(self.latest()).ok().filter(|_| self.latest().is_dir());
-        let newest = shown.as_deref().and_then(Path::file_name).and_then(OsStr::to_str);
-        if newest.and_then(|newest| newest.parse().ok()).is_some_and(|newest: SnapshotName| newest > name) {
-            return Ok(());
-        }
         let unfinished = self.root.join(".latest");
         match fs::remove_file(&unfinished) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -441,7 +436,16 @@ mod tests {
     }
 
     fn facts(verdict: Verdict) -> Facts {
-        Facts { run: "r1".to_owned(), verdict, files: Some(1), bytes: None, duration: None, machine: None }
+        Facts {
+            run: "r1".to_owned(),
+            verdict,
+            files: Some(1),
+            bytes: None,
+            duration: None,
+            machine: None,
+            hostname: None,
+            left_out: None,
+        }
     }
 
     /// A crash after each step of a commit, and the run after it.

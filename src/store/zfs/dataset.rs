@@ -51,6 +51,8 @@ pub(super) fn properties(facts: &Facts) -> Result<Vec<Property>, StoreError> {
         ("duration", number(facts.duration)),
         // The host's own word.
         ("machine", facts.machine.as_ref().filter(fit).cloned()),
+        ("hostname", facts.hostname.as_ref().filter(fit).cloned()),
+        ("left_out", facts.left_out.as_ref().filter(fit).cloned()),
     ];
     Ok(properties.into_iter().filter_map(|(key, value)| Some((format!("backup:{key}"), value?))).collect())
 }
@@ -151,6 +153,8 @@ mod tests {
             bytes: None,
             duration: Some(0),
             machine: Some("x\tlocal\ndata/mail@y\tbackup:verdict\tgood".to_owned()),
+            hostname: None,
+            left_out: None,
         };
         assert_eq!(
             snapshot("data/vpn@x", &properties(&facts).unwrap()).join(" "),

@@ -16,7 +16,7 @@ pub(super) const FILESYSTEM_COLUMNS: &str =
     "name,canmount,readonly,keystatus,encryptionroot,compression,used,available,mountpoint";
 /// What is asked of snapshots.
 pub(super) const PROPERTIES: &str = "creation,userrefs,backup:run,backup:verdict,backup:files,backup:bytes,\
-                                     backup:duration,backup:machine";
+                                     backup:duration,backup:machine,backup:hostname,backup:left_out";
 
 /// What is asked of snapshots about the space that they alone use.
 pub(super) const SPACE_COLUMNS: &str = "name,used";
@@ -234,7 +234,7 @@ fn is_source(text: &str) -> bool {
 struct Found {
     creation: Option<DateTime<Utc>>,
     held: Option<bool>,
-    facts: [Option<Option<String>>; 6],
+    facts: [Option<Option<String>>; 8],
 }
 
 impl Found {
@@ -263,6 +263,8 @@ impl Found {
             "backup:bytes" => 3,
             "backup:duration" => 4,
             "backup:machine" => 5,
+            "backup:hostname" => 6,
+            "backup:left_out" => 7,
             _ => return unparsable(line, "is no property that was asked for"),
         };
         match self.facts[slot].replace(record.own()) {
@@ -275,7 +277,16 @@ impl Found {
         let (
             Some(creation),
             Some(held),
-            [Some(run), Some(verdict), Some(files), Some(bytes), Some(duration), Some(machine)],
+            [
+                Some(run),
+                Some(verdict),
+                Some(files),
+                Some(bytes),
+                Some(duration),
+                Some(machine),
+                Some(hostname),
+                Some(left_out),
+            ],
         ) = (self.creation, self.held, self.facts)
         else {
             return unparsable(
@@ -292,6 +303,8 @@ impl Found {
                 bytes: number(bytes),
                 duration: number(duration),
                 machine,
+                hostname,
+                left_out,
             }),
             (Some(_), _) => {
                 tracing::warn!(
@@ -318,7 +331,7 @@ mod tests {
     /// not set.
     fn get(name: &str, creation: u64, userrefs: u64, set: &[(&str, &str, &str)]) -> String {
         let mut text = format!("{name}\tcreation\t{creation}\t-\n{name}\tuserrefs\t{userrefs}\t-\n");
-        for property in ["run", "verdict", "files", "bytes", "duration", "machine"] {
+        for property in ["run", "verdict", "files", "bytes", "duration", "machine", "hostname", "left_out"] {
             let (_, value, source) =
                 set.iter().find(|(key, ..)| *key == property).copied().unwrap_or((property, "-", "-"));
             writeln!(text, "{name}\tbackup:{property}\t{value}\t{source}").unwrap();
@@ -357,6 +370,8 @@ mod tests {
             bytes: Some(4096),
             duration: Some(12),
             machine: Some("0123".to_owned()),
+            hostname: None,
+            left_out: None,
         };
         assert_eq!(snapshot.origin, Origin::Run(facts));
     }
@@ -450,7 +465,7 @@ mod tests {
             (good.replace("creation\t1", "creation\tyesterday"), "creation\\tyesterday", "no time"),
             (good.clone() + &good, "creation", "one snapshot twice"),
             (good.replace("backup:machine", "backup:other"), "backup:other", "a property nobody asked for"),
-            (good[..good.len() - 4].to_owned(), "backup:machine", "cut off in mid-line"),
+            (good[..good.len() - 4].to_owned(), "backup:left_out", "cut off in mid-line"),
             (good.lines().skip(1).map(|line| format!("{line}\n")).collect(), "userrefs", "one is missing"),
             ("data/vpn\tcreation\t1\t-\n".to_owned(), "data/vpn", "no snapshot"),
         ] {

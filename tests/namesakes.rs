@@ -1,0 +1,90 @@
+//! Hosts that are mixed up: all that tells them apart is what they are called.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+use std::fs;
+use std::path::PathBuf;
+use support::rig::*;
+
+/// Two clones of one image, `Web` and `Db`, each with an sshd of its own.
+struct Clones {
+    rig: Rig,
+    sources: [PathBuf; 2],
+    sshds: [Sshd; 2],
+}
+
+const HOSTS: [&str; 2] = ["Web", "Db"];
+
+impl Clones {
+    fn new() -> Self {
+        let mut rig = Rig::new();
+        let sources = HOSTS.map(|host| rig.host(host));
+        let sshds = HOSTS.map(|host| {
+            let name = rig.write(format!("hostname of {host}"), format!("{}\n", host.to_lowercase()));
+            let mut sshd = Sshd::start(&rig.join(format!("sshd of {host}").replace(' ', "-")));
+            sshd.start_again_with(&Setup {
+                mounts: &[(name, "/proc/sys/kernel/hostname")],
+                ..Setup::default()
+            });
+            let known = fs::read_to_string(rig.join("known_hosts")).unwrap();
+            rig.write("known_hosts", known + &sshd.known_hosts_line());
+            sshd
+        });
+        let mut clones = Clones { rig, sources, sshds };
+        clones.at([0, 1]);
+        clones
+    }
+
+    /// At which of the two each host is looked for.
+    fn at(&mut self, places: [usize; 2]) {
+        for (host, place) in HOSTS.iter().zip(places) {
+            let lines = format!("port = {}\nsource = {:?}", self.sshds[place].port, self.sources[place]);
+            self.rig.section(&format!("hosts.{host:?}"), &lines);
+        }
+    }
+
+    fn is_called(&self, host: &str, name: &str) {
+        self.rig.write(format!("hostname of {host}"), format!("{name}\n"));
+    }
+}
+
+#[test]
+fn two_hosts_that_swapped_addresses_are_not_copied_over_each_other() {
+    let mut clones = Clones::new();
+    clones.rig.backup(&["all"]).exits(0);
+    let before = HOSTS.map(|host| clones.rig.snapshots(&host.to_lowercase()));
+    clones.at([1, 0]);
+    clones
+        .rig
+        .backup(&["all"])
+        .exits(1)
+        .says("Web: CRITICAL: probe failed: this looks like another host: it calls itself `db`, in the last good copy it was `web`")
+        .says("Db: CRITICAL: probe failed: this looks like another host: it calls itself `web`")
+        .says("`backup Web --accept-deletions` once");
+    assert_eq!(HOSTS.map(|host| clones.rig.snapshots(&host.to_lowercase())), before, "something was copied");
+    // Who means it says so, once.
+    clones.rig.backup(&["web", "--accept-deletions"]).exits(0);
+    clones.rig.backup(&["web"]).exits(0).does_not_say("it calls itself");
+}
+
+#[test]
+fn a_host_that_was_renamed_is_copied_unless_its_files_are_others_too() {
+    let clones = Clones::new();
+    clones.rig.backup(&["all"]).exits(0);
+    clones.is_called("Web", "www.example.org");
+    clones.rig.backup(&["web"]).exits(0).says("it calls itself `www`, in the last good copy it was `web`");
+    clones.rig.backup(&["web"]).exits(0).does_not_say("it calls itself");
+
+    clones.is_called("Web", "other");
+    for file in ["etc/hostname", "etc/fstab", "srv/data"] {
+        clones.rig.write(clones.sources[0].join(file), "of another machine\n");
+    }
+    clones
+        .rig
+        .backup(&["web"])
+        .exits(1)
+        .says("Web: CRITICAL: suspect copy: this looks like another machine: it calls itself `other`")
+        .says("3 of 3 files are new or changed");
+    assert_eq!(clones.rig.verdicts("web"), ["good", "suspect"]);
+    clones.rig.backup(&["web", "--accept-deletions"]).exits(0);
+}
