@@ -198,8 +198,9 @@ impl Running {
     }
 
     async fn piece(&mut self) -> Result<Option<Piece>, Failure> {
-        let mut out = [0; 16 * 1024];
-        let mut err = [0; 4 * 1024];
+        // Not in the future itself, which all that waits for programs consists of.
+        let mut out = vec![0; 16 * 1024];
+        let mut err = vec![0; 4 * 1024];
         loop {
             let has_ended = self.exit.is_some() || matches!(self.work, Work::Over);
             if self.stdout.is_none() && self.stderr.is_none() && has_ended {
