@@ -320,8 +320,8 @@ impl<S: Store> Story<'_, S> {
             Name::Same => {}
             Name::AnotherHosts(what) if !self.run.accept_deletions => {
                 let why = format!(
-                    "this looks like another host: {what}; nothing was copied (is its address right? if it was \
-                     renamed, run `backup {} --accept-deletions` once)",
+                    "this looks like another host: {what}; nothing was copied (check its address; if it was renamed, \
+                     run `backup {} --accept-deletions` once)",
                     self.host.name
                 );
                 return Err(failed(Stage::Probe, why));

@@ -33,7 +33,7 @@ use crate::text::{printable, printable_bytes, shortened};
 use std::fmt;
 
 /// Why a path of [`Wanted::mixed`] is not written in place.
-pub const MIXED: &str = "what is not copied is mounted below, and a look for hard links that stays out of it would miss subvolumes";
+pub const MIXED: &str = "something that is not copied is mounted below it, and a search for hard links that skips it would miss subvolumes";
 
 /// The longest pattern that rsync takes, in bytes (its `MAXPATHLEN` less one):
 /// it drops a longer one with a message that nobody reads.

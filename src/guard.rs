@@ -299,7 +299,8 @@ mod tests {
             (true, 3, false, "renamed, as people do"),
             (false, 100, false, "an upgrade"),
         ] {
-            let renamed = renamed.then(|| "it calls itself `b`, in the last good copy it was `a`".to_owned());
+            let renamed =
+                renamed.then(|| "its host name is `b`, in the last good copy it was `a`".to_owned());
             let now = Observed { renamed, regular: 100, changed, ..copied(120, 20) };
             assert_eq!(STRICT.judge(Some(&facts(Some(120), None)), &now).is_some(), suspect, "{why}");
             assert_eq!(ACCEPTING.judge(Some(&facts(Some(120), None)), &now), None, "{why}");

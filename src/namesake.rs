@@ -32,9 +32,9 @@ pub fn compare(before: Option<&str>, now: Option<&str>, others: &BTreeSet<&str>)
     }
     let shown = |name: &str| shortened(&printable(name), LONGEST);
     let changed =
-        format!("it calls itself `{}`, in the last good copy it was `{}`", shown(&now), shown(&before));
+        format!("its host name is `{}`, in the last good copy it was `{}`", shown(&now), shown(&before));
     if others.iter().any(|other| short(other) == now) {
-        return Name::AnotherHosts(format!("{changed}, and that is what another host is called"));
+        return Name::AnotherHosts(format!("{changed}, and another host has that name"));
     }
     Name::Changed(changed)
 }

@@ -454,7 +454,7 @@ fn a_clock_that_was_set_back_removes_nothing_anywhere() {
         .says("the clock is behind the newest snapshot")
         .says(&format!("`{newest}` of web"))
         .says("nothing is removed of that host, nor of any whose own clock does not agree")
-        .says("set the clock right")
+        .says("correct the clock")
         .says("CRITICAL: suspect copy: its date is wrong: this server's clock is 365 days behind the host's")
         .says_of(&["Web", "New"], "CRITICAL: suspect copy: its date is wrong: ");
     let now = rig.snapshots("web");
@@ -534,7 +534,7 @@ fn a_good_copy_of_the_future_is_never_the_latest_and_holds_up_its_own_host_alone
 
     let to = rig.join("restored");
     fs::create_dir(&to).unwrap();
-    let said = format!("dated in the future, by a clock that was ahead: {future}");
+    let said = format!("dated in the future, under a clock that was ahead: {future}");
     rig.backup(&["restore", "web", "/etc/new", "--to", to.to_str().unwrap(), "--yes"]).exits(0).says(&said);
     assert_eq!(fs::read_to_string(to.join("etc/new")).unwrap(), "new\n");
     for command in [&["find", "web", "/etc/new"][..], &["diff", "web", &before], &["snapshots", "web"]] {

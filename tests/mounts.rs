@@ -129,7 +129,7 @@ fn what_is_mounted_or_unmounted_meanwhile_is_told() {
     host.rig
         .backup(&["web"])
         .exits(1)
-        .says("Web: WARNING: mounted while the host was copied, and perhaps copied with it: ")
+        .says("Web: WARNING: mounted while the host was copied, and perhaps copied as well: ")
         .says("/etc (nfs4, network)");
     assert_eq!(host.rig.verdicts("web"), ["good"]);
     host.has(&[("/srv", "ext4 /dev/sdb1")]);

@@ -58,13 +58,13 @@ fn two_hosts_that_swapped_addresses_are_not_copied_over_each_other() {
         .rig
         .backup(&["all"])
         .exits(1)
-        .says("Web: CRITICAL: probe failed: this looks like another host: it calls itself `db`, in the last good copy it was `web`")
-        .says("Db: CRITICAL: probe failed: this looks like another host: it calls itself `web`")
+        .says("Web: CRITICAL: probe failed: this looks like another host: its host name is `db`, in the last good copy it was `web`")
+        .says("Db: CRITICAL: probe failed: this looks like another host: its host name is `web`")
         .says("`backup Web --accept-deletions` once");
     assert_eq!(HOSTS.map(|host| clones.rig.snapshots(&host.to_lowercase())), before, "something was copied");
     // Who means it says so, once.
     clones.rig.backup(&["web", "--accept-deletions"]).exits(0);
-    clones.rig.backup(&["web"]).exits(0).does_not_say("it calls itself");
+    clones.rig.backup(&["web"]).exits(0).does_not_say("its host name is");
 }
 
 #[test]
@@ -72,8 +72,8 @@ fn a_host_that_was_renamed_is_copied_unless_its_files_are_others_too() {
     let clones = Clones::new();
     clones.rig.backup(&["all"]).exits(0);
     clones.is_called("Web", "www.example.org");
-    clones.rig.backup(&["web"]).exits(0).says("it calls itself `www`, in the last good copy it was `web`");
-    clones.rig.backup(&["web"]).exits(0).does_not_say("it calls itself");
+    clones.rig.backup(&["web"]).exits(0).says("its host name is `www`, in the last good copy it was `web`");
+    clones.rig.backup(&["web"]).exits(0).does_not_say("its host name is");
 
     clones.is_called("Web", "other");
     for file in ["etc/hostname", "etc/fstab", "srv/data"] {
@@ -83,7 +83,7 @@ fn a_host_that_was_renamed_is_copied_unless_its_files_are_others_too() {
         .rig
         .backup(&["web"])
         .exits(1)
-        .says("Web: CRITICAL: suspect copy: this looks like another machine: it calls itself `other`")
+        .says("Web: CRITICAL: suspect copy: this looks like another machine: its host name is `other`")
         .says("3 of 3 files are new or changed");
     assert_eq!(clones.rig.verdicts("web"), ["good", "suspect"]);
     clones.rig.backup(&["web", "--accept-deletions"]).exits(0);

@@ -234,8 +234,8 @@ impl<S: Store> Story<'_, S> {
         }
         if let Some(newest) = plan.clock_behind {
             let text = format!(
-                "nothing was removed: the clock stands before its newest snapshot, of {} (remove it if the clock is \
-                 right)",
+                "nothing was removed: the clock is behind its newest snapshot, of {} (if the clock is right, remove \
+                 that snapshot)",
                 newest.format("%Y-%m-%d %H:%M UTC")
             );
             self.note(Severity::Warning, text);

@@ -101,8 +101,9 @@ impl<S: Store> Story<'_, S> {
         let new = missed.new_since(newest.and_then(|facts| facts.left_out.as_deref()));
         if !new.is_empty() {
             let text = format!(
-                "not copied: {new}\n  back it up where it is at home, or as a host of its own with that `source`; \
-                 or put it into `exclude` if that is meant; it is not told again as long as it stays"
+                "not copied: {new}\n  what holds data there is in no copy of this host: back it up where it belongs, \
+                 or as a host of its own with that `source`, or add it to `exclude` if that is intended; it is not \
+                 reported again"
             );
             self.afterwards.push(text);
         }
@@ -137,8 +138,8 @@ impl<S: Store> Story<'_, S> {
         let filter::Changed { gone, come } = filter::changed(before, &after);
         if !come.is_empty() {
             let text = format!(
-                "mounted while the host was copied, and perhaps copied with it: {come} (do so before or after, or \
-                 put it into `exclude`)"
+                "mounted while the host was copied, and perhaps copied as well: {come} (mount it before or \
+                 after the run, or add it to `exclude`)"
             );
             self.afterwards.push(text);
         }

@@ -75,7 +75,7 @@ async fn find(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     let session = Session::open(&arguments.common, clock)?;
     let place = session.place(&arguments.host).await?;
     if let Some(future) = place.of_the_future() {
-        warn!("{future}; they are looked through as well");
+        warn!("{future}; searched as well");
     }
     let wanted = arguments.snapshots.iter().map(|word| place.meant(word, &session));
     let wanted: Vec<_> = wanted.collect::<anyhow::Result<_>>()?;

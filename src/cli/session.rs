@@ -188,11 +188,11 @@ impl Place {
             let future = self.of_the_future();
             let latest = snapshot::latest_good(&self.snapshots, self.now);
             if let (Some(_), Some(future)) = (latest, &future) {
-                warn!("{future}; it is not taken for the latest (`--snapshot NAME` takes it)");
+                warn!("{future}; not used as the latest (`--snapshot NAME` uses it)");
             }
             return latest.ok_or_else(|| match future {
                 Some(future) => {
-                    anyhow!("`{}` has no good snapshot else: {future} (is the clock right?)", self.host)
+                    anyhow!("`{}` has no other good snapshot: {future} (check the clock)", self.host)
                 }
                 None => anyhow!("`{}` has no good snapshot (see `backup snapshots {0}`)", self.host),
             });
@@ -214,7 +214,7 @@ impl Place {
         let all: Excerpt<String> = snapshot::of_the_future(&self.snapshots, self.now)
             .map(|snapshot| printable(&snapshot.name))
             .collect();
-        (!all.is_empty()).then(|| format!("dated in the future, by a clock that was ahead: {all}"))
+        (!all.is_empty()).then(|| format!("dated in the future, under a clock that was ahead: {all}"))
     }
 
     /// The snapshot that shows the host as it was at a time: the newest good
@@ -321,13 +321,13 @@ mod tests {
         let mut place = history("ggg");
         place.now = place.snapshots[1].time;
         assert_eq!(place.snapshot("latest").unwrap().name, "g2");
-        assert_eq!(place.of_the_future().unwrap(), "dated in the future, by a clock that was ahead: g3");
+        assert_eq!(place.of_the_future().unwrap(), "dated in the future, under a clock that was ahead: g3");
         assert_eq!(place.chosen(place.snapshots[2].time, Tz::UTC).unwrap().0.name, "g2", "nor of any time");
         assert_eq!(place.snapshot("g3").unwrap().name, "g3", "who names it has it");
         place.now = DateTime::UNIX_EPOCH;
         assert_eq!(
             place.snapshot("latest").unwrap_err().to_string(),
-            "`VPN` has no good snapshot else: dated in the future, by a clock that was ahead: g1, g2, g3 (is the clock right?)"
+            "`VPN` has no other good snapshot: dated in the future, under a clock that was ahead: g1, g2, g3 (check the clock)"
         );
     }
 

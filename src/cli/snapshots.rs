@@ -249,7 +249,7 @@ fn footer(session: &Session, place: &Place, measured: bool) -> String {
         session.settings.timezone
     );
     if let Some(future) = place.of_the_future() {
-        text.push_str(&format!("\n{future}; none of them is the latest"));
+        text.push_str(&format!("\n{future}; not counted as the latest"));
     }
     if !measured {
         text.push_str("\nwhat each one alone holds takes a walk over all of them: `--space`");

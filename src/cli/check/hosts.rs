@@ -378,8 +378,8 @@ fn filesystems(looked: &mut HostLooked, words: &Words) {
     let missed: Excerpt<&LeftOut> = words.missed.mounts().collect();
     if !missed.is_empty() {
         let text = format!("not copied: {missed}");
-        let remedy = "back them up where they are at home, or as a host of their own with that `source`; \
-                      put them into `exclude` if they are not to be copied";
+        let remedy = "back them up where they belong, or as a host of their own with that `source`, or add them to \
+                      `exclude` if that is intended";
         looked.find(Finding::warning, text, remedy);
     }
 }
