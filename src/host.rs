@@ -4,6 +4,7 @@
 //! Icinga object's name and of an ssh destination. After it has been parsed,
 //! nobody checks a host's name again.
 
+use crate::text::{printable, shortened};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
@@ -11,6 +12,9 @@ use std::str::FromStr;
 /// The longest host name, in bytes. `{dataset}/{host}@{snapshot}` has to fit
 /// into ZFS's 255 bytes, and `{host}.lock` into a file name.
 pub const LONGEST_NAME: usize = 128;
+
+/// How much of a name that is none is shown, in characters.
+const SHOWN: usize = 80;
 
 /// The name of a host, as its inventory spells it. Names compare, sort and
 /// hash without case; datasets, folders and locks use [`HostName::key`].
@@ -23,7 +27,7 @@ pub struct HostName {
 
 /// A name that cannot be a host's, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` cannot be a host's name: {why}", crate::text::printable(.name))]
+#[error("`{}` cannot be a host's name: {why}", shortened(&printable(.name), SHOWN))]
 pub struct UnfitName {
     /// The name as it was given.
     pub name: String,

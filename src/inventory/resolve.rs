@@ -182,6 +182,9 @@ fn lines(object: Object, name: &str) -> String {
     format!("`[hosts.\"{object}\"]` and below it `name = \"{name}\"`")
 }
 
+/// As much as is proposed of a name, in characters.
+const LONGEST_FIT: usize = 40;
+
 /// A name that a host could have instead of one that it cannot have.
 fn fit(name: &str, object: Object) -> String {
     let mut fit = String::new();
@@ -200,7 +203,7 @@ fn fit(name: &str, object: Object) -> String {
             '.' => fit.push('.'),
             _ => fit.push('-'),
         }
-        if fit.len() > LONGEST_NAME / 2 {
+        if fit.len() >= LONGEST_FIT {
             break;
         }
     }

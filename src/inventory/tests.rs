@@ -475,7 +475,7 @@ fn a_name_that_will_not_do_comes_with_one_that_will() {
         ("", "vm-12"),
         ("db.", "db"),
         ("a..b", "a.b"),
-        (&long, &"ue".repeat(33)[..]),
+        (&long, &"ue".repeat(20)[..]),
     ] {
         let resolved = resolve(&settings(Some(netbox(AddressFrom::Name, "")), &[]), vec![vm(12, name)]);
         let lines =
