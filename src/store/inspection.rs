@@ -98,7 +98,7 @@ mod tests {
         for (growth, level, said, reason) in [
             (daily(10.0), Level::Warning, "full in about 10 days", "half of it, for it is compressed by two"),
             (daily(1.0), Level::Ok, "full in about 100 days", "a while"),
-            (daily(-1.0), Level::Ok, "do not grow", "it shrinks"),
+            (daily(-1.0), Level::Ok, "not growing", "it shrinks"),
             (None, Level::Note, "is known once", "nothing to go by"),
         ] {
             let finding = room.outlook("data", growth);

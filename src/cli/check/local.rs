@@ -212,7 +212,7 @@ mod tests {
         std::fs::write(&file, "").unwrap();
         for (path, level, said) in [
             (dir.path().to_owned(), Level::Ok, "is there"),
-            (dir.path().join("new/state"), Level::Ok, "will be made"),
+            (dir.path().join("new/state"), Level::Ok, "will be created"),
             (file.join("state"), Level::Error, "is not a folder"),
         ] {
             let finding = folder_for("state_dir", &path, "things");

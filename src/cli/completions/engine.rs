@@ -205,7 +205,7 @@ mod tests {
             assert_eq!(offered(words), expected, "{words:?}");
         }
         let (_, help) = at(&["verify", "--sample"]).words.remove(0);
-        assert!(help.starts_with("Compare so many files"), "{help}");
+        assert!(help.starts_with("Number of files"), "{help}");
     }
 
     #[test]
