@@ -601,7 +601,7 @@ fn a_real_icinga_says_who_may_do_what() {
     let password = daemon.password_file();
     tell(&mut rig, &daemon.url(), support::icinga_daemon::USER, &password, &daemon.ca_file());
     let found = check(&rig, &[]).exits(0);
-    found.tells("icinga", "ok", "takes the password of `backup`", "").tells(
+    found.tells("icinga", "ok", "accepts the password of `backup`", "").tells(
         "icinga",
         "note",
         "which hosts lack the service `BACKUP-b32-1`",

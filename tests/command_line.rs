@@ -84,7 +84,7 @@ fn a_misspelt_command_is_answered_with_commands_and_not_with_force() {
         (&["ls"], "did you mean `backup status` or `backup snapshots`?"),
         (&["list", "good"], "did you mean `backup status` or `backup snapshots`?"),
         (&["help", "stauts"], "there is no command `stauts`; did you mean `status`?"),
-        (&["help", "xyz"], "there is no command `xyz`; `backup help` lists them all"),
+        (&["help", "xyz"], "there is no command `xyz`; `backup help` lists the commands"),
     ] {
         backup(&rig, words).exits(2).says(said).does_not_say("--force");
     }

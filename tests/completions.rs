@@ -99,7 +99,7 @@ fn fish_completes_with_what_each_word_is() {
         command.args(["--no-config", "-c", "source $argv[1]; complete -C $argv[2]"]).arg(&script).arg(typed);
         said(command)
     };
-    assert_eq!(complete("backup snap"), ["snapshots\tList a host's snapshots"]);
+    assert_eq!(complete("backup snap"), ["snapshots\tList the snapshots of a host"]);
     assert_eq!(complete("backup verify web"), ["web-1\thost", "web-2\thost"]);
     assert_eq!(complete("backup verify --al").len(), 1);
     rig.write("elsewhere.toml", "");
@@ -142,7 +142,7 @@ fn without_a_configuration_everything_but_hosts_is_completed() {
     let ran = ran.exits(0);
     assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("all\thost\n", ""));
     let ran = rig.backup(&["__complete", "--", "--acc"]).exits(0);
-    assert!(ran.stdout.starts_with("--accept-deletions\tBelieve this run"), "{}", ran.stdout);
+    assert!(ran.stdout.starts_with("--accept-deletions\tAccept this run"), "{}", ran.stdout);
     assert_eq!(rig.backup(&["__complete"]).exits(0).stdout, "");
 }
 

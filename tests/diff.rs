@@ -194,8 +194,8 @@ fn what_cannot_be_meant_starts_nothing() {
         (&["web", OLD, "lates"], "no snapshot `lates`"),
         (&["web", "2020-01-01"], "no snapshot of 2020-01-01"),
         (&["web", "2026-02-31"], "there is no such day"),
-        (&["web", "/etc"], "`/etc` is a path: say first which snapshots to compare"),
-        (&["web", OLD, "/etc", "/srv"], "`/etc` is a path, and comes last"),
+        (&["web", "/etc"], "`/etc` is a path: first give the snapshots to compare"),
+        (&["web", OLD, "/etc", "/srv"], "`/etc` is a path and must come last"),
         (&["web", OLD, NEW, "etc"], "`etc` is not absolute"),
         (&["web", OLD, "/etc/../srv"], "`..` in the path `/etc/../srv` leads nowhere"),
         (

@@ -282,7 +282,7 @@ fn names_that_want_to_be_more_are_only_names_in_messages_too() {
         .backup(&["all"])
         .exits(1)
         .says("Web: WARNING: partial copy: ")
-        .says("(and 20 more complaints)")
+        .says("(and 20 more errors)")
         .does_not_say("vanished while");
     let odd: Vec<char> = ran.stderr.chars().filter(|c| c.is_control() && *c != '\n').collect();
     assert!(odd.is_empty(), "control characters reach the terminal:\n{}", ran.stderr);

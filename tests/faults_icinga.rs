@@ -399,7 +399,7 @@ fn a_run_that_cannot_begin_is_critical_in_icinga() {
 fn a_server_that_is_a_host_of_its_own_needs_another_service_for_the_run() {
     let (mut rig, icinga) = vpn();
     rig.host("b32-1");
-    backup(&rig, &["all"]).exits(1).says("Icinga does not hear of the run itself");
+    backup(&rig, &["all"]).exits(1).says("the run itself is not reported to Icinga");
     let result = icinga.runs().pop().unwrap();
     assert_eq!(result["exit_status"], 1, "{result}");
     let said = result["plugin_output"].as_str().unwrap();

@@ -253,7 +253,7 @@ fn a_host_that_left_is_told_of_until_it_is_retired_and_its_snapshots_are_kept() 
     assert!(checked.contains("warning  hosts: C left the inventory"), "{checked}");
 
     scene.backup(&["retire", "a", "c"]).exits(1).says("a is still in the inventory");
-    scene.backup(&["retire", "cc"]).exits(2).says("nobody knows a host `cc`");
+    scene.backup(&["retire", "cc"]).exits(2).says("there is no host `cc`");
     scene.backup(&["--quiet", "all"]).exits(1).says("C left the inventory");
     scene.backup(&["retire", "C"]).exits(0).says("c is retired; 1 snapshot is kept");
     scene.backup(&["--quiet", "all"]).exits(0).does_not_say("left the inventory");

@@ -224,7 +224,7 @@ fn nothing_outlives_a_run_that_is_killed_and_the_next_run_says_that_it_was() {
         "a control socket"
     );
     rig.section("transfer", "bandwidth_limit = \"\"");
-    rig.backup(&["all"]).exits(0).says("cleared away what 1 run(s) left that had been killed");
+    rig.backup(&["all"]).exits(0).says("cleaned up after 1 killed run(s)");
     assert_eq!(runtime_directories(&rig), [""; 0].map(PathBuf::from));
     assert!(!rig.left_behind().iter().any(|line| line.contains(dead[0].to_str().unwrap())));
     assert_eq!(differences(&source, &rig.newest("web")), "");
@@ -317,8 +317,8 @@ fn a_host_stays_locked_while_a_killed_run_s_rsync_lives(mut rig: Rig) {
     rig.backup(&["all"])
         .exits(1)
         .says(&format!(
-            "Web: WARNING: skipped: what a killed run (process {}) had started still has it; \
-             `fuser -v {}` shows what",
+            "Web: WARNING: skipped: locked by a program that a killed run (process {}) started; \
+             `fuser -v {}` shows it",
             child.id(),
             lock.display()
         ))

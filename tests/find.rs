@@ -196,7 +196,7 @@ fn on_a_terminal_a_path_stands_above_its_versions() {
     terminal.args(["-qec", &find, "/dev/null"]).env("BACKUP_CONFIG", rig.configure());
     let output = terminal.stdin(Stdio::null()).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    let lines: Vec<&str> = text.lines().take_while(|line| !line.contains("to have one back")).collect();
+    let lines: Vec<&str> = text.lines().take_while(|line| !line.contains("to restore one")).collect();
     assert_eq!(lines.len(), 6, "{text}");
     assert_eq!(lines[1], "/etc/x");
     assert!(lines[2].starts_with("             ") && lines[3].trim().starts_with("sha256 "), "{text}");

@@ -291,7 +291,7 @@ fn findings_that_cannot_be_read_are_no_findings_that_are_gone() {
     rig.backup(&["all"]).exits(1).says("findings/web.json` cannot be read");
     assert_eq!(rig.snapshots("web").len(), 2, "what older ones are needed for is not known");
     rig.backup(&["prune", "--force"]).exits(1).says("nothing was removed: ");
-    rig.backup(&["verify"]).exits(1).says("what was found is not remembered");
+    rig.backup(&["verify"]).exits(1).says("the findings could not be recorded");
     assert_eq!(status(&rig, "web")["state"], "failed");
     rig.backup(&["status", "--nagios"]).exits(2);
     // A history that is lost costs no finding.

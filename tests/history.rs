@@ -210,7 +210,7 @@ fn a_damaged_history_is_set_aside_and_put_together_from_the_snapshots() {
     rig.backup(&["all"])
         .exits(0)
         .says("history.db` cannot be used: file is not a database; it was set aside as `")
-        .says("the snapshots told of 2 runs");
+        .says("2 runs were reconstructed from the snapshots");
     let entries = entries(&rig, "vpn");
     let from: Vec<bool> = entries.iter().map(|entry| entry.from_snapshot).collect();
     assert_eq!(from, [false, true, true]);
@@ -234,7 +234,7 @@ fn a_history_that_cannot_be_written_costs_the_exit_code_and_not_the_copy() {
     rig.backup(&["--quiet", "all"])
         .exits(1)
         .says("has format 99, and this program knows formats up to 3; it is left as it is")
-        .says("what became of 1 host(s) is not in the history");
+        .says("the results of 1 host(s) are not in the history");
     assert_eq!(fs::read(database(&rig)).unwrap(), newer);
 
     fs::remove_file(database(&rig)).unwrap();
@@ -272,7 +272,7 @@ fn a_history_that_is_locked_for_a_while_gets_everything_in_the_end() {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     rig.backup(&["all"])
         .exits(1)
-        .says("what became of 1 host(s) is not in the history: ")
+        .says("the results of 1 host(s) are not in the history: ")
         .says("is locked by");
     assert_eq!(rig.verdicts("vpn").last().unwrap(), "good");
 }

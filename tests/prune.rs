@@ -159,7 +159,7 @@ fn a_host_whose_last_run_was_not_good_is_passed_over() {
     // A history that cannot be read is no reason to believe the best.
     made_up(&rig, "web", &name_at("510 days ago"), "partial");
     rig.write("state/history.db", "no database ".repeat(100));
-    rig.backup(&["prune"]).exits(1).says("it is not known how its last run went").says("history.db");
+    rig.backup(&["prune"]).exits(1).says("cannot tell how its last run went").says("history.db");
     rig.backup(&["prune", "--force"]).exits(0);
     // Without a history the snapshots know of verdicts, not of hooks.
     fs::remove_file(rig.join("state/history.db")).unwrap();

@@ -329,7 +329,7 @@ fn the_snapshot_of_a_time_is_found(rig: Rig) {
     restore(&rig, &["/etc/fstab", "--overwrite"]).exits(0);
     assert_eq!(read(rig.join("to/etc/fstab")), "new\n");
     restore(&rig, &["/etc/fstab", "--at", "10 days ago"]).exits(2).says("or before; its oldest is");
-    restore(&rig, &["/etc/fstab", "--at", "soon"]).exits(2).says("no time that is understood");
+    restore(&rig, &["/etc/fstab", "--at", "soon"]).exits(2).says("not a time that is understood");
     restore(&rig, &["/etc/fstab", "--snapshot", "nope"]).exits(2).says("has no snapshot `nope`");
     made_up(&rig, "vpn", &name_at("2 days ago"), "suspect");
     restore(&rig, &["/etc", "--at", "yesterday", "--dry-run"])

@@ -176,7 +176,7 @@ fn a_history_that_cannot_be_read_is_said_once_and_the_snapshots_answer() {
         spoil(&shelf);
         let before = shelf.fingerprint();
         let ran = shelf.backup(&["status", "--json"]).exits(0).says(said);
-        assert_eq!(ran.stderr.matches("is what the snapshots say").count(), 1, "{}", ran.stderr);
+        assert_eq!(ran.stderr.matches("as far as the snapshots record them").count(), 1, "{}", ran.stderr);
         let answer: Value = serde_json::from_str(&ran.stdout).unwrap();
         assert_eq!(host(&answer, "vpn")["state"], "good", "nothing is known against it");
         assert_eq!(answer["warnings"].as_array().unwrap().len(), 1);
@@ -340,15 +340,12 @@ fn without_any_list_the_store_still_answers_and_that_is_not_good() {
     let mut shelf = Shelf::of_directories();
     drop(netbox(&mut shelf, &["VPN"]));
     shelf.good("vpn", 13);
-    let ran = shelf.backup(&["status", "--json"]).exits(1).says("which hosts there should be is not known");
+    let ran = shelf.backup(&["status", "--json"]).exits(1).says("the inventory is not available");
     let answer: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(host(&answer, "vpn")["state"], "good", "of itself");
-    assert!(answer["warnings"][0].as_str().unwrap().contains("is not known"), "{answer}");
+    assert!(answer["warnings"][0].as_str().unwrap().contains("is not available"), "{answer}");
     let line = shelf.backup(&["status", "--nagios"]).exits(3).stdout;
-    assert!(
-        line.starts_with("BACKUP UNKNOWN - 1 host good; which hosts there should be is not known"),
-        "{line}"
-    );
+    assert!(line.starts_with("BACKUP UNKNOWN - 1 host good; the inventory is not available"), "{line}");
 }
 
 #[test]
@@ -359,7 +356,7 @@ fn without_netboxs_list_no_host_is_called_retired() {
     shelf.good("vpn", 13);
     shelf.good("own", 13);
     shelf.good("stale", 24 * 3 + 1);
-    let known = "which hosts there should be is not known, but for those of the configuration";
+    let known = "the inventory is not available; shown are the hosts of the configuration";
     let ran = shelf.backup(&["status", "--json"]).exits(1).says(known).says("no earlier list");
     let answer: Value = serde_json::from_str(&ran.stdout).unwrap();
     let states = ["vpn", "own", "stale"].map(|name| host(&answer, name)["state"].clone());
