@@ -212,7 +212,7 @@ fn what_is_not_there_is_told_with_what_was_searched() {
     symlink("usr/bin", rig.newest("web").join("bin")).unwrap();
     let ran = rig.backup(&["find", "web", "nothing"]).exits(1);
     assert_eq!(ran.stdout, "");
-    ran.says("nothing of `web` matches `nothing`: looked at 11 files in 2 snapshots");
+    ran.says("no file of `web` matches `nothing`: searched 11 files in 2 snapshots");
     let ran = rig.backup(&["find", "web", "nothing", "--json", "--quiet"]).exits(1);
     assert_eq!(ran.stdout, "[]\n");
     rig.backup(&["find", "web", "/bin/l*"])
