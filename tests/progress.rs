@@ -24,7 +24,7 @@ fn waiting(hosts: usize, jobs: usize) -> (Rig, PathBuf) {
 
 /// Whether a line is one of those that come and go.
 fn passing(line: &str) -> bool {
-    ["hosts done", "running hooks", "copying", "connecting", "asking what"]
+    ["hosts done", "running hooks", "copying", "connecting", "probing the"]
         .iter()
         .any(|part| line.contains(part))
 }
