@@ -189,7 +189,7 @@ fn a_hold_by_hand_is_seen_and_released() {
     rig.backup(&["hold", "vpn", &first]).exits(0);
     rig.backup(&["release", "vpn", &first])
         .exits(1)
-        .says("is held without a name (`''` means that one), as `kept`: say which");
+        .says("is held without a name (`''` means that one), as `kept`: name the one");
     rig.backup(&["release", "vpn", &first, "kept"]).exits(0).says("it is still held without a name");
     rig.backup(&["release", "vpn", &first, ""]).exits(0).says("the next rotation removes it");
 }
