@@ -21,10 +21,13 @@ use crate::clock::{self, Clock, Comparison};
 use crate::filter::Rule;
 use crate::guard::Guard;
 use crate::host::{Host, HostName};
+use crate::inventory;
 use crate::lock::{HostLock, LockError, Runtime};
 use crate::namesake::{self, Name};
+use crate::offload::{NotInTime, offload};
 use crate::outcome::{Allowed, Figures, HookEnd, HookResult, HostReport, Note, Outcome, Severity, Stage};
 use crate::precision::{self, Precision};
+use crate::problem::Problem;
 use crate::remote::{Hook, HookLimits, Probe, Remote};
 use crate::settings::Settings;
 use crate::snapshot::{HoldName, Snapshot, Verdict, baseline, latest_good};
@@ -222,10 +225,28 @@ impl<S: Store> Story<'_, S> {
         let mut lock = self.lock().await?;
         self.lock_in_store(&mut lock, survey).await?;
         let kept = self.copied(&mut remote, &probe, survey, &lock).await;
-        if kept.is_err() {
-            self.leave().await;
+        match &kept {
+            Ok(outcome) => self.remember(outcome).await,
+            Err(_) => self.leave().await,
         }
         kept
+    }
+
+    /// Remembers what NetBox's object was backed up as, if the copy may be
+    /// believed. That is done under the lock: once it is gone, an operator may
+    /// rename the host while the run goes on with others.
+    async fn remember(&mut self, outcome: &Outcome) {
+        let Outcome::Copied { verdict: Verdict::Good | Verdict::Partial, .. } = outcome else { return };
+        let Some(object) = self.host.object else { return };
+        let (state_dir, name) = (self.run.settings.state_dir.clone(), self.host.name.clone());
+        let work = move || inventory::remember(&state_dir, object, &name);
+        let trouble = offload(LAST_FLUSH, work).await.unwrap_or_else(|NotInTime| {
+            let what = "cannot remember what NetBox's object was backed up as: its disk does not answer";
+            Some(Problem::warning(what, "check `state_dir`"))
+        });
+        if let Some(problem) = trouble {
+            self.note(Severity::Warning, problem.to_string());
+        }
     }
 
     /// What there is to do with a host that is locked.

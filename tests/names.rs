@@ -423,3 +423,38 @@ fn a_host_that_is_renamed_while_it_waits_in_a_run_is_not_copied_anew() {
     said.says(&format!("`backup rename b {waiting}`"));
     assert_eq!(words(&scene, "b")[0], "good");
 }
+
+#[test]
+fn a_copied_host_that_is_renamed_before_its_run_ends_keeps_its_new_name() {
+    for earlier in [0, 1] {
+        let mut scene = Scene::of(vec![Machine::vm("a"), Machine::vm("c")]);
+        scene.rig.top = "jobs = 1".to_owned();
+        scene.host("a");
+        scene.host("c");
+        (0..earlier).for_each(|_| drop(scene.backup(&["all"]).exits(0)));
+        let before = ["a", "c"].map(|host| (host, scene.rig.snapshots(host)));
+        let (first, there, go) = (scene.rig.join("first"), scene.rig.join("there"), scene.rig.join("go"));
+        let lines = format!(
+            "mkdir {first:?} 2>/dev/null && exit 0\ntouch {there:?}\nuntil [ -e {go:?} ]; do sleep 0.02; done\n"
+        );
+        scene.rig.hook("wait", &lines);
+        let run = scene.rig.start(&["all"]);
+        scene.rig.wait_until("the second host's hook runs", || there.exists());
+        let copied = || before.iter().position(|(host, names)| scene.rig.snapshots(host) != *names);
+        scene.rig.wait_until("the first host is copied", || copied().is_some());
+        let (copied, other, id) = if copied() == Some(0) { ("a", "c", 1) } else { ("c", "a", 2) };
+        // Its lock goes a moment after its copy is there.
+        scene.rig.wait_until("it is renamed", || scene.backup(&["rename", copied, "b"]).code == Some(0));
+        fs::write(&go, "").unwrap();
+        Ran::from(finish(run)).exits(0);
+        scene.netbox.set_machines(vec![Machine::vm("b").id(id), Machine::vm(other).id(3 - id)]);
+        let source = scene.rig.source(copied);
+        scene.rig.host_with("b", &format!("listed = false\nsource = {source:?}\n"));
+        let file = file_of(&scene, "b");
+        scene.backup(&["all"]).exits(0).says("b: OK");
+        let mut stored = ["b", other];
+        stored.sort_unstable();
+        assert_eq!(scene.stored(), stored, "nothing is copied anew");
+        assert_eq!(file_of(&scene, "b"), file);
+    }
+}

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::filter::{self, Rule};
 use crate::fleet;
 use crate::history::Findings;
-use crate::host::{Host, HostName, Object};
+use crate::host::{Host, HostName};
 use crate::inventory::{self, Fault, Rename, SelectError, Unknown};
 use crate::lock::Runtime;
 use crate::outcome::{HostReport, Note, Outcome, Severity, Stage};
@@ -23,7 +23,7 @@ use crate::problem::Problem;
 use crate::process;
 use crate::report::{Reporter, icinga, icinga::Icinga};
 use crate::settings::Settings;
-use crate::snapshot::{Facts, HoldName, Verdict, newest_good};
+use crate::snapshot::{Facts, HoldName, newest_good};
 use crate::store::{AnyStore, Store, StoreError, Survey};
 use crate::text::printable;
 use crate::timing::{self, Phase, Span, Sums};
@@ -167,14 +167,9 @@ async fn start(arguments: &Arguments, clock: Clock, bars: Bars) -> anyhow::Resul
         "no further host is begun, those under way end without a snapshot",
         move || lines.clear(),
     );
-    let objects = objects(&ready.hosts);
     let told = Told { reporter: &reporter, ledger: ready.ledger, renames: &listed.renames };
     let reports = back_up(&run, ready.hosts, ready.faults, told, &stopwatch, &mut trouble).await;
     bars.clear();
-    if let Some(problem) = inventory::remember(&run.settings.state_dir, &backed_up(&reports, &objects)) {
-        warn!("{problem}");
-        trouble.push(problem);
-    }
     let phases = stopwatch.run();
     if let Some(file) = trace_file {
         if let Err(error) = file.write(&crate::trace::of(&run.id, &phases, &reports)) {
@@ -452,23 +447,6 @@ async fn back_up(
         trouble.push(problem);
     }
     reports
-}
-
-/// What NetBox knows these hosts by, by name.
-fn objects(hosts: &[Host]) -> BTreeMap<String, (Object, HostName)> {
-    let known = hosts.iter().filter_map(|host| Some((host.object?, host.name.clone())));
-    known.map(|(object, name)| (name.spelled().to_owned(), (object, name))).collect()
-}
-
-/// The objects of NetBox's of which there is a new copy that may be believed.
-fn backed_up(
-    reports: &[HostReport],
-    objects: &BTreeMap<String, (Object, HostName)>,
-) -> Vec<(Object, HostName)> {
-    let is_copied = |report: &&HostReport| {
-        matches!(report.outcome, Outcome::Copied { verdict: Verdict::Good | Verdict::Partial, .. })
-    };
-    reports.iter().filter(is_copied).filter_map(|report| objects.get(&report.host).cloned()).collect()
 }
 
 /// The report with what the store knows of the host's past, where its story

@@ -149,15 +149,10 @@ pub fn identities(state_dir: &Path) -> Result<Identities, Problem> {
     kept::read(state_dir, Aside::Leave)
 }
 
-/// Remembers as what objects were backed up.
-pub fn remember(state_dir: &Path, backed_up: &[(Object, HostName)]) -> Option<Problem> {
-    if backed_up.is_empty() {
-        return None;
-    }
-    let set = |identities: &mut Identities| {
-        backed_up.iter().for_each(|(object, name)| identities.set(*object, name.clone()));
-    };
-    kept::must_change(state_dir, set)
+/// Remembers what an object was backed up as. Whoever says so has the host's lock,
+/// so that nobody renames it meanwhile.
+pub fn remember(state_dir: &Path, object: Object, name: &HostName) -> Option<Problem> {
+    kept::must_change(state_dir, |identities: &mut Identities| identities.set(object, name.clone()))
         .err()
         .map(|problem| Problem { severity: crate::outcome::Severity::Warning, ..problem })
 }
