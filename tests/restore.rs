@@ -301,7 +301,7 @@ fn a_path_that_is_not_there_is_told_what_is(rig: Rig) {
         ("/etc/fstab/x", "leads through `/etc/fstab`, which is a file", "no directory"),
         (
             "/srv/app/etc",
-            "leads through `/srv/app`, a symlink to `../opt/app-2`: say `/opt/app-2/etc`",
+            "leads through `/srv/app`, a symlink to `../opt/app-2`: use `/opt/app-2/etc`",
             "a symlink",
         ),
         ("/etc/../srv", "`..` in the path", "dots"),
@@ -383,7 +383,7 @@ fn files_go_back_to_the_host_they_came_from(mut rig: Rig) {
     let back = |words: &[&str]| {
         rig.backup(&[&["restore", "vpn", "/srv", "/etc/fstab", "--to-host", "--json"], words].concat())
     };
-    back(&[]).exits(2).says("no terminal");
+    back(&[]).exits(2).says("not a terminal");
     let plan = json_of(&back(&["--dry-run"]).exits(0));
     assert_eq!((&plan["existing"], &plan["alike"]), (&json!(1), &json!(0)), "{plan}");
     assert!(!source.join("srv").exists());
