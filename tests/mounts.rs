@@ -115,6 +115,11 @@ fn what_holds_data_and_is_not_copied_is_told_once_and_in_check_always() {
     host.has(&[("/srv", "nfs4 nas:/srv"), ("/etc", "fuse.whatever what")]);
     let other = format!("not copied: {}/etc (fuse.whatever, fuse)", host.source.display());
     host.rig.backup(&["web"]).exits(1).says(&other).does_not_say(&nas);
+    // One that was away and is back is known.
+    for mounts in [&[][..], &[("/srv", "nfs4 nas:/srv"), ("/etc", "fuse.whatever what")]] {
+        host.has(mounts);
+        host.rig.backup(&["web"]).exits(0).does_not_say("not copied: ");
+    }
     // It is no reason to keep old snapshots, and who excludes it means it.
     host.rig.section("hosts.\"Web\"", "exclude = [\"/srv/*\", \"/etc/\"]");
     host.rig.backup(&["web"]).exits(0);

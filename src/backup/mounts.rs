@@ -97,8 +97,11 @@ impl<S: Store> Story<'_, S> {
     fn tell_what_is_missed(&mut self, mounts: &Selection, source: &str, rules: &[Rule]) {
         let missed = filter::missed(mounts, source, rules);
         let before = self.run.survey.as_ref().map(|survey| survey.of(&self.host.name)).unwrap_or_default();
-        let newest = before.iter().filter_map(Snapshot::facts).next_back();
-        let new = missed.new_since(newest.and_then(|facts| facts.left_out.as_deref()));
+        let now = self.run.clock.now();
+        let until_now = before.iter().filter(|snapshot| snapshot.time <= now);
+        let newest = until_now.filter_map(Snapshot::facts).next_back();
+        let told = newest.and_then(|facts| facts.left_out.as_deref());
+        let new = missed.new_since(told);
         if !new.is_empty() {
             let text = format!(
                 "not copied: {new}\n  what holds data there is in no copy of this host: back it up where it belongs, \
@@ -107,7 +110,7 @@ impl<S: Store> Story<'_, S> {
             );
             self.afterwards.push(text);
         }
-        self.left_out = missed.remembered();
+        self.left_out = missed.remembered(told);
     }
 
     /// Looks at the mounts once more if much can have happened meanwhile: what

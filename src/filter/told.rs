@@ -68,14 +68,18 @@ impl Missed {
         self.mounts.iter().map(|(_, mount)| mount)
     }
 
-    /// What is to be remembered of them.
-    pub fn remembered(&self) -> Option<String> {
-        let keys: BTreeSet<&str> = self.mounts.iter().map(|(key, _)| key.as_str()).collect();
-        match keys.len() {
-            0 => None,
-            1..=MOST_REMEMBERED => Some(keys.into_iter().collect::<Vec<_>>().join(",")),
-            _ => Some(self.all()),
+    /// What is to be remembered of them, and of those that were before: one that is
+    /// mounted now and then is told once.
+    pub fn remembered(&self, before: Option<&str>) -> Option<String> {
+        let mut keys: BTreeSet<&str> = self.mounts.iter().map(|(key, _)| key.as_str()).collect();
+        if keys.len() > MOST_REMEMBERED {
+            return Some(self.all());
         }
+        let before: BTreeSet<&str> = before.into_iter().flat_map(|keys| keys.split(',')).collect();
+        let room = MOST_REMEMBERED - keys.len();
+        let others: Vec<&str> = before.difference(&keys).copied().take(room).collect();
+        keys.extend(others);
+        (!keys.is_empty()).then(|| keys.into_iter().collect::<Vec<_>>().join(","))
     }
 
     /// All of them as one.
@@ -108,18 +112,20 @@ mod tests {
     fn what_was_told_is_not_told_again() {
         let before = missed(&mounts(&points(&["/srv/a", "/srv/b"])), "/", &[]);
         assert_eq!(before.new_since(None).to_string(), "/srv/a (nfs4, network), /srv/b (nfs4, network)");
-        let remembered = before.remembered();
+        let remembered = before.remembered(None);
         assert_eq!(before.new_since(remembered.as_deref()).to_string(), "");
         let now = missed(&mounts(&points(&["/srv/b", "/srv/c"])), "/", &[]);
         assert_eq!(now.new_since(remembered.as_deref()).to_string(), "/srv/c (nfs4, network)");
-        assert_eq!(missed(&mounts(&[]), "/", &[]).remembered(), None, "/run is nobody's data");
+        let later = now.remembered(remembered.as_deref());
+        assert_eq!(before.new_since(later.as_deref()).to_string(), "", "it was away, and is back");
+        assert_eq!(missed(&mounts(&[]), "/", &[]).remembered(None), None, "/run is nobody's data");
     }
 
     #[test]
     fn so_are_more_than_are_remembered_one_by_one() {
         let many: Vec<String> = (0..=MOST_REMEMBERED).map(|number| format!("/srv/{number}")).collect();
         let before = missed(&mounts(&many), "/", &[]);
-        let remembered = before.remembered().unwrap();
+        let remembered = before.remembered(None).unwrap();
         assert!(remembered.len() < 100, "{remembered}");
         assert!(before.new_since(Some(&remembered)).is_empty());
         let now = missed(&mounts(&many[1..]), "/", &[]);
@@ -133,7 +139,7 @@ mod tests {
             mounts.left_out.iter_mut().for_each(|mount| mount.source = b"server:/volume".to_vec());
             missed(&mounts, "/", &[])
         };
-        assert!(at("/pods/2").new_since(at("/pods/1").remembered().as_deref()).is_empty());
+        assert!(at("/pods/2").new_since(at("/pods/1").remembered(None).as_deref()).is_empty());
     }
 
     #[test]
