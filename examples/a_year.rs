@@ -46,6 +46,7 @@ fn of_host(number: u32, count: u32, now: DateTime<Utc>) -> impl Iterator<Item = 
             machine: Some("0123456789abcdef0123456789abcdef".to_owned()),
             hostname: None,
             left_out: None,
+            clock_agreed: false,
         };
         Snapshot { name: name.to_string(), time: name.time(), held: back == 50, origin: Origin::Run(facts) }
     })

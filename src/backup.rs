@@ -128,7 +128,10 @@ pub fn clock_behind(survey: &Survey, now: DateTime<Utc>) -> Option<Newest> {
 
 /// Whether the store speaks for our clock: see [`clock::is_vouched_for`].
 fn clock_is_vouched_for(survey: &Survey, clock: Clock) -> bool {
-    let mut good = survey.hosts.values().flatten().filter(|snapshot| snapshot.is_good());
+    // A copy of this machine itself, or of one that does not tell its time, knows no
+    // more than our clock did.
+    let agreed = |snapshot: &&Snapshot| snapshot.facts().is_some_and(|facts| facts.clock_agreed);
+    let mut good = survey.hosts.values().flatten().filter(|snapshot| snapshot.is_good()).filter(agreed);
     // Another run may have taken one since this one began; and a host may have
     // waited for hours.
     let times = [clock.start(), clock.now()];

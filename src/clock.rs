@@ -60,9 +60,10 @@ pub fn local_as(format: &str, zone: Tz, time: DateTime<Utc>) -> String {
 /// more than any time zone, should somebody have set one to local time.
 const APART: TimeDelta = TimeDelta::hours(26);
 
-/// Whether a good snapshot that was taken at this time speaks for our clock: if
-/// ours were so far ahead of the right time that hosts contradict it, no snapshot
-/// that the right clock has dated could be so young.
+/// Whether a good snapshot speaks for our clock that was taken at this time, when
+/// its host's clock agreed with ours: if ours were so far ahead of the right time
+/// that hosts contradict it, no snapshot that the right clock has dated could be so
+/// young.
 pub fn is_vouched_for(now: DateTime<Utc>, taken: DateTime<Utc>) -> bool {
     (TimeDelta::zero()..=APART).contains(&(now - taken))
 }

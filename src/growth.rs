@@ -30,7 +30,9 @@ pub fn of<'a>(hosts: impl IntoIterator<Item = &'a [Snapshot]>, now: DateTime<Utc
 
 /// Bytes a day, from a host's oldest good copy within the window to its newest.
 fn slope(snapshots: &[Snapshot], now: DateTime<Utc>) -> Option<f64> {
-    let known = snapshots.iter().filter(|snapshot| snapshot.is_good() && now - snapshot.time <= WINDOW);
+    let window = TimeDelta::zero()..=WINDOW;
+    let is_of_it = |snapshot: &&Snapshot| snapshot.is_good() && window.contains(&(now - snapshot.time));
+    let known = snapshots.iter().filter(is_of_it);
     let known = known.filter_map(|snapshot| Some((snapshot.time, snapshot.facts()?.bytes?)));
     let (mut first, mut last) = (None, None);
     for point in known {
@@ -81,6 +83,7 @@ mod tests {
             machine: None,
             hostname: None,
             left_out: None,
+            clock_agreed: false,
         };
         let name = SnapshotName::at(time).to_string();
         Snapshot { name, time, held: false, origin: Origin::Run(facts) }

@@ -179,6 +179,7 @@ mod tests {
             machine: machine.map(str::to_owned),
             hostname: None,
             left_out: None,
+            clock_agreed: false,
         }
     }
 

@@ -156,6 +156,7 @@ mod tests {
             machine: None,
             hostname: None,
             left_out: None,
+            clock_agreed: false,
         };
         let mut snapshot =
             Snapshot { name: name.to_string(), time: name.time(), held: false, origin: Origin::Run(facts) };

@@ -245,10 +245,12 @@ pub fn plan(policy: &Retention, timezone: Tz, now: DateTime<Utc>, snapshots: &[S
     let newest_ours = sorted.iter().rfind(|s| s.tells_the_time()).map(|s| s.time);
     let clock_behind = newest_ours.filter(|newest| *newest > now);
     let newest_good = sorted.iter().rposition(|s| s.is_good());
-    let newest_doubtful = sorted
-        .iter()
-        .rposition(|s| s.is_ours() && !s.is_good())
-        .filter(|doubtful| Some(*doubtful) > newest_good);
+    let newest_doubtful = |until: DateTime<Utc>| {
+        let doubtful = sorted.iter().rposition(|s| s.is_ours() && !s.is_good() && s.time <= until);
+        doubtful.filter(|doubtful| Some(*doubtful) > newest_good)
+    };
+    // One that is dated in the future takes no other's place.
+    let newest_doubtful = [newest_doubtful(now), newest_doubtful(DateTime::<Utc>::MAX_UTC)];
     let mut claims = claims(policy, timezone, &sorted);
 
     let decide = |(index, snapshot): (usize, &&Snapshot)| {
@@ -258,7 +260,7 @@ pub fn plan(policy: &Retention, timezone: Tz, now: DateTime<Utc>, snapshots: &[S
             (snapshot.held, Reason::Held),
             (!snapshot.is_ours(), Reason::Foreign),
             (newest_good == Some(index), Reason::NewestGood),
-            (newest_doubtful == Some(index), Reason::NewestDoubtful),
+            (newest_doubtful.contains(&Some(index)), Reason::NewestDoubtful),
             (snapshot.is_ours() && newest_good.is_none(), Reason::NoGoodOne),
         ];
         reasons.extend(others.into_iter().filter(|(applies, _)| *applies).map(|(_, reason)| reason));
@@ -345,6 +347,7 @@ mod tests {
                 machine: None,
                 hostname: None,
                 left_out: None,
+                clock_agreed: false,
             };
             Origin::Run(facts)
         };
@@ -616,6 +619,18 @@ mod tests {
             rows: &[
                 ("2026-11-18T02:00 good", GONE),
                 ("2026-11-19T02:00 good", "daily 2026-11-19, the newest good one"),
+                ("2027-11-19T02:00 suspect", "the newest, though not good"),
+            ],
+        },
+        Case {
+            why: "nor does it take the place of what is known of today",
+            policy: "1d",
+            zone: Tz::UTC,
+            now: "2026-11-20T03:00",
+            rows: &[
+                ("2026-11-19T02:00 good", "daily 2026-11-19, the newest good one"),
+                ("2026-11-20T01:00 partial", "partial, and superseded"),
+                ("2026-11-20T02:00 partial", "the newest, though not good"),
                 ("2027-11-19T02:00 suspect", "the newest, though not good"),
             ],
         },

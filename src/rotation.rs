@@ -63,6 +63,7 @@ pub fn expected(now: DateTime<Utc>, before: &[Snapshot]) -> Snapshot {
         machine: None,
         hostname: None,
         left_out: None,
+        clock_agreed: false,
     };
     Snapshot { name: name.to_string(), time: name.time(), held: false, origin: Origin::Run(facts) }
 }

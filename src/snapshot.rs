@@ -176,6 +176,9 @@ pub struct Facts {
     /// [`crate::filter::Missed`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_out: Option<String>,
+    /// Whether the clock of the copied machine agreed with this server's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub clock_agreed: bool,
 }
 
 /// Whose a snapshot is.

@@ -25,7 +25,7 @@ use std::time::Duration;
 const FRESH: Duration = Duration::from_secs(36 * 3600);
 /// A snapshot may be dated so far after the moment of a look: its run is under
 /// way.
-const AT_ONCE: TimeDelta = TimeDelta::minutes(5);
+pub const AT_ONCE: TimeDelta = TimeDelta::minutes(5);
 
 /// How a host is doing, in a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -225,10 +225,10 @@ pub fn judge(known: Known, now: DateTime<Utc>, patience: Patience) -> Status {
         (None, None) if untried => problems.push((Severity::Warning, "never backed up".to_owned())),
         (None, None) => problems.push((Severity::Critical, "no good copy".to_owned())),
     }
-    if let Some(newest) = copies.newest.filter(|newest| newest.time - now > AT_ONCE) {
+    if let Some(future) = copies.future {
         let text = format!(
-            "its newest copy is dated {}, which is to come: is this machine's clock right?",
-            newest.time.format("%Y-%m-%d %H:%M UTC")
+            "its newest copy is dated {}, in the future: correct this machine's clock, or remove that snapshot",
+            future.format("%Y-%m-%d %H:%M UTC")
         );
         problems.push((Severity::Warning, text));
     }

@@ -124,6 +124,9 @@ impl fmt::Display for Kept {
     }
 }
 
+/// Every host's snapshots at a glance, or why they cannot be read.
+pub type Overviews = BTreeMap<String, Result<Overview, StoreError>>;
+
 /// A place where copies live.
 #[expect(
     async_fn_in_trait,
@@ -137,10 +140,11 @@ pub trait Store {
     /// Every host's snapshots at a glance, by host as in a survey. It may cost
     /// less than a survey, for which it may count a snapshot as ours that
     /// nobody has had to look at and whose facts cannot be read. A host whose
-    /// place cannot be read has the reason instead.
-    async fn overview(&self) -> Result<BTreeMap<String, Result<Overview, StoreError>>, StoreError> {
+    /// place cannot be read has the reason instead. What is dated after `now` is
+    /// dated in the future.
+    async fn overview(&self, now: DateTime<Utc>) -> Result<Overviews, StoreError> {
         let hosts = self.survey().await?.hosts;
-        Ok(hosts.into_iter().map(|(host, snapshots)| (host, Ok(Overview::of(&snapshots)))).collect())
+        Ok(hosts.into_iter().map(|(host, snapshots)| (host, Ok(Overview::of(&snapshots, now)))).collect())
     }
 
     /// The hosts that have a place in the store, in lower case, sorted; also
@@ -283,10 +287,10 @@ impl Store for AnyStore {
         }
     }
 
-    async fn overview(&self) -> Result<BTreeMap<String, Result<Overview, StoreError>>, StoreError> {
+    async fn overview(&self, now: DateTime<Utc>) -> Result<Overviews, StoreError> {
         match self {
-            AnyStore::Zfs(store) => store.overview().await,
-            AnyStore::Directory(store) => store.overview().await,
+            AnyStore::Zfs(store) => store.overview(now).await,
+            AnyStore::Directory(store) => store.overview(now).await,
         }
     }
 

@@ -193,7 +193,11 @@ pub fn jumps(past: &[Sample], now: &Sample) -> Vec<Jump> {
 fn jump(measure: Measure, past: &[Sample], now: &Sample) -> Option<Jump> {
     let value = now.of(measure)?;
     let mut points: Vec<(DateTime<Utc>, u64)> =
-        past.iter().filter_map(|sample| Some((sample.time, sample.of(measure)?))).collect();
+        // What is dated in the future is older than that.
+        past.iter()
+            .filter(|sample| sample.time <= now.time)
+            .filter_map(|sample| Some((sample.time, sample.of(measure)?)))
+            .collect();
     points.sort_unstable();
     let points = &points[points.len().saturating_sub(WINDOW)..];
     if points.len() < ENOUGH {

@@ -120,6 +120,7 @@ fn ours(time: DateTime<Utc>) -> Snapshot {
         machine: None,
         hostname: None,
         left_out: None,
+        clock_agreed: false,
     };
     Snapshot { name: name.to_string(), time: name.time(), held: false, origin: Origin::Run(facts) }
 }

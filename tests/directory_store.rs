@@ -30,6 +30,7 @@ fn facts(verdict: Verdict) -> Facts {
         machine: None,
         hostname: None,
         left_out: None,
+        clock_agreed: false,
     }
 }
 

@@ -501,7 +501,39 @@ fn a_clock_a_year_ahead_loses_no_history_and_is_told_once_it_is_right_again() {
     rig.backup(&["all"]).exits(0).says("Web: OK").does_not_say("clock");
     assert!(!rig.snapshots("web").contains(&superfluous), "nothing was removed");
     assert!(rig.snapshots("web").contains(&ahead), "what is known of the host's last days");
-    assert!(latest(&rig, "web") < ahead && latest(&rig, "web") > *kept.last().unwrap());
+    let last = latest(&rig, "web");
+    assert!(last < ahead && last > *kept.last().unwrap());
+    rig.backup(&["status", "--nagios"]).exits(0);
+    made_up(&rig, "web", &superfluous, "good");
+    rig.backup(&["prune", "web"]).exits(0);
+    assert!(
+        !rig.snapshots("web").contains(&superfluous),
+        "what is dated in the future is not the last run's"
+    );
+    rig.backup(&["verify", "web"]).exits(0).says(&last);
+}
+
+#[test]
+fn a_clock_that_only_this_server_itself_agrees_with_makes_no_good_copy_in_the_second_night_either() {
+    let mut rig = Rig::new();
+    rig.hosts_are_elsewhere();
+    rig.host("Web");
+    rig.host_with("Own", "transport = \"local\"");
+    for days in ["+365d", "+366d"] {
+        backup_at(&rig, days, &["all"])
+            .exits(1)
+            .says("Own: OK: ")
+            .says("Web: CRITICAL: suspect copy: its date is wrong: ");
+    }
+    // A host with a clock that is right says so of the server's, for all others.
+    rig.backup(&["web"]).exits(1);
+    let facts = |name: &str| -> serde_json::Value {
+        let file = rig.snapshot("web", name).with_extension("json");
+        serde_json::from_slice(&fs::read(file).unwrap()).unwrap()
+    };
+    let agreed: Vec<bool> =
+        rig.snapshots("web").iter().map(|name| facts(name)["clock_agreed"] == true).collect();
+    assert_eq!(agreed, [true, false, false]);
 }
 
 #[test]
@@ -544,7 +576,24 @@ fn a_good_copy_of_the_future_is_never_the_latest_and_holds_up_its_own_host_alone
     let ran = rig.backup(&["diff", "web", &before]);
     assert!(ran.stdout.contains("etc/new"), "{}{}", ran.stdout, ran.stderr);
     let ran = rig.backup(&["status"]);
-    assert!(ran.stdout.contains("which is to come"), "{}", ran.stdout);
+    assert!(
+        ran.stdout.contains("in the future: correct this machine's clock, or remove that snapshot"),
+        "{}",
+        ran.stdout
+    );
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&rig.backup(arguments).stdout).unwrap()
+    };
+    let taken = newest("web");
+    let known = json(&["status", "web", "--json"]);
+    let last_good = known["hosts"][0]["last_good"].as_str().unwrap().replace(['-', ':'], "");
+    assert_eq!(last_good, taken["backup-".len()..].replace('-', ""), "{known:#}");
+    let planned = json(&["plan", "web", "--json"]);
+    assert_eq!(planned["hosts"][0]["last_good"], taken, "{planned:#}");
+    // A run that comes to nothing says since when there is no good copy.
+    rig.sshd().forget_keys();
+    let told = format!("last good copy {}-{}-{}", &taken[7..11], &taken[12..14], &taken[15..17]);
+    rig.backup(&["web"]).exits(1).says(&told);
 }
 
 #[test]

@@ -213,6 +213,7 @@ async fn holds_cost_one_program_where_there_are_none_and_two_where_there_are() {
         machine: None,
         hostname: None,
         left_out: None,
+        clock_agreed: false,
     };
     for name in &names {
         store.commit(&vpn, *name, &facts).await.unwrap();

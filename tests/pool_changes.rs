@@ -38,6 +38,7 @@ fn facts() -> Facts {
         machine: Some("0123456789abcdef0123456789abcdef".to_owned()),
         hostname: None,
         left_out: None,
+        clock_agreed: false,
     }
 }
 

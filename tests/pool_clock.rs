@@ -136,6 +136,7 @@ fn kept_by_the_right_clock(all: &[String], new: &str) -> Vec<String> {
         machine: None,
         hostname: None,
         left_out: None,
+        clock_agreed: false,
     };
     let good = |name: &str| snapshot::Snapshot {
         name: name.to_owned(),

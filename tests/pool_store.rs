@@ -35,6 +35,7 @@ fn facts() -> Facts {
         machine: None,
         hostname: None,
         left_out: None,
+        clock_agreed: false,
     }
 }
 

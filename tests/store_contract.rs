@@ -137,6 +137,7 @@ fn facts(verdict: Verdict) -> Facts {
         machine: None,
         hostname: None,
         left_out: None,
+        clock_agreed: false,
     }
 }
 
@@ -193,8 +194,9 @@ async fn a_snapshot_is_listed_with_all_its_facts<H: Harness>(world: H) {
         Facts { files: None, bytes: None, duration: None, ..facts(Verdict::Good) },
         Facts {
             machine: Some("0123456789abcdef0123456789abcdef".to_owned()),
-            hostname: None,
-            left_out: None,
+            hostname: Some("web.example.org".to_owned()),
+            left_out: Some("0123abcd,89ef0123".to_owned()),
+            clock_agreed: true,
             ..facts(Verdict::Good)
         },
         Facts {
@@ -478,7 +480,7 @@ async fn what_each_snapshot_alone_holds_is_said_of_all<H: Harness>(world: H) {
 
 async fn an_overview_says_what_a_survey_would<H: Harness>(world: H) {
     let store = world.store(0);
-    assert!(store.overview().await.unwrap().is_empty());
+    assert!(store.overview(day(9).time()).await.unwrap().is_empty());
     for (number, verdict) in [(1, Verdict::Good), (2, Verdict::Good), (3, Verdict::Suspect)] {
         take(&store, &vpn(), day(number), verdict, "text").await;
     }
@@ -486,9 +488,12 @@ async fn an_overview_says_what_a_survey_would<H: Harness>(world: H) {
     world.take_foreign("vpn", "before-upgrade").await;
     world.hold("vpn", &day(1).to_string()).await;
     let survey = world.store(0).survey().await.unwrap();
-    let overview = world.store(0).overview().await.unwrap();
-    let expected: Vec<_> =
-        survey.hosts.iter().map(|(host, list)| (host.clone(), Ok(Overview::of(list)))).collect();
+    let overview = world.store(0).overview(day(9).time()).await.unwrap();
+    let expected: Vec<_> = survey
+        .hosts
+        .iter()
+        .map(|(host, list)| (host.clone(), Ok(Overview::of(list, day(9).time()))))
+        .collect();
     assert_eq!(overview.clone().into_iter().collect::<Vec<_>>(), expected);
     let vpn = overview["vpn"].as_ref().unwrap();
     assert_eq!((vpn.ours, vpn.foreign, vpn.held), (3, 1, 1));

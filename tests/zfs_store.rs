@@ -36,6 +36,7 @@ fn facts() -> Facts {
         machine: None,
         hostname: None,
         left_out: None,
+        clock_agreed: false,
     }
 }
 

@@ -61,6 +61,7 @@ impl<S: Store> Story<'_, S> {
             machine: probe.machine.clone(),
             hostname: probe.hostname.clone(),
             left_out: self.left_out.clone(),
+            clock_agreed: self.clocks_agree,
         };
         lock.verify().map_err(|error| failed(Stage::Lock, error))?;
         let committed = self.in_time(self.run.store.commit(&self.host.name, name, &facts)).await;
@@ -156,7 +157,10 @@ impl<S: Store> Story<'_, S> {
         }
         let what: Vec<String> = jumps.iter().map(Jump::to_string).collect();
         let host = &self.host.name;
-        let is_left = |snapshot: &&Snapshot| snapshot.is_good() && !self.removed.contains(&snapshot.name);
+        let now = self.run.clock.now();
+        let is_left = |snapshot: &&Snapshot| {
+            snapshot.is_good() && snapshot.time <= now && !self.removed.contains(&snapshot.name)
+        };
         let former = survey.of(host).iter().rfind(is_left);
         let former = former.filter(|_| jumps.iter().any(Jump::is_of_the_copy));
         let diff = former.map_or_else(String::new, |former| {

@@ -18,10 +18,11 @@ use crate::host::{Host, Transport};
 use crate::inventory;
 use crate::rotation::{self, Rotation};
 use crate::settings::{self, Settings};
-use crate::snapshot::{Snapshot, newest_good};
+use crate::snapshot::{Snapshot, baseline};
 use crate::store::{AnyStore, Store, Survey};
 use crate::table::{Column, Table};
 use crate::text::printable;
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::os::unix::ffi::OsStrExt;
 use tracing::{error, info, warn};
@@ -133,7 +134,9 @@ async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     };
     let behind = survey.as_ref().and_then(|survey| backup::clock_behind(survey, clock.now()));
     if let Some(newest) = &behind {
-        let why = format!("the clock is behind the newest snapshot, {newest}: nothing would be removed");
+        let why = format!(
+            "the clock is behind the newest snapshot, {newest}: nothing would be removed of that host, nor of any whose own clock does not agree with this one"
+        );
         problems.push(problem(None, why));
     }
 
@@ -145,7 +148,7 @@ async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
         let before = survey.as_ref().map_or(&[][..], |survey| survey.of(&host.name));
         let (filters, unfit) = rules(host, &for_all, &session.store);
         problems.extend(unfit.into_iter().map(|why| problem(Some(host.name.spelled()), why)));
-        planned.push(plan(host, filters, before, settings));
+        planned.push(plan(host, filters, before, settings, clock.now()));
         let damage_found = findings.of(host.name.key()).map(|open| open.since());
         let damage_found = damage_found.unwrap_or_else(|error| {
             problems.push(problem(Some(host.name.spelled()), error.to_string()));
@@ -198,9 +201,15 @@ fn rules(host: &Host, for_all: &[Rule], store: &AnyStore) -> (Vec<String>, Vec<S
     (rules.iter().map(Rule::to_string).collect(), unfit.collect())
 }
 
-fn plan(host: &Host, filters: Vec<String>, before: &[Snapshot], settings: &Settings) -> Planned {
+fn plan(
+    host: &Host,
+    filters: Vec<String>,
+    before: &[Snapshot],
+    settings: &Settings,
+    now: DateTime<Utc>,
+) -> Planned {
     let guard = Guard { max_delete_percent: settings.transfer.max_delete_percent, accept_deletions: false };
-    let last_good = newest_good(before);
+    let last_good = baseline(before, now);
     let files = last_good.and_then(Snapshot::facts).and_then(|facts| facts.files);
     let in_place = matches!(settings.store, settings::Store::Zfs { .. });
     let own = &host.settings;

@@ -265,7 +265,9 @@ impl<'a> Pruning<'a> {
             // Its hooks may have failed for weeks.
             Err(error) => return Some(format!("cannot tell how its last run went: {error}")),
         };
-        let newest = snapshots.iter().rev().find(|snapshot| snapshot.is_ours());
+        // One that is dated in the future is not of the last run.
+        let now = self.session.clock.now();
+        let newest = snapshots.iter().rev().find(|snapshot| snapshot.is_ours() && snapshot.time <= now);
         match (last, newest) {
             // Also one that could not be written into the history.
             (last, Some(newest))

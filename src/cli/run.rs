@@ -23,7 +23,7 @@ use crate::problem::Problem;
 use crate::process;
 use crate::report::{Reporter, icinga, icinga::Icinga};
 use crate::settings::Settings;
-use crate::snapshot::{Facts, HoldName, newest_good};
+use crate::snapshot::{Facts, HoldName, latest_good};
 use crate::store::{AnyStore, Store, StoreError, Survey};
 use crate::text::printable;
 use crate::timing::{self, Phase, Span, Sums};
@@ -456,7 +456,7 @@ fn with_history(mut report: HostReport, run: &Run<AnyStore>) -> HostReport {
         if let (Ok(name), Ok(survey)) = (report.host.parse::<HostName>(), &run.survey) {
             let past = survey.of(&name);
             report.snapshots = Some(past.iter().filter(|snapshot| snapshot.is_ours()).count());
-            report.last_good = newest_good(past).map(|snapshot| snapshot.time);
+            report.last_good = latest_good(past, run.clock.now()).map(|snapshot| snapshot.time);
         }
     }
     report

@@ -354,6 +354,7 @@ mod tests {
                     machine: None,
                     hostname: None,
                     left_out: None,
+                    clock_agreed: false,
                 })
             };
             let time: DateTime<Utc> = "2026-11-01T02:00:00Z".parse().unwrap();

@@ -304,6 +304,7 @@ fn snapshot(time: DateTime<Utc>, run: &str, verdict: Verdict) -> Snapshot {
         machine: None,
         hostname: None,
         left_out: None,
+        clock_agreed: false,
     };
     let name = SnapshotName::at(time);
     Snapshot { name: name.to_string(), time, held: false, origin: Origin::Run(facts) }

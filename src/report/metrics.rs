@@ -284,6 +284,8 @@ impl Samples {
 }
 
 fn host_values(report: &HostReport, known_good: Option<f64>) -> Values {
+    // An older one that is dated in the future is no good copy's.
+    let known_good = known_good.filter(|time| *time <= seconds(report.finished));
     let last_good = report.last_good.map(seconds).or(known_good);
     let of_copy =
         |figure: fn(&crate::outcome::Figures) -> u64| report.figures.as_ref().map(|f| figure(f) as f64);

@@ -67,35 +67,48 @@ pub struct Overview {
     pub foreign: usize,
     /// How many of all are held.
     pub held: usize,
-    /// The newest of ours.
+    /// The newest of ours that is not dated in the future.
     pub newest: Option<Taken>,
-    /// The newest good one.
+    /// The newest good one that is not dated in the future.
     pub newest_good: Option<Taken>,
+    /// The latest date in the future of one that is not suspect.
+    pub future: Option<DateTime<Utc>>,
     /// The oldest good one of known size of the 30 days before that, which
     /// growth is measured from.
     pub earlier: Option<Taken>,
 }
 
 impl Overview {
-    /// The overview of a list that is oldest first.
-    pub fn of(snapshots: &[Snapshot]) -> Self {
+    /// The overview of a list that is oldest first. What is dated after `now` is
+    /// dated in the future.
+    pub fn of(snapshots: &[Snapshot], now: DateTime<Utc>) -> Self {
         let ours: Vec<Taken> = snapshots.iter().filter_map(Taken::of).collect();
         let times: Vec<DateTime<Utc>> = ours.iter().map(|taken| taken.time).collect();
         Overview {
             ours: ours.len(),
             foreign: snapshots.len() - ours.len(),
             held: snapshots.iter().filter(|snapshot| snapshot.held).count(),
-            ..Overview::looked_up(&times, |index| Some(ours[index]))
+            ..Overview::looked_up(&times, now, |index| Some(ours[index]))
         }
     }
 
     /// The parts that are about single snapshots of ours, from their times,
     /// oldest first. `look` gives one of them by its place, if it can be read,
     /// and is asked for as few as will do.
-    pub fn looked_up(times: &[DateTime<Utc>], mut look: impl FnMut(usize) -> Option<Taken>) -> Self {
+    pub fn looked_up(
+        times: &[DateTime<Utc>],
+        now: DateTime<Utc>,
+        mut look: impl FnMut(usize) -> Option<Taken>,
+    ) -> Self {
         let mut overview = Overview::default();
         for index in (0..times.len()).rev() {
             let Some(taken) = look(index) else { continue };
+            if taken.time > now {
+                if taken.verdict != Verdict::Suspect {
+                    overview.future.get_or_insert(taken.time);
+                }
+                continue;
+            }
             overview.newest.get_or_insert(taken);
             if taken.verdict == Verdict::Good {
                 overview.newest_good = Some(taken);
@@ -139,6 +152,7 @@ mod tests {
             machine: None,
             hostname: None,
             left_out: None,
+            clock_agreed: false,
         };
         Snapshot { name: day.to_string(), time: at(day), held: false, origin: Origin::Run(facts) }
     }
@@ -161,8 +175,10 @@ mod tests {
                 "doubtful ones since",
             ),
             (vec![ours(1, Partial, None)], Some(1), None, "no good one"),
+            (vec![ours(1, Good, None), ours(1001, Good, None)], Some(1), Some(1), "one of the future"),
+            (vec![ours(1001, Good, None)], None, None, "only one of the future"),
         ] {
-            let overview = Overview::of(&snapshots);
+            let overview = Overview::of(&snapshots, at(1000));
             let time = |taken: Option<Taken>| taken.map(|taken| taken.time);
             assert_eq!(time(overview.newest), newest.map(at), "{why}");
             assert_eq!(time(overview.newest_good), good.map(at), "{why}");
@@ -199,19 +215,19 @@ mod tests {
             (vec![ours(0, Good, Some(100)), ours(10, Good, Some(100))], Some(0), "it stayed"),
             (vec![ours(0, Good, Some(0)), ours(30, Good, Some(u64::MAX))], None, "more than can be counted"),
         ] {
-            let growth = Overview::of(&snapshots).growth();
+            let growth = Overview::of(&snapshots, at(1000)).growth();
             assert_eq!(growth.map(|growth| growth.per_day()), per_day, "{why}");
         }
         let mut close = [ours(0, Good, Some(100)), ours(0, Good, Some(200))];
         close[1].time += TimeDelta::hours(23);
-        assert_eq!(Overview::of(&close).growth(), None, "less than a day says nothing");
+        assert_eq!(Overview::of(&close, at(1000)).growth(), None, "less than a day says nothing");
     }
 
     #[test]
     fn few_snapshots_are_looked_at_and_those_that_cannot_be_read_are_passed_over() {
         let times: Vec<DateTime<Utc>> = (0..100).map(at).collect();
         let looked = RefCell::new(Vec::new());
-        let overview = Overview::looked_up(&times, |index| {
+        let overview = Overview::looked_up(&times, at(1000), |index| {
             looked.borrow_mut().push(index);
             (index != 99).then(|| Taken::of(&ours(i64::try_from(index).unwrap(), Verdict::Good, Some(1))))?
         });

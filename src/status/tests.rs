@@ -19,7 +19,7 @@ fn taken(hours: i64, verdict: Verdict) -> Taken {
 fn copies(list: &[(i64, Verdict)]) -> Overview {
     let list: Vec<Taken> = list.iter().map(|(hours, verdict)| taken(*hours, *verdict)).collect();
     let times: Vec<DateTime<Utc>> = list.iter().map(|taken| taken.time).collect();
-    Overview { ours: list.len(), ..Overview::looked_up(&times, |index| Some(list[index])) }
+    Overview { ours: list.len(), ..Overview::looked_up(&times, now() + AT_ONCE, |index| Some(list[index])) }
 }
 
 fn run(hours: i64, severity: Severity, problem: &str) -> LastRun {
@@ -151,12 +151,34 @@ fn a_host_is_judged_by_its_copies_and_its_last_run() {
             Listed,
             &[(-30, Good)],
             None,
+            State::Failed,
+            Critical,
+            Some(
+                "no good copy; its newest copy is dated 2026-11-21 08:00 UTC, in the future: correct this machine's \
+                 clock, or remove that snapshot",
+            ),
+            "a clock that was set back",
+        ),
+        (
+            Listed,
+            &[(13, Good), (-30, Good)],
+            Some(run(13, Fine, "")),
             State::Warning,
             Warning,
             Some(
-                "its newest copy is dated 2026-11-21 08:00 UTC, which is to come: is this machine's clock right?",
+                "its newest copy is dated 2026-11-21 08:00 UTC, in the future: correct this machine's clock, or \
+                 remove that snapshot",
             ),
-            "a clock that was set back",
+            "one of the future hides no age",
+        ),
+        (
+            Listed,
+            &[(13, Good), (-30, Suspect)],
+            Some(run(13, Fine, "")),
+            State::Good,
+            Fine,
+            None,
+            "one that is known to have a wrong date is not the last run's",
         ),
         (
             Unfit("no address".into()),

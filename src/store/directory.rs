@@ -36,10 +36,13 @@ mod place;
 mod space;
 mod times;
 
-use super::{Lockable, Removal, Store, StoreError, Survey, Workspace, blocking, enough_room, shown};
+use super::{
+    Lockable, Overviews, Removal, Store, StoreError, Survey, Workspace, blocking, enough_room, shown,
+};
 use crate::host::HostName;
 use crate::precision::Precision;
-use crate::snapshot::{Facts, HoldName, Overview, Snapshot, SnapshotName};
+use crate::snapshot::{Facts, HoldName, Snapshot, SnapshotName};
+use chrono::{DateTime, Utc};
 use place::Place;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -85,9 +88,9 @@ impl Store for Directory {
         blocking(move || list::survey(&canonical(&path)?)).await
     }
 
-    async fn overview(&self) -> Result<BTreeMap<String, Result<Overview, StoreError>>, StoreError> {
+    async fn overview(&self, now: DateTime<Utc>) -> Result<Overviews, StoreError> {
         let path = self.path.clone();
-        blocking(move || list::overview(&canonical(&path)?)).await
+        blocking(move || list::overview(&canonical(&path)?, now)).await
     }
 
     async fn hosts(&self) -> Result<Vec<String>, StoreError> {

@@ -134,6 +134,7 @@ fn the_better_of_two_sources_is_taken() {
             machine: None,
             hostname: None,
             left_out: None,
+            clock_agreed: false,
         };
         Snapshot { name: name.to_string(), time: name.time(), held: false, origin: Origin::Run(facts) }
     };

@@ -14,7 +14,7 @@ const DATASETS: &str = "list -Hp -t filesystem -d 1 -o \
                         name,canmount,readonly,keystatus,encryptionroot,compression,used,available,mountpoint data";
 const SNAPSHOTS: &str = "get -Hp -t snapshot -d 2 -o name,property,value,source \
                          creation,userrefs,backup:run,backup:verdict,backup:files,backup:bytes,\
-                         backup:duration,backup:machine,backup:hostname,backup:left_out data";
+                         backup:duration,backup:machine,backup:hostname,backup:left_out,backup:clock_agreed data";
 
 /// A snapshot as ZFS has it.
 pub struct Recorded {
@@ -55,7 +55,7 @@ pub fn record<I: IntoIterator<Item = Recorded>>(
                 }
             }
             // Of runs that remembered no more.
-            for key in ["hostname", "left_out"] {
+            for key in ["hostname", "left_out", "clock_agreed"] {
                 writeln!(snapshots, "{name}\tbackup:{key}\t-\t-")?;
             }
         }

@@ -7,10 +7,11 @@ use crate::inventory::{self, Departures, Inventory, InventoryError, SelectError,
 use crate::outcome::Severity;
 use crate::problem::Problem;
 use crate::snapshot::Overview;
-use crate::status::Listing;
+use crate::status::{AT_ONCE, Listing};
 use crate::store::{AnyStore, Store, StoreError};
 use crate::text::printable;
 use anyhow::anyhow;
+use chrono::{DateTime, Utc};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -45,13 +46,15 @@ pub(super) struct FoundHost {
 
 /// Asks the inventory and the store. Without words all hosts are meant.
 pub(super) async fn at(session: &Session, words: &[String]) -> anyhow::Result<Found> {
+    // A run under way may date its snapshot after this look began.
+    let until = session.clock.now() + AT_ONCE;
     let (asked, held) = tokio::join!(
         inventory::look(
             &session.settings,
             session.clock.now(),
             session.settings.netbox.as_ref().map(|netbox| netbox.timeout)
         ),
-        tokio::time::timeout(LONGEST_LOOK, held(&session.store, words))
+        tokio::time::timeout(LONGEST_LOOK, held(&session.store, words, until))
     );
     let held = held.map_err(|_| {
         anyhow!("the store did not answer within 5 minutes (does its disk or its pool hang?)")
@@ -119,15 +122,16 @@ pub(super) async fn at(session: &Session, words: &[String]) -> anyhow::Result<Fo
 
 /// What the store has of the hosts that may be meant. One that is named is
 /// looked at alone: the others would only cost time.
-async fn held(store: &AnyStore, words: &[String]) -> Result<Held, StoreError> {
+async fn held(store: &AnyStore, words: &[String], now: DateTime<Utc>) -> Result<Held, StoreError> {
     if let [word] = words {
         if let Ok(host) = word.parse::<HostName>() {
             let snapshots = store.snapshots(&host).await?;
-            let overview = snapshots.map(|snapshots| (host.key().to_owned(), Ok(Overview::of(&snapshots))));
+            let overview =
+                snapshots.map(|snapshots| (host.key().to_owned(), Ok(Overview::of(&snapshots, now))));
             return Ok(overview.into_iter().collect());
         }
     }
-    store.overview().await
+    store.overview(now).await
 }
 
 fn no_list(error: &InventoryError) -> String {

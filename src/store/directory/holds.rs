@@ -192,6 +192,7 @@ mod tests {
             machine: None,
             hostname: None,
             left_out: None,
+            clock_agreed: false,
         };
         fs::create_dir(place.incomplete()).unwrap();
         place.write_facts(name, &facts).unwrap();

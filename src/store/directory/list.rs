@@ -3,7 +3,7 @@
 //! Junk is passed over, and what cannot be understood is somebody else's: a
 //! survey fails only where the store itself cannot be read.
 
-use super::super::{StoreError, Survey, shown, sort};
+use super::super::{Overviews, StoreError, Survey, shown, sort};
 use super::failed;
 use super::place::{Place, exists};
 use crate::host::HostName;
@@ -37,11 +37,11 @@ pub(super) fn survey(path: &Path) -> Result<Survey, StoreError> {
 }
 
 /// Every host's snapshots at a glance: by their names, and the facts of a few.
-pub(super) fn overview(path: &Path) -> Result<BTreeMap<String, Result<Overview, StoreError>>, StoreError> {
+pub(super) fn overview(path: &Path, now: DateTime<Utc>) -> Result<Overviews, StoreError> {
     let mut hosts = BTreeMap::new();
     for (host, _) in places(path)? {
         let place = Place::new(path, &host);
-        let overview = match glance(&place) {
+        let overview = match glance(&place, now) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             glance => glance.map_err(failed("read the snapshots in", &place.snapshots())),
         };
@@ -51,7 +51,7 @@ pub(super) fn overview(path: &Path) -> Result<BTreeMap<String, Result<Overview, 
 }
 
 /// One host's snapshots at a glance.
-fn glance(place: &Place) -> io::Result<Overview> {
+fn glance(place: &Place, now: DateTime<Utc>) -> io::Result<Overview> {
     let (mut trees, mut facts_of, mut held_of) = (Vec::new(), HashSet::new(), HashSet::new());
     let mut unfinished = HashSet::new();
     for entry in fs::read_dir(place.snapshots())? {
@@ -83,7 +83,7 @@ fn glance(place: &Place) -> io::Result<Overview> {
         let snapshot = Snapshot { name: name.clone(), time: *time, held: false, origin: Origin::Run(facts) };
         Taken::of(&snapshot)
     };
-    let parts = Overview::looked_up(&times, look);
+    let parts = Overview::looked_up(&times, now, look);
     Ok(Overview { ours: ours.len(), foreign: all - ours.len(), held, ..parts })
 }
 

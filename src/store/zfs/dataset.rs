@@ -53,6 +53,7 @@ pub(super) fn properties(facts: &Facts) -> Result<Vec<Property>, StoreError> {
         ("machine", facts.machine.as_ref().filter(fit).cloned()),
         ("hostname", facts.hostname.as_ref().filter(fit).cloned()),
         ("left_out", facts.left_out.as_ref().filter(fit).cloned()),
+        ("clock_agreed", facts.clock_agreed.then(|| "true".to_owned())),
     ];
     Ok(properties.into_iter().filter_map(|(key, value)| Some((format!("backup:{key}"), value?))).collect())
 }
@@ -155,6 +156,7 @@ mod tests {
             machine: Some("x\tlocal\ndata/mail@y\tbackup:verdict\tgood".to_owned()),
             hostname: None,
             left_out: None,
+            clock_agreed: false,
         };
         assert_eq!(
             snapshot("data/vpn@x", &properties(&facts).unwrap()).join(" "),

@@ -16,7 +16,8 @@ pub(super) const FILESYSTEM_COLUMNS: &str =
     "name,canmount,readonly,keystatus,encryptionroot,compression,used,available,mountpoint";
 /// What is asked of snapshots.
 pub(super) const PROPERTIES: &str = "creation,userrefs,backup:run,backup:verdict,backup:files,backup:bytes,\
-                                     backup:duration,backup:machine,backup:hostname,backup:left_out";
+                                     backup:duration,backup:machine,backup:hostname,backup:left_out,\
+                                     backup:clock_agreed";
 
 /// What is asked of snapshots about the space that they alone use.
 pub(super) const SPACE_COLUMNS: &str = "name,used";
@@ -234,7 +235,7 @@ fn is_source(text: &str) -> bool {
 struct Found {
     creation: Option<DateTime<Utc>>,
     held: Option<bool>,
-    facts: [Option<Option<String>>; 8],
+    facts: [Option<Option<String>>; 9],
 }
 
 impl Found {
@@ -265,6 +266,7 @@ impl Found {
             "backup:machine" => 5,
             "backup:hostname" => 6,
             "backup:left_out" => 7,
+            "backup:clock_agreed" => 8,
             _ => return unparsable(line, "is no property that was asked for"),
         };
         match self.facts[slot].replace(record.own()) {
@@ -286,6 +288,7 @@ impl Found {
                 Some(machine),
                 Some(hostname),
                 Some(left_out),
+                Some(clock_agreed),
             ],
         ) = (self.creation, self.held, self.facts)
         else {
@@ -305,6 +308,7 @@ impl Found {
                 machine,
                 hostname,
                 left_out,
+                clock_agreed: clock_agreed.as_deref() == Some("true"),
             }),
             (Some(_), _) => {
                 tracing::warn!(
@@ -331,7 +335,18 @@ mod tests {
     /// not set.
     fn get(name: &str, creation: u64, userrefs: u64, set: &[(&str, &str, &str)]) -> String {
         let mut text = format!("{name}\tcreation\t{creation}\t-\n{name}\tuserrefs\t{userrefs}\t-\n");
-        for property in ["run", "verdict", "files", "bytes", "duration", "machine", "hostname", "left_out"] {
+        let facts = [
+            "run",
+            "verdict",
+            "files",
+            "bytes",
+            "duration",
+            "machine",
+            "hostname",
+            "left_out",
+            "clock_agreed",
+        ];
+        for property in facts {
             let (_, value, source) =
                 set.iter().find(|(key, ..)| *key == property).copied().unwrap_or((property, "-", "-"));
             writeln!(text, "{name}\tbackup:{property}\t{value}\t{source}").unwrap();
@@ -372,6 +387,7 @@ mod tests {
             machine: Some("0123".to_owned()),
             hostname: None,
             left_out: None,
+            clock_agreed: false,
         };
         assert_eq!(snapshot.origin, Origin::Run(facts));
     }
@@ -465,7 +481,7 @@ mod tests {
             (good.replace("creation\t1", "creation\tyesterday"), "creation\\tyesterday", "no time"),
             (good.clone() + &good, "creation", "one snapshot twice"),
             (good.replace("backup:machine", "backup:other"), "backup:other", "a property nobody asked for"),
-            (good[..good.len() - 4].to_owned(), "backup:left_out", "cut off in mid-line"),
+            (good[..good.len() - 4].to_owned(), "backup:clock_agreed", "cut off in mid-line"),
             (good.lines().skip(1).map(|line| format!("{line}\n")).collect(), "userrefs", "one is missing"),
             ("data/vpn\tcreation\t1\t-\n".to_owned(), "data/vpn", "no snapshot"),
         ] {
