@@ -218,7 +218,8 @@ pub fn judge(known: Known, now: DateTime<Utc>, patience: Patience) -> Status {
     let last_run = later(last_run, copies.newest.as_ref().map(LastRun::of));
     let last_good = copies.newest_good.map(|taken| taken.time);
     let age = last_good.map(|time| (now - time).max(TimeDelta::zero()));
-    let untried = last_run.is_none() && unreadable.is_none() && listing_allows(&listing);
+    let nothing = last_run.is_none() && copies.ours == 0;
+    let untried = nothing && unreadable.is_none() && listing_allows(&listing);
     match (&unreadable, age) {
         (Some(why), _) => problems.push((Severity::Critical, why.clone())),
         (None, Some(age)) => problems.extend(too_old(age, patience)),
