@@ -14,6 +14,7 @@ mod kinds;
 mod lines;
 mod mountinfo;
 mod mounts;
+mod named;
 mod nesting;
 mod second_look;
 mod standard;

@@ -102,7 +102,7 @@ impl<S: Store> Story<'_, S> {
             let error = match copied {
                 Ok(transfer) => {
                     self.transfers.push(transfer.ending.to_string());
-                    return self.looked_again(transfer, remote, probe, &mounts, read).await;
+                    return self.looked_again(transfer, remote, probe, (&mounts, &rules), read).await;
                 }
                 Err(error) => error,
             };

@@ -120,7 +120,7 @@ impl<S: Store> Story<'_, S> {
         transfer: Transfer,
         remote: &Remote,
         probe: &Probe,
-        before: &Selection,
+        (before, rules): (&Selection, &[Rule]),
         read: Instant,
     ) -> Result<Transfer, Outcome> {
         if self.hooks.is_empty() && read.elapsed() < LONG {
@@ -138,7 +138,7 @@ impl<S: Store> Story<'_, S> {
         else {
             return Ok(transfer);
         };
-        let filter::Changed { gone, come } = filter::changed(before, &after);
+        let filter::Changed { gone, come } = filter::changed(before, &after, &probe.real_source, rules);
         if !come.is_empty() {
             let text = format!(
                 "mounted while the host was copied, and perhaps copied as well: {come} (mount it before or \

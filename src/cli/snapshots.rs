@@ -27,7 +27,7 @@ newest good one of a day, week, month or year, because it is held, or because
 `backup` did not take it. One that nothing keeps is removed by the next rotation.
 
 JSON: a list of {name, time, verdict, claims, held, ours, bytes_used, files,
-path}, and also {bytes, duration_seconds, run, holds, reasons, goes}. `time` is
+path}, and also {bytes, duration_seconds, run, holds, reasons, goes, future}. `time` is
 RFC 3339 in UTC; `verdict` is null if `backup` did not take the snapshot;
 `bytes_used` is what removing it alone would free, or null if not determined.
 

@@ -98,7 +98,7 @@ const KINDS: &[(Reason, &[&str])] = &[
         &["overlay", "overlayfs", "aufs", "unionfs", "shiftfs", "ecryptfs", "sdcardfs", "esdfs"],
     ),
     // An image that cannot be written to: its file, if anything, is copied.
-    (Reason::Image, &["squashfs", "iso9660", "udf", "erofs", "cramfs", "romfs"]),
+    (Reason::Image, &["squashfs", "iso9660", "erofs", "cramfs", "romfs"]),
     // Mounts something once it is looked into.
     (Reason::Automount, &["autofs"]),
 ];
@@ -251,6 +251,8 @@ mod tests {
             ("zfs", "tank/home@monday", Some(Reason::Snapshot), "a former state of one"),
             ("fuse.zfs", "tank/home", None, "a dataset, by a program"),
             ("fuseblk", "/dev/sdb1", None, "a disk, by a program"),
+            ("udf", "/dev/sdb1", None, "a disk that other systems read too"),
+            ("iso9660", "/dev/sr0", Some(Reason::Image), "what cannot be written to"),
             ("fuse.sshfs", "me@host:/x", Some(Reason::Network), "another machine's"),
             ("fuse.gvfsd-fuse", "gvfsd-fuse", Some(Reason::Network), "a desktop's connections"),
             ("fuse.mergerfs", "a:b", Some(Reason::Overlay), "its branches are copied"),

@@ -1,6 +1,8 @@
 //! What has become of a host's mounts while it was copied.
 
-use super::{Filesystem, LeftOut, Reason, Selection};
+use super::carve::{inside, normalised};
+use super::named::Named;
+use super::{Filesystem, LeftOut, Reason, Rule, Selection};
 use crate::excerpt::Excerpt;
 use std::collections::BTreeSet;
 
@@ -13,8 +15,9 @@ pub struct Changed {
     pub come: Excerpt<LeftOut>,
 }
 
-/// Compares the mounts after a copy with those before it.
-pub fn changed(before: &Selection, after: &Selection) -> Changed {
+/// Compares the mounts after a copy of `source` with those before it. What comes
+/// and goes where the rules of that copy leave everything out is of no account.
+pub fn changed(before: &Selection, after: &Selection, source: &str, rules: &[Rule]) -> Changed {
     fn points<'a>(mounts: impl Iterator<Item = &'a Filesystem>) -> BTreeSet<&'a [u8]> {
         mounts.map(|mount| mount.point.as_slice()).collect()
     }
@@ -25,12 +28,16 @@ pub fn changed(before: &Selection, after: &Selection) -> Changed {
     let automounts = after.left_out.iter().filter(|mount| mount.reason == Reason::Automount);
     let waiting = points(automounts.map(|mount| &mount.filesystem));
     let is_there = |point: &[u8]| still.contains(point) || waiting.contains(point);
-    let gone = before.included.iter().filter(|mount| !is_there(&mount.point));
+    let (source, rules) = (normalised(source.as_bytes()), Named::by(rules));
+    let is_copied =
+        |mount: &Filesystem| !inside(&mount.point, &source).is_some_and(|path| rules.leave_out(path));
+    let gone = before.included.iter().filter(|mount| !is_there(&mount.point) && is_copied(mount));
     // Containers come and go; what is of them lies in the copy anyway.
     let is_large =
         |mount: &&LeftOut| matches!(mount.reason, Reason::Network | Reason::Fuse | Reason::OtherFilesystem);
     let come = after.left_out.iter().filter(is_large);
-    let come = come.filter(|mount| !known.contains(mount.filesystem.point.as_slice()));
+    let come = come
+        .filter(|mount| !known.contains(mount.filesystem.point.as_slice()) && is_copied(&mount.filesystem));
     Changed { gone: gone.cloned().collect(), come: come.cloned().collect() }
 }
 
@@ -62,12 +69,37 @@ mod tests {
             (&[], &[disk], "", "", "a disk that came would be copied"),
             (&[], &[overlay], "", "", "a container came"),
         ] {
-            let changed = changed(&selection(before), &selection(after));
+            let before = selection(before);
+            let changed = changed(&before, &selection(after), "/", &before.rules);
             assert_eq!(
                 (changed.gone.to_string(), changed.come.to_string()),
                 (gone.into(), come.into()),
                 "{why}"
             );
+        }
+    }
+
+    #[test]
+    fn nothing_is_told_of_what_no_rule_lets_in() {
+        let (usb, nfs) = ("/run/usb ext4 /dev/sdb1", "/srv/pods/1 nfs4 server:/x");
+        let (home, alice) = ("/home autofs auto.home", "/home/alice nfs4 server:/home/alice");
+        let run = "/run tmpfs tmpfs";
+        for (exclude, before, after, expected, why) in [
+            ("/none", &[][..], &[nfs][..], "/srv/pods/1 (nfs4, network)", "it may be copied"),
+            ("/srv/pods/*", &[], &[nfs], "", "excluded, with all that comes there"),
+            ("/srv/pods/", &[], &[nfs], "", "the directory itself"),
+            ("/none", &["/srv/x zfs tank/x"], &[], "/srv/x (zfs)", "it was to be copied"),
+            ("/srv/x", &["/srv/x zfs tank/x"], &[], "", "it was not to be copied"),
+            ("/srv", &["/srv/x/y zfs tank/y"], &[], "", "nor was what lies above it"),
+            ("/none", &[home], &[home, alice], "", "what an automount shows"),
+            ("/none", &[run, usb], &[run, usb, "/run/nfs nfs4 server:/x"], "", "beside the way that is let in"),
+            ("/none", &[run, usb], &[run, usb, "/run/usb/n nfs4 server:/x"], "/run/usb/n (nfs4, network)", "let in"),
+            ("/none", &[run, usb], &[run], "/run/usb (ext4)", "let in, and gone"),
+        ] {
+            let before = selection(before);
+            let rules = [&[Rule::exclude(exclude).unwrap()], before.rules.as_slice()].concat();
+            let Changed { gone, come } = changed(&before, &selection(after), "/", &rules);
+            assert_eq!(format!("{gone}{come}"), expected, "{why}");
         }
     }
 }

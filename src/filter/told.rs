@@ -1,9 +1,10 @@
 //! Mounts that hold data and are not copied, each told once.
 
-use super::carve::{inside, normalised};
+use super::carve::{above, inside, normalised};
+use super::named::Named;
 use super::{LeftOut, Reason, Rule, Selection};
 use crate::excerpt::Excerpt;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// The most mounts that are remembered one by one.
 const MOST_REMEMBERED: usize = 100;
@@ -19,24 +20,16 @@ pub struct Missed {
 /// among them.
 pub fn missed(mounts: &Selection, source: &str, rules: &[Rule]) -> Missed {
     let source = normalised(source.as_bytes());
-    let named: BTreeSet<&[u8]> = rules.iter().filter_map(named).collect();
-    let is_named = |mount: &LeftOut| {
-        let point = inside(&mount.filesystem.point, &source);
-        let mut holding =
-            point.into_iter().flat_map(|point| std::iter::once(point).chain(super::carve::above(point)));
-        holding.any(|path| named.contains(path))
-    };
+    let named = Named::by(rules);
+    let is_named =
+        |mount: &LeftOut| inside(&mount.filesystem.point, &source).is_some_and(|path| named.leave_out(path));
     let losses = mounts.left_out.iter().filter(|mount| mount.reason.is_a_loss() && !is_named(mount));
-    Missed { mounts: losses.map(|mount| (key(mount), mount.clone())).collect() }
-}
-
-/// The path that a rule leaves out, if it is an exclude of just that.
-fn named(rule: &Rule) -> Option<&[u8]> {
-    let pattern = rule.pattern();
-    let path = pattern.strip_suffix(b"/***").or_else(|| pattern.strip_suffix(b"/**")).unwrap_or(pattern);
-    let path = path.strip_suffix(b"/*").or_else(|| path.strip_suffix(b"/")).unwrap_or(path);
-    let is_plain = path.starts_with(b"/") && !path.iter().any(|byte| matches!(byte, b'*' | b'?' | b'['));
-    (is_plain && !rule.is_include()).then_some(path)
+    let mut losses: Vec<&LeftOut> = losses.collect();
+    let automounts = losses.iter().filter(|mount| mount.reason == Reason::Automount);
+    let automounts: HashSet<&[u8]> = automounts.map(|mount| mount.filesystem.point.as_slice()).collect();
+    // What it shows of the day is told with it.
+    losses.retain(|mount| !above(&mount.filesystem.point).any(|path| automounts.contains(path)));
+    Missed { mounts: losses.into_iter().map(|mount| (key(mount), mount.clone())).collect() }
 }
 
 /// What a mount is remembered by: another machine's by what it is of, since
@@ -71,15 +64,14 @@ impl Missed {
     /// What is to be remembered of them, and of those that were before: one that is
     /// mounted now and then is told once.
     pub fn remembered(&self, before: Option<&str>) -> Option<String> {
-        let mut keys: BTreeSet<&str> = self.mounts.iter().map(|(key, _)| key.as_str()).collect();
+        let keys: BTreeSet<&str> = self.mounts.iter().map(|(key, _)| key.as_str()).collect();
         if keys.len() > MOST_REMEMBERED {
             return Some(self.all());
         }
-        let before: BTreeSet<&str> = before.into_iter().flat_map(|keys| keys.split(',')).collect();
-        let room = MOST_REMEMBERED - keys.len();
-        let others: Vec<&str> = before.difference(&keys).copied().take(room).collect();
-        keys.extend(others);
-        (!keys.is_empty()).then(|| keys.into_iter().collect::<Vec<_>>().join(","))
+        // Those that have been away longest come last, and are the first to be forgotten.
+        let before = before.into_iter().flat_map(|keys| keys.split(',')).filter(|key| !keys.contains(key));
+        let keys: Vec<&str> = keys.iter().copied().chain(before).take(MOST_REMEMBERED).collect();
+        (!keys.is_empty()).then(|| keys.join(","))
     }
 
     /// All of them as one.
@@ -130,6 +122,24 @@ mod tests {
         assert!(before.new_since(Some(&remembered)).is_empty());
         let now = missed(&mounts(&many[1..]), "/", &[]);
         assert_eq!(now.new_since(Some(&remembered)).count(), MOST_REMEMBERED);
+    }
+
+    #[test]
+    fn what_has_been_away_longest_is_forgotten_first() {
+        let at = |number: usize| missed(&mounts(&[format!("/srv/{number}")]), "/", &[]);
+        let remembered = (0..=MOST_REMEMBERED).fold(None, |before: Option<String>, number| at(number).remembered(before.as_deref()));
+        for (number, is_new) in [(0, true), (1, false), (MOST_REMEMBERED, false)] {
+            assert_eq!(at(number).new_since(remembered.as_deref()).count() == 1, is_new, "{number}");
+        }
+    }
+
+    #[test]
+    fn what_an_automount_shows_is_told_with_it() {
+        let list = b"1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 0:2 / /home rw - autofs auto.home rw\n\
+            3 2 0:3 / /home/alice rw - nfs4 nas:/alice rw\n4 1 0:4 / /homes rw - nfs4 nas:/homes rw\n";
+        let mounts = select(list, "/", Filesystems::Local).unwrap();
+        let told = missed(&mounts, "/", &[]).new_since(None).to_string();
+        assert_eq!(told, "/home (autofs, automount), /homes (nfs4, network)");
     }
 
     #[test]
