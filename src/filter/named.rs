@@ -105,7 +105,8 @@ mod tests {
             ("- a", "/srv/a", false, "a name that is anywhere"),
             ("+ /srv/a", "/srv/a", false, "the opposite"),
         ] {
-            let rules: Vec<Rule> = rules.split('|').map(|rule| Rule::parse(rule.as_bytes()).unwrap()).collect();
+            let rules: Vec<Rule> =
+                rules.split('|').map(|rule| Rule::parse(rule.as_bytes()).unwrap()).collect();
             assert_eq!(Named::by(&rules).leave_out(path.as_bytes()), is_out, "{rules:?}, {path}: {why}");
         }
     }

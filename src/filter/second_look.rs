@@ -92,8 +92,20 @@ mod tests {
             ("/srv/x", &["/srv/x zfs tank/x"], &[], "", "it was not to be copied"),
             ("/srv", &["/srv/x/y zfs tank/y"], &[], "", "nor was what lies above it"),
             ("/none", &[home], &[home, alice], "", "what an automount shows"),
-            ("/none", &[run, usb], &[run, usb, "/run/nfs nfs4 server:/x"], "", "beside the way that is let in"),
-            ("/none", &[run, usb], &[run, usb, "/run/usb/n nfs4 server:/x"], "/run/usb/n (nfs4, network)", "let in"),
+            (
+                "/none",
+                &[run, usb],
+                &[run, usb, "/run/nfs nfs4 server:/x"],
+                "",
+                "beside the way that is let in",
+            ),
+            (
+                "/none",
+                &[run, usb],
+                &[run, usb, "/run/usb/n nfs4 server:/x"],
+                "/run/usb/n (nfs4, network)",
+                "let in",
+            ),
             ("/none", &[run, usb], &[run], "/run/usb (ext4)", "let in, and gone"),
         ] {
             let before = selection(before);

@@ -127,7 +127,8 @@ mod tests {
     #[test]
     fn what_has_been_away_longest_is_forgotten_first() {
         let at = |number: usize| missed(&mounts(&[format!("/srv/{number}")]), "/", &[]);
-        let remembered = (0..=MOST_REMEMBERED).fold(None, |before: Option<String>, number| at(number).remembered(before.as_deref()));
+        let remembered = (0..=MOST_REMEMBERED)
+            .fold(None, |before: Option<String>, number| at(number).remembered(before.as_deref()));
         for (number, is_new) in [(0, true), (1, false), (MOST_REMEMBERED, false)] {
             assert_eq!(at(number).new_since(remembered.as_deref()).count() == 1, is_new, "{number}");
         }
