@@ -201,7 +201,7 @@ async fn a_store_that_does_not_answer_fails_the_host_and_not_the_run() {
     let reports = reports(Step::Rotate, |_| ()).await;
     assert!(matches!(reports[1].outcome, Outcome::Copied { verdict: Verdict::Good, .. }), "{reports:?}");
     assert_eq!(reports[1].severity(), Severity::Warning);
-    assert!(reports[1].summary().contains("old snapshots could not be removed: the store was not done"));
+    assert!(reports[1].summary().contains("old snapshots could not be removed: the store did not finish"));
 }
 
 #[tokio::test]
