@@ -38,7 +38,7 @@ pub const PASSWORD: &str = "hunter2";
 /// The tests' own user, who may do everything.
 const READER: &str = "reader";
 /// The longest that Icinga may take for anything.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A running Icinga 2, or one that was stopped and may run again.
 pub struct Daemon {
