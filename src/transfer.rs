@@ -11,6 +11,7 @@ mod compare;
 mod confined;
 mod error;
 mod judge;
+mod lines;
 mod parted;
 mod reason;
 mod restore;

@@ -12,6 +12,7 @@
 //! touched, for rsync has just made those that it told of.
 
 use super::compare::unescaped;
+use super::lines::Lines;
 use crate::precision::{Precision, Time};
 use crate::text::printable_bytes;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat, XattrFlags};
@@ -39,20 +40,15 @@ const LONGEST_LINE: usize = 5 * 4096 + 64;
 /// copy.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
-    line: Vec<u8>,
+    lines: Lines<LONGEST_LINE>,
     paths: Vec<Vec<u8>>,
 }
 
 impl Reader {
     /// Takes more output.
-    pub(super) fn take(&mut self, chunk: &[u8]) {
-        for &byte in chunk {
-            if matches!(byte, b'\n' | b'\r') {
-                let line = std::mem::take(&mut self.line);
-                self.paths.extend(copied_here(&line));
-            } else if self.line.len() < LONGEST_LINE {
-                self.line.push(byte);
-            }
+    pub(super) fn take(&mut self, mut chunk: &[u8]) {
+        while let Some(line) = self.lines.next(&mut chunk) {
+            self.paths.extend(copied_here(&line));
         }
     }
 

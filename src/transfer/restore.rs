@@ -8,6 +8,7 @@
 //! nobody write but below the destination, whatever becomes a symlink there
 //! (docs/decisions/0028-a-restoration-is-confined.md).
 
+use super::lines::Lines;
 use super::{
     ATTRIBUTES, Confinement, Ending, KEPT_ATTRIBUTES, Limits, Progress, STAND_IN, Transfer, TransferError,
     judge, stats, watched, without_wildcards,
@@ -237,10 +238,10 @@ impl Restore {
 
     async fn look(&self, look: Look, limits: Limits<'_>) -> Result<Overview, TransferError> {
         let mut figures = stats::Reader::default();
-        let mut lines = Lines::default();
+        let mut itemized = Itemized::default();
         let output = watched(self.program(Some(look))?, limits, |chunk| {
             figures.take(chunk);
-            lines.take(chunk);
+            itemized.take(chunk);
         })
         .await?;
         let transfer = judge(&output, &figures)?;
@@ -251,27 +252,22 @@ impl Restore {
             directories: transfer.statistics.directories,
             total_bytes: transfer.statistics.bytes,
             complaints: if is_whole { Vec::new() } else { transfer.complaints },
-            ..lines.found
+            ..itemized.found
         })
     }
 }
 
 /// Reads what rsync itemizes: `>f.st...... 12 etc/fstab`.
 #[derive(Debug, Default)]
-struct Lines {
-    line: Vec<u8>,
+struct Itemized {
+    lines: Lines<LONGEST_LINE>,
     found: Overview,
 }
 
-impl Lines {
-    fn take(&mut self, chunk: &[u8]) {
-        for &byte in chunk {
-            if byte == b'\n' {
-                let line = std::mem::take(&mut self.line);
-                self.line(&line);
-            } else if self.line.len() < LONGEST_LINE {
-                self.line.push(byte);
-            }
+impl Itemized {
+    fn take(&mut self, mut chunk: &[u8]) {
+        while let Some(line) = self.lines.next(&mut chunk) {
+            self.line(&line);
         }
     }
 
@@ -310,12 +306,12 @@ mod tests {
 
     #[test]
     fn what_rsync_itemizes_is_counted() {
-        let mut lines = Lines::default();
-        lines.take(
+        let mut itemized = Itemized::default();
+        itemized.take(
             b"<f+++++++++ 7 etc/new name\n<f.st...... 5 etc/fstab\n.d..t...... 4096 etc/\ncL+++++++++ 3 etc/link -> x\n\
               hf+++++++++ 9 etc/hard\n\nNumber of files: 5 (reg: 3)\nTotal file size: 12 bytes\n",
         );
-        let Overview { new, different, unlike_directories, bytes, first, .. } = lines.found;
+        let Overview { new, different, unlike_directories, bytes, first, .. } = itemized.found;
         assert_eq!((new, different, unlike_directories, bytes), (3, 1, 1, 12));
         assert_eq!(first[..2], ["/etc/new name", "/etc/fstab"]);
     }

@@ -1,6 +1,7 @@
 //! What rsync says on stdout: `--info=progress2` while it works, `--stats`
 //! when it is done, both as plain numbers (`LC_ALL=C`, `--no-h`).
 
+use super::lines::Lines;
 use crate::text::printable_bytes;
 
 /// How far a transfer is.
@@ -65,7 +66,7 @@ impl std::ops::Add for Progress {
 /// Reads rsync's stdout as it comes.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
-    line: Vec<u8>,
+    lines: Lines<LONGEST_LINE>,
     files: Option<u64>,
     complete: bool,
     found: Statistics,
@@ -76,15 +77,10 @@ const LONGEST_LINE: usize = 4096;
 
 impl Reader {
     /// Takes more output; the latest progress in it, if any.
-    pub(super) fn take(&mut self, chunk: &[u8]) -> Option<Progress> {
+    pub(super) fn take(&mut self, mut chunk: &[u8]) -> Option<Progress> {
         let mut latest = None;
-        for &byte in chunk {
-            if byte == b'\n' || byte == b'\r' {
-                let line = std::mem::take(&mut self.line);
-                latest = self.line(&printable_bytes(&line)).or(latest);
-            } else if self.line.len() < LONGEST_LINE {
-                self.line.push(byte);
-            }
+        while let Some(line) = self.lines.next(&mut chunk) {
+            latest = self.line(&printable_bytes(&line)).or(latest);
         }
         latest
     }

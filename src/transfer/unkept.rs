@@ -7,6 +7,7 @@
 
 use super::compare::unescaped;
 use super::judge::said_here;
+use super::lines::Lines;
 use super::reason::VANISHED;
 use crate::text::printable_bytes;
 use std::ffi::OsStr;
@@ -36,7 +37,7 @@ pub struct Unkept {
 #[derive(Debug)]
 pub(super) struct Reader<'a> {
     copy: &'a Path,
-    line: Vec<u8>,
+    lines: Lines<LONGEST_LINE>,
     first: Option<Unkept>,
     count: u64,
     others: bool,
@@ -45,24 +46,19 @@ pub(super) struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// For an rsync that writes to `copy`.
     pub(super) fn new(copy: &'a Path) -> Self {
-        Reader { copy, line: Vec::new(), first: None, count: 0, others: false }
+        Reader { copy, lines: Lines::default(), first: None, count: 0, others: false }
     }
 
     /// Takes more of it.
-    pub(super) fn take(&mut self, chunk: &[u8]) {
-        for &byte in chunk {
-            if byte == b'\n' {
-                let line = std::mem::take(&mut self.line);
-                self.line(&line);
-            } else if self.line.len() < LONGEST_LINE {
-                self.line.push(byte);
-            }
+    pub(super) fn take(&mut self, mut chunk: &[u8]) {
+        while let Some(line) = self.lines.next(&mut chunk) {
+            self.line(&line);
         }
     }
 
     /// The attributes that were not kept, if there was nothing else to complain of.
     pub(super) fn all_there_is(mut self) -> Option<Unkept> {
-        let rest = std::mem::take(&mut self.line);
+        let rest = self.lines.rest();
         self.line(&rest);
         let further = self.count.saturating_sub(1);
         self.first.filter(|_| !self.others).map(|first| Unkept { further, ..first })
