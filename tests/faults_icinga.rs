@@ -221,12 +221,10 @@ fn an_icinga_that_is_down_is_one_warning_for_all_hosts() {
     let icinga = Icinga::start(&[]);
     tell(&mut rig, &icinga);
     rig.replace("icinga", &format!("url = \"https://127.0.0.1:{}/\"\n", free_port()));
-    let begin = Instant::now();
     let ran = backup(&rig, &["--quiet", "all"]).exits(1).says("could not report 3 hosts (a, b, c) to Icinga");
     assert!(ran.stderr.contains("Connection refused"), "{}", ran.stderr);
     assert!(ran.stderr.contains("is Icinga 2 running there"), "{}", ran.stderr);
     assert_eq!(ran.stderr.matches("to Icinga").count(), 2, "the hosts, and the run: {}", ran.stderr);
-    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
     for name in ["a", "b", "c"] {
         assert_eq!(rig.verdicts(name), ["good"]);
     }
@@ -251,12 +249,10 @@ fn a_run_that_waits_for_icinga_can_be_stopped() {
     icinga.set_fault(Fault::Silence);
     let child = rig.start(&["all"]);
     rig.wait_until("the copy is there and Icinga is asked", || icinga.requests() > 0);
-    let begin = Instant::now();
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     let ran: Ran = finish(child).into();
     ran.exits(1).says("the run ended before the result was delivered; could not report VPN to Icinga");
-    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
     assert_eq!(rig.verdicts("vpn"), ["good"], "the copy was done before");
 }
 

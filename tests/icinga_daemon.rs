@@ -16,7 +16,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Child;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use support::icinga::{Fault, Icinga as StandIn};
 use support::icinga_daemon::{Answer, Daemon, PASSWORD, Request, USER, ask};
 use support::rig::*;
@@ -336,12 +336,10 @@ fn a_stopped_icinga_costs_a_run_its_exit_code_and_not_its_copies() {
     backup(&rig, &["all"]).exits(0);
     let told = icinga.service("VPN!BACKUP-b32-1");
     icinga.stop();
-    let begin = Instant::now();
     let ran =
         backup(&rig, &["--quiet", "all"]).exits(1).says("could not report 2 hosts (VPN, Web) to Icinga");
     let ran = ran.says("Connection refused").says("is Icinga 2 running there");
     assert_eq!(ran.stderr.matches("to Icinga").count(), 2, "the hosts, and the run: {}", ran.stderr);
-    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
     for name in ["vpn", "web"] {
         assert_eq!(rig.verdicts(name), ["good"]);
     }

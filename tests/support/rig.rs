@@ -448,7 +448,7 @@ impl Drop for Rig {
         if !std::thread::panicking() {
             let begin = Instant::now();
             while !self.left_behind().is_empty() {
-                assert!(begin.elapsed() < Duration::from_secs(60), "left behind: {:#?}", self.left_behind());
+                assert!(begin.elapsed() < PATIENCE, "left behind: {:#?}", self.left_behind());
                 std::thread::sleep(Duration::from_millis(10));
             }
         }
@@ -691,7 +691,7 @@ impl Sshd {
 
     /// Waits until sshd logs a line with this text; `false` if it ends first.
     pub fn logs(&mut self, text: &str) -> bool {
-        while let Ok(line) = self.log.recv_timeout(Duration::from_secs(120)) {
+        while let Ok(line) = self.log.recv_timeout(Duration::from_secs(20)) {
             if line.contains(text) {
                 return true;
             }

@@ -329,7 +329,7 @@ impl Found {
 mod tests {
     use super::*;
     use std::fmt::Write;
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     /// Lines as `zfs get` prints them, for one snapshot: what is not given is
     /// not set.
@@ -538,18 +538,31 @@ mod tests {
     }
 
     #[test]
-    fn twenty_thousand_snapshots_are_read_in_well_under_a_second() {
+    fn four_times_as_many_snapshots_take_about_four_times_as_long_to_read() {
         let set = [("run", "20261120T020000Z-4711", "local"), ("verdict", "good", "local")];
-        let mut text = String::new();
-        for host in 0..200 {
-            for day in 0..100 {
-                text += &get(&format!("data/host{host:03}@snapshot-{day:03}"), day, 0, &set);
+        let text = |hosts: u32, days: u64| {
+            let mut text = String::new();
+            for host in 0..hosts {
+                for day in 0..days {
+                    text += &get(&format!("data/host{host:03}@snapshot-{day:03}"), day, 0, &set);
+                }
             }
-        }
-        let begin = Instant::now();
-        let hosts = snapshots(&text, "data").unwrap();
-        let elapsed = begin.elapsed();
-        assert_eq!(hosts.values().map(Vec::len).sum::<usize>(), 20_000);
-        assert!(elapsed.as_millis() < 1000, "{elapsed:?} for {} MiB", text.len() >> 20);
+            text
+        };
+        let (few, many) = (text(100, 50), text(200, 100));
+        let time = |text: &str, count: usize| {
+            let begin = Instant::now();
+            let hosts = snapshots(text, "data").unwrap();
+            let elapsed = begin.elapsed();
+            assert_eq!(hosts.values().map(Vec::len).sum::<usize>(), count);
+            elapsed
+        };
+        // The best of many, in turn: a machine that does something else as well is
+        // slow now and then, and not each time.
+        let turns: Vec<_> = (0..10).map(|_| (time(&few, 5_000), time(&many, 20_000))).collect();
+        let best = |of: fn(&(Duration, Duration)) -> Duration| turns.iter().map(of).min().unwrap();
+        let (few, many) = (best(|turn| turn.0), best(|turn| turn.1));
+        // As the square of their number, it would be sixteen times.
+        assert!(many < few * 9, "{few:?} for 5,000, {many:?} for 20,000");
     }
 }
