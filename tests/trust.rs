@@ -7,6 +7,7 @@ mod support;
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use support::rig::*;
@@ -153,6 +154,32 @@ fn on_a_terminal_each_host_may_be_asked_for() {
     }
 }
 
+/// The rig's configuration without this key.
+fn configured_without(rig: &Rig, key: &str) -> String {
+    let text = read(rig.configure());
+    assert!(text.contains(key));
+    let lines = text.lines().filter(|line| !line.starts_with(key)).map(|line| format!("{line}\n"));
+    rig.write("without.toml", lines.collect::<String>()).to_str().unwrap().to_owned()
+}
+
+#[test]
+fn keys_are_not_kept_in_what_is_no_file_and_it_stays_what_it_is() {
+    let mut rig = Rig::new();
+    rig.host_with("Web", "address = \"web\"\n");
+    let null = rig.join("null");
+    must("mknod", &[null.to_str().unwrap(), "c", "1", "3"]);
+    let config = configured_without(&rig, "known_hosts_file");
+    for (file, what) in
+        [(null.to_str().unwrap(), "it is not a regular file"), ("none", "`UserKnownHostsFile none`")]
+    {
+        let ssh_config = format!("Host web\n HostName 127.0.0.1\n UserKnownHostsFile {file}\n");
+        let ran =
+            backup_with(&rig, &ssh_config, &["check", "--trust-host-keys", "--yes", "--config", &config]);
+        ran.exits(2).says(file).says(what).says("`ssh.known_hosts_file`");
+    }
+    assert!(fs::metadata(&null).unwrap().file_type().is_char_device());
+}
+
 #[test]
 fn a_file_of_known_hosts_may_have_a_blank_in_its_name() {
     let mut rig = Rig::new();
@@ -163,6 +190,7 @@ fn a_file_of_known_hosts_may_have_a_blank_in_its_name() {
     let lines = format!("known_hosts_file = {:?}\n", rig.join(known).to_str().unwrap());
     rig.section("ssh", &lines);
     rig.backup(&["check", "--trust-host-keys"]).says("there is no new key to trust");
+    rig.backup(&["web"]).exits(0);
     rig.write(known, "");
     rig.backup(&["check", "--trust-host-keys", "--yes"]).says("1 key added to");
     assert_eq!(read(rig.join(known)).lines().count(), 1);

@@ -12,9 +12,11 @@ use crate::host::Host;
 use crate::process::{Failure, Program};
 use crate::settings;
 use crate::text::{printable, shortened};
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -79,6 +81,8 @@ struct Configured {
     jumps: Vec<String>,
     /// A program to go through.
     proxy: Option<String>,
+    /// Whether it is to look in no file of the user's own (`UserKnownHostsFile none`).
+    keeps_none: bool,
 }
 
 /// What stands between us and a host in ssh's configuration.
@@ -179,14 +183,19 @@ impl Hop {
         })?;
         let mut configured = parse(&String::from_utf8_lossy(&output.stdout));
         if let Some(file) = &self.file {
-            configured.files = vec![file.clone()];
+            (configured.files, configured.keeps_none) = (vec![file.clone()], false);
         }
         Ok(configured)
     }
 
     /// The file that its key is written to.
     pub async fn file(&self) -> Result<PathBuf, KeyError> {
-        let first = self.configured().await?.files.into_iter().next();
+        let configured = self.configured().await?;
+        if configured.keeps_none {
+            let why = format!("ssh keeps no known hosts for `{}`: `UserKnownHostsFile none`", self.shown());
+            return Err(error(why, ELSEWHERE));
+        }
+        let first = configured.files.into_iter().next();
         Ok(first.unwrap_or_else(|| PathBuf::from("/root/.ssh/known_hosts")))
     }
 
@@ -195,10 +204,10 @@ impl Hop {
         let own = |why: io::Error| error(format!("cannot make a folder for its key: {why}"), "see `$TMPDIR`");
         let dir = tempfile::Builder::new().prefix("backup-keys-").tempdir().map_err(own)?;
         let scratch = dir.path().join("known_hosts");
-        let mut files = quoted(&scratch);
+        let mut files = known_hosts_file(&scratch);
         for file in self.configured().await?.files {
-            files.push(' ');
-            files.push_str(&quoted(&file));
+            files.push(" ");
+            files.push(quoted(&file));
         }
         let patience = settings.connect_timeout.min(LONGEST_WAIT);
         let ask = Program::new("ssh")
@@ -228,7 +237,7 @@ impl Hop {
             .arg("-o")
             .arg(format!("ConnectTimeout={}", patience.as_secs().max(1)))
             .arg("-o")
-            .arg(format!("UserKnownHostsFile={files}"))
+            .arg(files)
             .args(self.address())
             .arg("true");
         let asked = ask.called("ssh").deadline(patience * 2 + Duration::from_secs(5)).output().await;
@@ -291,9 +300,27 @@ fn unusable(failure: &Failure) -> KeyError {
     error(failure.to_string(), "install OpenSSH's client (`apt install openssh-client`)")
 }
 
-/// A path as ssh takes it in an option that takes several.
-fn quoted(path: &Path) -> String {
-    format!("\"{}\"", path.display())
+/// ssh's option that names a file of known hosts.
+pub(super) fn known_hosts_file(path: &Path) -> OsString {
+    let mut option = OsString::from("UserKnownHostsFile=");
+    option.push(quoted(path));
+    option
+}
+
+/// A path as ssh takes it in an option that takes several, and in which `%` begins
+/// what ssh fills in.
+fn quoted(path: &Path) -> OsString {
+    let mut quoted = vec![b'"'];
+    for &byte in path.as_os_str().as_bytes() {
+        quoted.extend(match byte {
+            b'"' | b'\\' => Some(b'\\'),
+            b'%' => Some(b'%'),
+            _ => None,
+        });
+        quoted.push(byte);
+    }
+    quoted.push(b'"');
+    OsString::from_vec(quoted)
 }
 
 /// Takes the answer of `ssh -G` apart.
@@ -306,7 +333,8 @@ fn parse(said: &str) -> Configured {
     let files = files.filter(|file| file.starts_with('/')).map(PathBuf::from).collect();
     let jumps = value("proxyjump").unwrap_or_default().split(',').filter(|jump| !jump.is_empty());
     let proxy = value("proxycommand").map(str::to_owned);
-    Configured { files, jumps: jumps.map(str::to_owned).collect(), proxy }
+    let keeps_none = said.lines().any(|line| line.trim_end() == "userknownhostsfile none");
+    Configured { files, jumps: jumps.map(str::to_owned).collect(), proxy, keeps_none }
 }
 
 /// The keys of a file of known hosts that ssh wrote.
@@ -345,16 +373,31 @@ async fn fingerprinted(mut keys: Vec<Key>) -> Result<Vec<Key>, KeyError> {
     Ok(keys)
 }
 
-/// Adds keys to a file of known hosts, those that are not in it yet. The file is replaced as a whole or not at all, and keeps
-/// its owner and mode; a missing one is made, with its folder. Says how many
-/// were added.
+/// What to do where keys cannot be kept in the file that ssh names.
+const ELSEWHERE: &str = "name a regular file in `ssh.known_hosts_file`, or in `UserKnownHostsFile` of ssh's \
+                         configuration";
+
+/// Adds keys to a file of known hosts, those that are not in it yet. The file is
+/// replaced as a whole or not at all, and keeps its owner and mode; a missing one
+/// is made, with its folder. What is no regular file, such as `/dev/null`, is left
+/// as it is. Says how many were added.
 pub fn add(file: &Path, keys: &[Key]) -> Result<usize, KeyError> {
     let failed = |doing: &str, path: &Path, why: io::Error| {
         let remedy = "is this root, and `ssh.known_hosts_file` right?";
         error(format!("cannot {doing} `{}`: {why}", printable(&path.to_string_lossy())), remedy)
     };
-    // A symlink stays one.
-    let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    // A symlink stays one, and leads to a file.
+    let named = file;
+    let file = named.canonicalize().unwrap_or_else(|_| named.to_owned());
+    if file.symlink_metadata().is_ok_and(|meta| !meta.is_file()) {
+        let shown = |path: &Path| printable(&path.to_string_lossy());
+        let which = match file == named {
+            true => "it".to_owned(),
+            false => format!("`{}`", shown(&file)),
+        };
+        let why = format!("cannot keep keys in `{}`: {which} is not a regular file", shown(named));
+        return Err(error(why, ELSEWHERE));
+    }
     let folder = file.parent().unwrap_or(Path::new("/"));
     if !folder.exists() {
         DirBuilder::new()
@@ -438,6 +481,39 @@ mod tests {
         let found: Vec<(String, String)> = keys(said).into_iter().map(|key| (key.name, key.kind)).collect();
         let found: Vec<_> = found.iter().map(|(name, kind)| (name.as_str(), kind.as_str())).collect();
         assert_eq!(found, [("vpn", "ssh-rsa"), ("[vpn]:2", "ssh-ed25519")]);
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_not_replaced_by_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let [folder, pipe, link, lost] = ["folder", "pipe", "link", "lost"].map(|name| dir.path().join(name));
+        fs::create_dir(&folder).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
+        std::os::unix::fs::symlink(&pipe, &link).unwrap();
+        std::os::unix::fs::symlink("nowhere", &lost).unwrap();
+        let key = keys("vpn ssh-ed25519 AAAA");
+        for (file, why) in [
+            (&folder, "it is not a regular file".to_owned()),
+            (&pipe, "it is not a regular file".to_owned()),
+            (&link, format!("`{}` is not a regular file", pipe.display())),
+            (&lost, "it is not a regular file".to_owned()),
+        ] {
+            let kind = file.symlink_metadata().unwrap().file_type();
+            let error = add(file, &key).unwrap_err();
+            assert_eq!(error.why, format!("cannot keep keys in `{}`: {why}", file.display()));
+            assert_eq!(file.symlink_metadata().unwrap().file_type(), kind);
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4, "nothing was made");
+    }
+
+    #[test]
+    fn a_path_is_quoted_as_ssh_reads_it() {
+        for (path, quoted) in [("/a b", r#""/a b""#), (r#"/a"\b%h"#, r#""/a\"\\b%%h""#)] {
+            assert_eq!(
+                known_hosts_file(Path::new(path)),
+                OsString::from(format!("UserKnownHostsFile={quoted}"))
+            );
+        }
     }
 
     #[test]

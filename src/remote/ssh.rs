@@ -6,14 +6,13 @@
 //! `ProxyCommand`) are one process group, which lives as long as the
 //! connection.
 
-use super::keys::Bastion;
+use super::keys::{Bastion, known_hosts_file};
 use super::refusal::{self, Cause, Said};
 use super::{Refusal, RemoteError, client, session};
 use crate::host::Host;
 use crate::process::{Program, Running};
 use crate::settings;
 use crate::text::{last_lines, printable};
-use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -204,9 +203,7 @@ fn master(host: &Host, settings: &settings::Ssh, socket: &Path) -> Program {
         program = program.args(["-o", "IdentitiesOnly=yes", "-o", "PubkeyAuthentication=yes", "-i"]).arg(key);
     }
     if let Some(file) = &settings.known_hosts_file {
-        let mut option = OsString::from("UserKnownHostsFile=");
-        option.push(file);
-        program = program.arg("-o").arg(option);
+        program = program.arg("-o").arg(known_hosts_file(file));
     }
     program.arg("-l").arg(&host.settings.user).args(["--", &host.address])
 }
