@@ -166,7 +166,7 @@ mod tests {
         let settings = HostSettings {
             transport: Transport::Local,
             user: "root".into(),
-            port: 22,
+            port: None,
             sudo: false,
             source: "/".into(),
             filesystems: Filesystems::Local,

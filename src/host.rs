@@ -223,8 +223,8 @@ pub struct HostSettings {
     pub transport: Transport,
     /// The user to log in as.
     pub user: String,
-    /// Its sshd's TCP port.
-    pub port: u16,
+    /// Its sshd's TCP port; `None` is for ssh's configuration to say.
+    pub port: Option<u16>,
     /// Run the probe, the hooks and rsync there through `sudo -n`.
     pub sudo: bool,
     /// The directory to copy, absolute.

@@ -25,6 +25,7 @@ pub use hook::{Hook, HookLimits, HookRun};
 pub use links::{Links, each_limit};
 pub use look::Look;
 pub use probe::{Hooks, Probe, Question, SourceState};
+pub use refusal::by_hand;
 pub use target::{Ground, Target};
 
 use crate::host::{Host, Transport};

@@ -181,6 +181,23 @@ fn keys_are_not_kept_in_what_is_no_file_and_it_stays_what_it_is() {
 }
 
 #[test]
+fn the_port_is_for_the_configuration_of_ssh_to_say_where_it_is_not_configured_here() {
+    let mut rig = Rig::new();
+    rig.host_with("Web", "address = \"web\"\n");
+    let port = rig.sshd().port;
+    let ssh_config = format!("Host web\n HostName 127.0.0.1\n Port {port}\n");
+    let config = configured_without(&rig, "port");
+    let plan = backup_with(&rig, &ssh_config, &["plan", "--config", &config, "web"]).exits(0);
+    assert!(plan.stdout.contains("root@web "), "{}", plan.stdout);
+    backup_with(&rig, &ssh_config, &["web", "--config", &config]).exits(0);
+    backup_with(&rig, &ssh_config, &["check", "--config", &config, "web"]).exits(0);
+    let other = free_port();
+    rig.section("hosts.\"Web\"", &format!("port = {other}\n"));
+    let ran = backup_with(&rig, &ssh_config, &["web"]).exits(1);
+    ran.says(&format!("`web` refuses connections to port {other}"));
+}
+
+#[test]
 fn a_file_of_known_hosts_may_have_a_blank_in_its_name() {
     let mut rig = Rig::new();
     rig.host("Web");

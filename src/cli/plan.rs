@@ -93,8 +93,8 @@ struct Planned {
     filters: Vec<String>,
     /// The user to log in as.
     user: String,
-    /// The TCP port of its sshd.
-    port: u16,
+    /// The TCP port of its sshd; null if that is for ssh's configuration to say.
+    port: Option<u16>,
     /// The directory that is copied.
     source: String,
     /// The paths whose files are written in place, if they are there and hold no
@@ -286,7 +286,8 @@ fn reached(host: &Planned) -> String {
     match host.transport {
         Transport::Local => "this machine".to_owned(),
         Transport::Ssh => {
-            let port = if host.port == 22 { String::new() } else { format!(", port {}", host.port) };
+            let port = host.port.filter(|port| *port != 22);
+            let port = port.map(|port| format!(", port {port}")).unwrap_or_default();
             format!("{}@{}{port}", host.user, host.address)
         }
     }
@@ -332,7 +333,7 @@ mod tests {
             transport: Transport::Ssh,
             filters: filters.iter().map(|rule| (*rule).to_owned()).collect(),
             user: "root".to_owned(),
-            port: 22,
+            port: None,
             source: "/".to_owned(),
             inplace: Vec::new(),
             hooks: true,
@@ -360,7 +361,7 @@ mod tests {
     #[test]
     fn a_host_is_reached_where_ssh_connects_to() {
         assert_eq!(reached(&planned(&[])), "root@10.0.0.7");
-        assert_eq!(reached(&Planned { port: 2222, ..planned(&[]) }), "root@10.0.0.7, port 2222");
+        assert_eq!(reached(&Planned { port: Some(2222), ..planned(&[]) }), "root@10.0.0.7, port 2222");
         assert_eq!(reached(&Planned { transport: Transport::Local, ..planned(&[]) }), "this machine");
     }
 }

@@ -10,7 +10,8 @@ const EXAMPLE: &str = include_str!("../../config.example.toml");
 
 /// Options without a default, or whose default is to have no value: what the
 /// example states is an example. Every other one is stated at its default.
-const WITHOUT_DEFAULT: [&str; 18] = [
+const WITHOUT_DEFAULT: [&str; 19] = [
+    "host_defaults.port",
     "hosts.\"vm:12\".name",
     "hosts.vpn.address",
     "icinga.ca_file",

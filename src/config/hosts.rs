@@ -64,7 +64,7 @@ pub(super) fn defaults(section: &mut Section<'_>) -> HostSettings {
     HostSettings {
         transport: said.transport.unwrap_or(Transport::Ssh),
         user: said.user.unwrap_or_else(|| "root".to_owned()),
-        port: said.port.unwrap_or(22),
+        port: said.port,
         sudo: said.sudo.unwrap_or(false),
         source,
         filesystems: said.filesystems.unwrap_or(Filesystems::Local),

@@ -126,7 +126,7 @@ mod tests {
         HostSettings {
             transport: Transport::Local,
             user: "root".to_owned(),
-            port: 22,
+            port: None,
             sudo: false,
             source: source.to_owned(),
             filesystems,

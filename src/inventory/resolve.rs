@@ -343,7 +343,7 @@ fn host(
     let settings = HostSettings {
         transport: own.and_then(|own| own.transport).unwrap_or(defaults.transport),
         user: own.and_then(|own| own.user.as_ref()).unwrap_or(&defaults.user).clone(),
-        port: own.and_then(|own| own.port).unwrap_or(defaults.port),
+        port: own.and_then(|own| own.port).or(defaults.port),
         sudo: own.and_then(|own| own.sudo).unwrap_or(defaults.sudo),
         source: own.and_then(|own| own.source.as_ref()).unwrap_or(&defaults.source).clone(),
         filesystems: own.and_then(|own| own.filesystems).unwrap_or(defaults.filesystems),

@@ -17,7 +17,7 @@ pub(super) fn settings(netbox: Option<NetBox>, hosts: &[HostOverride]) -> Settin
     let host_defaults = HostSettings {
         transport: Transport::Ssh,
         user: "root".to_owned(),
-        port: 22,
+        port: None,
         sudo: false,
         source: "/".to_owned(),
         filesystems: Filesystems::Local,
@@ -204,12 +204,12 @@ fn a_host_s_own_settings_win_and_the_defaults_fill_in() {
     let [db, fixed, vpn] = resolved.hosts.as_slice() else { panic!("{resolved:?}") };
     assert_eq!(
         (db.address.as_str(), db.settings.user.as_str(), db.settings.port, db.settings.sudo),
-        ("db.example.org", "root", 22, false)
+        ("db.example.org", "root", None, false)
     );
     assert_eq!(vpn.name.spelled(), "VPN", "NetBox's spelling wins");
     assert_eq!(
         (vpn.address.as_str(), vpn.settings.user.as_str(), vpn.settings.port, vpn.settings.sudo),
-        ("10.0.0.7", "backup", 2222, true)
+        ("10.0.0.7", "backup", Some(2222), true)
     );
     assert!(vpn.settings.exclude.is_empty() && vpn.settings.hooks && db.settings.exclude == ["/tmp/"]);
     assert_eq!(
@@ -234,11 +234,14 @@ fn force_needs_no_inventory() {
     let vpn = HostOverride { address: Some("10.0.0.7".to_owned()), port: Some(2222), ..own("VPN", false) };
     let settings = settings(Some(netbox(AddressFrom::PrimaryIp, "example.org")), &[vpn]);
     let host = forced(&settings, "vpn".parse().unwrap());
-    assert_eq!((host.name.spelled(), host.address.as_str(), host.settings.port), ("VPN", "10.0.0.7", 2222));
+    assert_eq!(
+        (host.name.spelled(), host.address.as_str(), host.settings.port),
+        ("VPN", "10.0.0.7", Some(2222))
+    );
     let host = forced(&settings, "new".parse().unwrap());
     assert_eq!(
         (host.name.spelled(), host.address.as_str(), host.settings.port),
-        ("new", "new.example.org", 22)
+        ("new", "new.example.org", None)
     );
 }
 

@@ -39,8 +39,8 @@ pub struct Hop {
     /// What it is told to go through, if that is not for its configuration to
     /// say.
     through: Option<String>,
-    /// The user and port, if those are not for its configuration to say.
-    login: Option<(String, u16)>,
+    /// The user and perhaps the port, if those are not for its configuration to say.
+    login: Option<(String, Option<u16>)>,
     /// The file of known hosts that was configured here.
     file: Option<PathBuf>,
 }
@@ -166,7 +166,8 @@ impl Hop {
             arguments.extend(["-J".to_owned(), through.clone()]);
         }
         if let Some((user, port)) = &self.login {
-            arguments.extend(["-p".to_owned(), port.to_string(), "-l".to_owned(), user.clone()]);
+            arguments.extend(port.iter().flat_map(|port| ["-p".to_owned(), port.to_string()]));
+            arguments.extend(["-l".to_owned(), user.clone()]);
         }
         arguments.extend(["--".to_owned(), self.destination.clone()]);
         arguments

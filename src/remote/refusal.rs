@@ -175,8 +175,9 @@ fn reason(said: &str) -> &str {
 }
 
 /// The command that does by hand, and aloud, what this program does.
-pub(super) fn by_hand(host: &Host) -> String {
-    format!("ssh -v -p {} {}@{}", host.settings.port, host.settings.user, host.address)
+pub fn by_hand(host: &Host) -> String {
+    let port = host.settings.port.map(|port| format!(" -p {port}")).unwrap_or_default();
+    format!("ssh -v{port} {}@{}", host.settings.user, host.address)
 }
 
 /// What ssh said of a host, and what to do about it.
@@ -221,7 +222,10 @@ pub(super) fn explain(host: &Host, settings: &settings::Ssh, said: Said) -> Remo
         ),
         Cause::Refused => (
             Refusal::Unreachable,
-            format!("`{address}` refuses connections to port {}", host.settings.port),
+            match host.settings.port {
+                Some(port) => format!("`{address}` refuses connections to port {port}"),
+                None => format!("`{address}` refuses connections"),
+            },
             "is sshd running there?".to_owned(),
         ),
         Cause::Silent => (
@@ -248,8 +252,8 @@ fn changed(host: &Host, settings: &settings::Ssh) -> (Refusal, String, String) {
     let address = &host.address;
     let file = settings.known_hosts_file.as_deref().unwrap_or(Path::new("/root/.ssh/known_hosts")).display();
     let entry = match host.settings.port {
-        22 => address.clone(),
-        port => format!("[{address}]:{port}"),
+        None | Some(22) => address.clone(),
+        Some(port) => format!("[{address}]:{port}"),
     };
     (
         Refusal::ChangedKey,

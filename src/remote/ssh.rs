@@ -197,8 +197,10 @@ fn master(host: &Host, settings: &settings::Ssh, socket: &Path) -> Program {
         .args(["-N", "-M", "-S"])
         .arg(socket)
         .args(option("ConnectTimeout", &settings.connect_timeout.as_secs()))
-        .args(option("ServerAliveInterval", &ALIVE_INTERVAL.as_secs()))
-        .args(option("Port", &host.settings.port));
+        .args(option("ServerAliveInterval", &ALIVE_INTERVAL.as_secs()));
+    if let Some(port) = &host.settings.port {
+        program = program.args(option("Port", port));
+    }
     if let Some(key) = &settings.identity_file {
         program = program.args(["-o", "IdentitiesOnly=yes", "-o", "PubkeyAuthentication=yes", "-i"]).arg(key);
     }

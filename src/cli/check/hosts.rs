@@ -10,7 +10,7 @@ use crate::host::{Host, Transport};
 use crate::lock::Runtime;
 use crate::offload::{NotInTime, offload};
 use crate::remote::keys;
-use crate::remote::{Links, Probe, Question, Refusal, Remote, RemoteError, SourceState};
+use crate::remote::{Links, Probe, Question, Refusal, Remote, RemoteError, SourceState, by_hand};
 use crate::rsync_build::{Build, Version};
 use crate::settings::{self, Settings};
 use crate::store::Inspection;
@@ -37,7 +37,7 @@ pub(super) struct HostLooked {
     pub(super) name: String,
     /// The worst of its findings; `ok` without any.
     level: Option<Level>,
-    /// `user@address:port`, or `local`.
+    /// `user@address`, with its port if that is configured, or `local`.
     reached_by: String,
     /// Whether it was connected to and asked.
     answered: bool,
@@ -77,7 +77,8 @@ impl HostLooked {
                     true => format!("[{}]", host.address),
                     false => host.address.clone(),
                 };
-                format!("{}@{address}:{}", host.settings.user, host.settings.port)
+                let port = host.settings.port.map(|port| format!(":{port}")).unwrap_or_default();
+                format!("{}@{address}{port}", host.settings.user)
             }
         };
         HostLooked { name: host.name.spelled().to_owned(), reached_by, place: "unknown", ..Self::default() }
@@ -269,8 +270,7 @@ async fn refused(looked: &mut HostLooked, host: &Host, settings: &Settings, erro
         // What stands between us and the host has said why.
         Err(_) | Ok(None) => {}
     }
-    let unless =
-        format!("see what `ssh -v -p {} {}@{}` says", host.settings.port, host.settings.user, host.address);
+    let unless = format!("see what `{}` says", by_hand(host));
     looked.find(Finding::error, why, hint.unwrap_or(unless));
 }
 
