@@ -391,7 +391,13 @@ mod tests {
         std::fs::create_dir(&path).unwrap();
         let locked = async |run: &str| {
             let (runtime, _) = Runtime::enter(&dir.path().join(run)).unwrap();
-            let mut lock = runtime.lock_host(&vpn()).await.unwrap();
+            let mut lock = loop {
+                match runtime.lock_host(&vpn()).await {
+                    // A program that another test starts has our locks until it runs.
+                    Err(LockError::Held { .. }) => tokio::time::sleep(Duration::from_millis(1)).await,
+                    lock => break lock.unwrap(),
+                }
+            };
             lock.lock_in_store(File::open(&path).unwrap(), path.clone()).await.map(|()| lock)
         };
         let first = locked("first").await.unwrap();
@@ -401,7 +407,12 @@ mod tests {
         drop(first);
         locked("second").await.unwrap_err();
         drop(child);
-        let second = locked("second").await.unwrap();
+        let second = loop {
+            match locked("second").await {
+                Err(LockError::HeldInStore { .. }) => tokio::time::sleep(Duration::from_millis(1)).await,
+                second => break second.unwrap(),
+            }
+        };
         second.verify().unwrap();
         std::fs::rename(&path, dir.path().join("away")).unwrap();
         assert!(matches!(second.verify(), Err(LockError::Replaced { .. })));
