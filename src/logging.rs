@@ -230,7 +230,12 @@ impl Sinks {
             return false;
         };
         let text = said.same.clone().unwrap_or_else(|| lines.lines.join("\n"));
-        self.repeated.lock().unwrap_or_else(PoisonError::into_inner).hear(level, text, host)
+        self.repeated.lock().unwrap_or_else(PoisonError::into_inner).hear(
+            level,
+            text,
+            host,
+            said.last_good.as_deref(),
+        )
     }
 
     /// Syslog's own trouble can only be told to stderr.
@@ -288,6 +293,8 @@ struct Said {
     message: String,
     /// What it has in common with other events that are told once.
     same: Option<String>,
+    /// Of when its host's last good copy is, if that belongs to it.
+    last_good: Option<String>,
     /// It is not for whoever watches.
     syslog_only: bool,
     /// ` key=value`, for each further one.
@@ -300,6 +307,7 @@ impl Said {
             "message" => self.message = value.to_owned(),
             HOST => self.host = Some(printable(value)),
             "same" => self.same = Some(value.to_owned()),
+            "last_good" => self.last_good = Some(printable(value)),
             "syslog_only" => self.syslog_only = value == "true",
             // Writing to a `String` does not fail.
             name => drop(write!(self.fields, " {name}={}", printable(value))),
@@ -521,7 +529,8 @@ mod tests {
         let of = |host: &str, age: u32| {
             info_span!("host", host).in_scope(|| {
                 warn!("the pool is slow");
-                error!(same = "failed", "failed; last good copy {age} days old");
+                let last_good = format!("{} days ago", 9 - age);
+                error!(same = "failed", last_good, "failed; last good copy {last_good}");
             });
         };
         let mut bench = Bench::new();
@@ -533,15 +542,15 @@ mod tests {
             bench.printed(),
             [
                 "warning: a: the pool is slow",
-                "error: a: failed; last good copy 1 days old",
+                "error: a: failed; last good copy 8 days ago",
                 "warning: the pool is slow",
-                "error: the same of 2 more hosts (b, c) as of a: failed",
+                "error: the same of 2 more hosts (b, c) as of a: failed; the oldest last good copy, of c, is of 6 days ago",
                 "warning: the same of 2 more hosts (b, c) as of a: the pool is slow",
             ]
         );
         let received = bench.received();
         assert_eq!(received.len(), 7, "{received:?}");
-        assert!(received.contains(&"<27>backup[7]: c: failed; last good copy 3 days old".to_owned()));
+        assert!(received.contains(&"<27>backup[7]: c: failed; last good copy 6 days ago".to_owned()));
         bench.log(Options { verbose: true, ..options() }, SYSLOG_PAUSE, |_| {
             ["a", "b"].iter().for_each(|host| of(host, 1));
         });

@@ -267,15 +267,22 @@ impl HostReport {
                 human_duration(self.duration()),
             ));
         }
-        if self.severity() != Severity::Ok
-            && !matches!(self.outcome, Outcome::Copied { verdict: Verdict::Good, .. })
-        {
-            parts.push(match self.last_good {
-                Some(time) => format!("last good copy {}", time.format("%Y-%m-%d %H:%M UTC")),
-                None => "no good copy known".to_owned(),
-            });
+        match self.past_good() {
+            Some(time) if time.is_empty() => parts.push("no good copy known".to_owned()),
+            Some(time) => parts.push(format!("last good copy {time}")),
+            None => {}
         }
         parts.join("; ")
+    }
+
+    /// Of when the last good copy is, where this run has made none and that is no
+    /// good news; empty if there is no such copy.
+    pub fn past_good(&self) -> Option<String> {
+        let is_good = matches!(self.outcome, Outcome::Copied { verdict: Verdict::Good, .. });
+        if is_good || self.severity() == Severity::Ok {
+            return None;
+        }
+        Some(self.last_good.map(|time| time.format("%Y-%m-%d %H:%M UTC").to_string()).unwrap_or_default())
     }
 
     /// The lines behind the summary: all of what went wrong, with details.

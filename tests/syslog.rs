@@ -184,6 +184,7 @@ fn what_many_hosts_warn_of_alike_is_said_once_with_their_number() {
         lines[0]
     );
     assert!(lines[1].starts_with("error: the same of 3 more hosts ("), "{}", lines[1]);
+    assert!(lines[1].contains("; no good copy of "), "{}", lines[1]);
     let texts = of_hosts(texts(&daemon.received()));
     assert_eq!(texts.iter().filter(|(_, text)| text.contains("CRITICAL: ")).count(), 4, "{texts:?}");
 }

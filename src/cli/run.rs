@@ -473,10 +473,11 @@ fn say(report: &HostReport) {
     // Of hosts that fared alike people are told once.
     let same =
         format!("{severity}: {}", [vec![report.problem().as_str()], report.details()].concat().join("\n"));
+    let last_good = report.past_good();
     match severity {
         Severity::Ok => info!("{severity}: {text}"),
-        Severity::Warning => warn!(same, "{severity}: {text}"),
-        Severity::Critical => error!(same, "{severity}: {text}"),
+        Severity::Warning => warn!(same, last_good, "{severity}: {text}"),
+        Severity::Critical => error!(same, last_good, "{severity}: {text}"),
     }
 }
 
