@@ -222,6 +222,7 @@ impl World {
             ["zfs", "snapshot", options @ .., target] => self.snapshot(&options_of(call, options)?, target),
             ["zfs", "mount", dataset] => self.mount(dataset),
             ["zfs", "unmount", dataset] => self.unmount(dataset),
+            ["zfs", "rename", from, to] => self.rename(from, to),
             ["zfs", "destroy", target] => self.destroy(target),
             ["zfs", "set", setting, target] => self.set(setting, target),
             ["zfs", "hold", tag, target] => self.hold(tag, target),
@@ -234,6 +235,25 @@ impl World {
             }
             _ => usage(call),
         }
+    }
+
+    /// Of a dataset with nothing below it.
+    fn rename(&mut self, from: &str, to: &str) -> Answer<()> {
+        if self.state.datasets.contains_key(to) {
+            return refuse(format!("cannot rename '{from}': dataset already exists"));
+        }
+        let was_mounted = self.dataset(from)?.mounted;
+        if was_mounted {
+            self.unmount(from)?;
+            fs::remove_dir(self.mountpoint(from))?;
+        }
+        let (old, new) = (self.files_of(from), self.files_of(to));
+        if old.exists() {
+            fs::rename(old, new)?;
+        }
+        let Some(dataset) = self.state.datasets.remove(from) else { return Ok(()) };
+        self.state.datasets.insert(to.to_owned(), dataset);
+        if was_mounted { self.mount(to) } else { Ok(()) }
     }
 
     fn set(&mut self, setting: &str, target: &str) -> Answer<()> {

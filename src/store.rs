@@ -226,7 +226,8 @@ pub trait Store {
     /// at all. Needs no survey.
     ///
     /// # Errors
-    /// There is no such place, it is in use, or something has the new name.
+    /// There is no such place, it is in use, or something has the new name; or the
+    /// place was renamed, and the store cannot promise that it stays so.
     async fn rename(&self, from: &HostName, to: &HostName) -> Result<(), StoreError>;
 
     /// To what the times of a snapshot's files are kept.

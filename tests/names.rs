@@ -3,6 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "support/shelf.rs"]
+#[allow(dead_code, reason = "each test uses its part of it")]
+mod shelf;
+#[path = "support/standin.rs"]
+#[allow(dead_code, reason = "each test uses its part of it")]
+mod standin;
 mod support;
 
 use backup::history::{Findings, History};
@@ -10,6 +16,7 @@ use backup::host::HostName;
 use backup::inventory;
 use backup::report::metrics;
 use serde_json::json;
+use shelf::{Copy, Shelf, facts, name_ago};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
@@ -456,5 +463,34 @@ fn a_copied_host_that_is_renamed_before_its_run_ends_keeps_its_new_name() {
         stored.sort_unstable();
         assert_eq!(scene.stored(), stored, "nothing is copied anew");
         assert_eq!(file_of(&scene, "b"), file);
+    }
+}
+
+#[test]
+fn what_the_store_has_renamed_is_not_undone_in_the_books() {
+    // The listing after the rename fails; and `zfs rename` itself may say that it failed.
+    for (code, said) in [(0, "old was renamed to new"), (1, "run `backup rename old new` again")] {
+        let mut shelf = Shelf::of_zfs();
+        shelf.rig.host("old");
+        shelf.put(&Copy { host: "old", name: &name_ago(24), facts: Some(facts("good", 1, 1, 1)) });
+        let finding = shelf.rig.write("state/findings/old.json", r#"{"findings":[]}"#);
+        let root = shelf.standin().root();
+        let (real, zfs, faults) = (root.join("real/zfs"), root.join("bin/zfs"), root.join("faults.json"));
+        fs::create_dir(root.join("real")).unwrap();
+        fs::rename(&zfs, &real).unwrap();
+        let fault =
+            json!([{ "call": ["zfs list -Hp -t filesystem"], "times": 1, "exit": 1, "stderr": "no memory" }]);
+        let script = format!(
+            "#!/bin/sh\n[ \"$1\" = rename ] || exec {real:?} \"$@\"\n\
+             {real:?} \"$@\" || exit\necho '{fault}' >{faults:?}\nexit {code}\n"
+        );
+        fs::write(&zfs, script).unwrap();
+        fs::set_permissions(&zfs, PermissionsExt::from_mode(0o755)).unwrap();
+        shelf.backup(&["rename", "old", "new"]).exits(code).says(said);
+        if code != 0 {
+            shelf.backup(&["rename", "old", "new"]).exits(0).says("old was renamed to new: 1 snapshot");
+        }
+        assert!(finding.with_file_name("new.json").exists() && !finding.exists());
+        shelf.backup(&["rename", "old", "new"]).exits(2).says("the store has no copies of `old`");
     }
 }

@@ -104,11 +104,14 @@ async fn rename(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
                 return Ok(1);
             }
         };
-        if let Err(error) = renaming.begin(moved).await {
-            error!("cannot rename {from}: {error:#}");
-            return Ok(1);
+        let begun = renaming.begin(moved).await;
+        if let Err(error) = &begun {
+            if renaming.undo().await {
+                error!("cannot rename {from}: {error:#}");
+                return Ok(1);
+            }
         }
-        if let Err(error) = renaming.finish() {
+        if let Err(error) = begun.and_then(|()| renaming.finish()) {
             error!("renaming {from} did not finish: {error:#}; run `backup rename {from} {to}` again");
             return Ok(1);
         }
@@ -197,7 +200,7 @@ impl Renaming<'_> {
         anyhow::Error::from(error).context(format!("cannot lock `{name}`: wait until the other has ended"))
     }
 
-    /// Everything up to the new name in the store; undone if that cannot be given.
+    /// Everything up to the new name in the store.
     async fn begin(&self, moved: bool) -> anyhow::Result<()> {
         let Renaming { session, from, to, .. } = self;
         let state_dir = &session.settings.state_dir;
@@ -205,20 +208,26 @@ impl Renaming<'_> {
         if moved {
             return Ok(());
         }
-        let findings = Findings::at(state_dir);
-        let moving = match findings.copy(from.key(), to.key()) {
-            Ok(()) => session.store.rename(from, to).await.map_err(anyhow::Error::from),
-            Err(error) => Err(error.into()),
-        };
-        if moving.is_err() {
-            let undone = findings.remove(to.key()).map_err(anyhow::Error::from);
-            let undone = undone
-                .and_then(|()| inventory::cancel_renaming(state_dir).map_err(|problem| anyhow!("{problem}")));
-            if let Err(error) = undone {
-                warn!("{error:#}: run `backup rename {from} {to}` again, or `{from}` is not backed up");
-            }
+        Findings::at(state_dir).copy(from.key(), to.key())?;
+        Ok(session.store.rename(from, to).await?)
+    }
+
+    /// Undoes what was begun, and says whether that is so: not where the copies may
+    /// have the new name, whatever the store said.
+    async fn undo(&self) -> bool {
+        let Renaming { session, from, to, .. } = self;
+        let (old, new) = (session.store.snapshots(from).await, session.store.snapshots(to).await);
+        if !matches!((old, new), (Ok(Some(_)), Ok(None))) {
+            return false;
         }
-        moving
+        let state_dir = &session.settings.state_dir;
+        let undone = Findings::at(state_dir).remove(to.key()).map_err(anyhow::Error::from);
+        let undone = undone
+            .and_then(|()| inventory::cancel_renaming(state_dir).map_err(|problem| anyhow!("{problem}")));
+        if let Err(error) = &undone {
+            warn!("{error:#}: what was begun cannot be undone");
+        }
+        undone.is_ok()
     }
 
     /// What is left to do once the copies have the new name.

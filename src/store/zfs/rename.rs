@@ -13,15 +13,17 @@ impl Zfs {
     pub(super) async fn rename_dataset(&self, from: &HostName, to: &HostName) -> Result<(), StoreError> {
         let (old, new) = (self.dataset_of(from), self.dataset_of(to));
         let renamed = self.system.change(["rename", &old, &new]).await;
-        let (parent, hosts) = self.datasets().await?;
+        *self.seen() = None;
+        // It is as it is, whether it can be listed or not.
+        let listed = self.datasets().await;
         if let Err(failure) = renamed {
-            let at =
-                hosts.get(from.key()).map_or_else(|| parent.mountpoint.clone(), |old| old.mountpoint.clone());
             let refusal = explained(&format!("cannot rename `{old}` to `{new}`"), &self.dataset, &failure);
+            let Ok((parent, hosts)) = &listed else { return Err(refusal) };
             if hosts.contains_key(from.key()) || !hosts.contains_key(to.key()) {
+                let at = &hosts.get(from.key()).unwrap_or(parent).mountpoint;
                 let said = String::from_utf8_lossy(failure.stderr());
                 return Err(match said.contains("busy") {
-                    true => refusal.hint(format!("`fuser -vm {}` shows what uses it", shown(Path::new(&at)))),
+                    true => refusal.hint(format!("`fuser -vm {}` shows what uses it", shown(Path::new(at)))),
                     false => refusal,
                 });
             }
@@ -29,7 +31,8 @@ impl Zfs {
             tracing::warn!("{refusal}; it was renamed nevertheless, and the next run mounts it");
         }
         // Where somebody has set it, it does not follow the name.
-        let place = hosts.get(to.key()).map(|dataset| dataset.mountpoint.as_str()).unwrap_or_default();
+        let renamed = listed.as_ref().ok().and_then(|(_, hosts)| hosts.get(to.key()));
+        let place = renamed.map(|dataset| dataset.mountpoint.as_str()).unwrap_or_default();
         let own = Path::new(place).file_name().and_then(|name| name.to_str());
         if place.starts_with('/') && own != Some(to.key()) {
             tracing::warn!(
@@ -38,7 +41,6 @@ impl Zfs {
                 shown(Path::new(place))
             );
         }
-        *self.seen() = None;
         Ok(())
     }
 }
