@@ -30,7 +30,7 @@ use crate::text::{human_duration, printable};
 use chrono::{DateTime, TimeDelta, Utc};
 use file::Saved;
 use netbox::Listed;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -49,6 +49,8 @@ pub struct Inventory {
     /// Hosts that are called otherwise than their copies, and are backed up as
     /// their copies are called.
     pub renames: Vec<Rename>,
+    /// What NetBox's objects are called now, whatever the names of their copies.
+    pub called: BTreeMap<Object, HostName>,
     /// What else makes the list doubtful; any of it fails the run's exit code.
     pub warnings: Vec<Problem>,
     /// What is worth a line in the log, and no more.
@@ -70,6 +72,19 @@ impl Inventory {
     /// What a host is called now, if its copies have a former name.
     pub fn rename_of(&self, name: &HostName) -> Option<&Rename> {
         self.renames.iter().find(|rename| rename.from == *name)
+    }
+
+    /// Whether a name that a host's copies are to get is another host's. Copies of
+    /// whom nobody lists may be anybody's.
+    pub fn is_anothers(&self, identities: &Identities, from: &HostName, to: &HostName) -> bool {
+        // The hosts of the configuration are no objects, and differ by name alone.
+        let fixed = self.hosts.iter().filter(|host| host.object.is_none()).map(|host| (None, &host.name));
+        let objects = self.called.iter().map(|(object, name)| (Some(*object), name));
+        let hosts: Vec<(Option<Object>, &HostName)> = objects.chain(fixed).collect();
+        let of_copies = identities.object_of(from).filter(|object| self.called.contains_key(object));
+        let listed = || hosts.iter().find(|(_, name)| *name == from).map(|(object, _)| *object);
+        let Some(own) = of_copies.map(Some).or_else(listed) else { return false };
+        hosts.iter().any(|(object, name)| *name == to && (object.is_none() || *object != own))
     }
 }
 
@@ -397,6 +412,7 @@ fn assemble(
         faults: resolved.faults,
         stand_in: decision.stand_in,
         renames: resolved.renames,
+        called: resolved.called,
         warnings,
         notes,
         is_partial: false,

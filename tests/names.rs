@@ -268,8 +268,28 @@ fn copies_of_one_host_are_never_another_s_that_gets_its_name() {
         Machine::device("Old"),
     ]);
     let told = scene.backup(&["all"]).exits(1).says("Old: OK");
-    told.says("`backup rename New other`").says("`backup rename other new`");
+    let commands =
+        "`backup rename new new-tmp`, then `backup rename other new`, then `backup rename new-tmp other`";
+    told.says(&format!(
+        "vm:1 is now called `other`, and another host has `New`, the name of its copies; run {commands}"
+    ))
+    .says(&format!(
+        "vm:2 is now called `new`, and another host has `other`, the name of its copies; run {commands}"
+    ));
     assert_eq!((scene.rig.snapshots("new"), scene.rig.snapshots("other")), before);
+    let (first, second) = (file_of(&scene, "new"), file_of(&scene, "other"));
+    scene.backup(&["rename", "new", "third"]).exits(0);
+    scene.backup(&["rename", "third", "old"]).exits(2).says("the store already has `old`");
+    scene.backup(&["rename", "third", "new"]).exits(2).says("`new` is another host's name in the inventory");
+    scene.backup(&["rename", "other", "new"]).exits(0);
+    scene.backup(&["rename", "third", "other"]).exits(0);
+    let sources = [scene.rig.source("other"), scene.rig.source("old")];
+    for (name, source) in ["new", "other"].into_iter().zip(sources) {
+        scene.rig.replace(&format!("hosts.{name:?}"), &format!("listed = false\nsource = {source:?}\n"));
+    }
+    scene.backup(&["all"]).exits(0);
+    assert_eq!((file_of(&scene, "new"), file_of(&scene, "other")), (second, first));
+    assert_eq!(scene.stored(), ["new", "old", "other"]);
 }
 
 #[test]

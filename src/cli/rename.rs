@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::finding::counted;
 use crate::history::{Findings, History, Opened};
 use crate::host::HostName;
-use crate::inventory;
+use crate::inventory::{self, Identities};
 use crate::lock::{HostLock, LockError, Runtime};
 use crate::problem::Problem;
 use crate::report::metrics;
@@ -88,9 +88,14 @@ async fn rename(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     if from == to {
         bail!("`{from}` and `{to}` are the same name, since names compare without case");
     }
-    let begun = is_begun(&session, &from, &to)?;
+    let identities =
+        inventory::identities(&session.settings.state_dir).map_err(|problem| anyhow!("{problem}"))?;
+    let begun = is_begun(&identities, &from, &to)?;
     let renaming = Renaming { session: &session, from: &from, to: &to, begun };
     let (snapshots, moved) = renaming.look().await?;
+    if !begun {
+        renaming.check_owner(&identities).await?;
+    }
     let count = snapshots.len();
     if arguments.dry_run {
         info!("{from} would be renamed to {to}: {} and the history", counted(count, "snapshot"));
@@ -129,9 +134,7 @@ async fn rename(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
 }
 
 /// Whether this very renaming has begun and not ended.
-fn is_begun(session: &Session, from: &HostName, to: &HostName) -> anyhow::Result<bool> {
-    let identities =
-        inventory::identities(&session.settings.state_dir).map_err(|problem| anyhow!("{problem}"))?;
+fn is_begun(identities: &Identities, from: &HostName, to: &HostName) -> anyhow::Result<bool> {
     match identities.renaming() {
         None => Ok(false),
         Some(begun) if begun.from == *from && begun.to == *to => Ok(true),
@@ -183,6 +186,20 @@ impl Renaming<'_> {
             Ok(_) => bail!("`{to}` has open findings of `backup verify`; choose another name"),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Refuses a name that is another host's. An inventory that cannot be had
+    /// forbids nothing.
+    async fn check_owner(&self, identities: &Identities) -> anyhow::Result<()> {
+        let Renaming { session, from, to, .. } = self;
+        let inventory = inventory::look(&session.settings, session.clock.now(), Some(PATIENCE)).await;
+        if inventory.is_ok_and(|inventory| inventory.is_anothers(identities, from, to)) {
+            bail!(
+                "`{to}` is another host's name in the inventory; choose another name, or rename that host first, in \
+                 NetBox or in the configuration"
+            );
+        }
+        Ok(())
     }
 
     /// Locks both names, and the copies.

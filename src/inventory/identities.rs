@@ -8,7 +8,7 @@
 
 use super::kept::{self, Kept};
 use super::{file::Aside, resolve::Called};
-use crate::host::{HostName, Object};
+use crate::host::{HostName, LONGEST_NAME, Object};
 use crate::problem::Problem;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -117,9 +117,13 @@ impl Identities {
             let object = host.machine.object();
             match (self.names.get(&object), owners.get(&host.name)) {
                 (Some(from), _) if *from != host.name && names.contains(from) => {
+                    let commands = match circle(object, &now, &owners) {
+                        Some(circle) => self.around(&circle, &names),
+                        None => format!("`backup rename {from} {}`", host.name),
+                    };
                     let why = format!(
-                        "{object} is now called `{0}`, and another host has `{from}`, the name of its copies; run \
-                         `backup rename {from} {0}`",
+                        "{object} is now called `{}`, and another host has `{from}`, the name of its copies; run \
+                         {commands}",
                         host.name
                     );
                     others.push((host.name, why));
@@ -142,6 +146,55 @@ impl Identities {
         }
         (kept, renames, others)
     }
+
+    /// The commands that rename hosts whose names went round in a circle, by way of
+    /// a name that nobody has.
+    fn around(&self, circle: &[HostName], names: &BTreeSet<HostName>) -> String {
+        let Some((first, others)) = circle.split_first() else { return String::new() };
+        let short: String = first.spelled().chars().take(LONGEST_NAME - 16).collect();
+        let is_free = |name: &String| {
+            let known = names.iter().chain(self.names.values());
+            !known.into_iter().any(|known| known.key().eq_ignore_ascii_case(name))
+        };
+        let apart = std::iter::once(format!("{short}-tmp")).chain((2..).map(|n| format!("{short}-tmp{n}")));
+        let Some(apart) = apart.into_iter().find(is_free) else { return String::new() };
+        let mut commands = vec![format!("`backup rename {first} {apart}`")];
+        let mut free = first;
+        for name in others.iter().rev() {
+            commands.push(format!("`backup rename {name} {free}`"));
+            free = name;
+        }
+        commands.push(format!("`backup rename {apart} {free}`"));
+        commands.join(", then ")
+    }
+
+    /// The object that was last backed up under this name.
+    pub(super) fn object_of(&self, name: &HostName) -> Option<Object> {
+        self.names.iter().find(|(_, known)| *known == name).map(|(object, _)| *object)
+    }
+}
+
+/// The names of the copies of hosts that got each other's names, if an object is
+/// among them: each is now called what comes next, and the last one what comes
+/// first.
+fn circle(
+    object: Object,
+    now: &BTreeMap<Object, HostName>,
+    owners: &BTreeMap<&HostName, Object>,
+) -> Option<Vec<HostName>> {
+    let (mut circle, mut at) = (Vec::new(), object);
+    while circle.len() <= now.len() {
+        let next = now.get(&at)?;
+        circle.push(next.clone());
+        at = *owners.get(next)?;
+        if at == object {
+            // Everybody in it is told the same.
+            let least = circle.iter().enumerate().min_by_key(|(_, name)| name.key()).map(|(at, _)| at);
+            circle.rotate_left(least.unwrap_or_default());
+            return Some(circle);
+        }
+    }
+    None
 }
 
 /// What NetBox's objects were last backed up as. Nothing is touched.

@@ -25,6 +25,8 @@ pub(super) struct Resolved {
     pub unlisted: Vec<(Object, HostName)>,
     /// Hosts that are called otherwise than their copies.
     pub renames: Vec<Rename>,
+    /// What NetBox's objects are called now.
+    pub called: BTreeMap<Object, HostName>,
 }
 
 /// Resolves every listed host and every static one. `identities` knows what
@@ -39,6 +41,7 @@ pub(super) fn resolve(settings: &Settings, listed: Vec<Listed>, identities: &Ide
             Err(fault) => faults.push(fault),
         }
     }
+    let names = all.iter().map(|called| (called.machine.object(), called.name.clone())).collect();
     let (all, renames, others) = identities.follow(all, &objects);
     faults.extend(others.into_iter().map(|(name, why)| Fault { name: name.spelled().to_owned(), why }));
     let mut named: BTreeMap<HostName, Vec<Called>> = BTreeMap::new();
@@ -80,7 +83,7 @@ pub(super) fn resolve(settings: &Settings, listed: Vec<Listed>, identities: &Ide
     });
     hosts.sort_by(|a, b| a.name.cmp(&b.name));
     faults.sort_by(|a, b| a.name.cmp(&b.name));
-    Resolved { hosts, faults, unused, unlisted, renames }
+    Resolved { hosts, faults, unused, unlisted, renames, called: names }
 }
 
 /// A host of this name, whether the inventory knows it or not: its settings
