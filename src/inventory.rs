@@ -233,9 +233,9 @@ async fn question(
     *said = Some(answer.as_ref().map_err(Clone::clone).map(|hosts| Answered {
         hosts: hosts.len(),
         tag_confirmed,
-        last: saved.as_ref().map(|saved| drift(hosts, saved)),
+        last: saved.as_ref().map(|saved| drift(hosts, saved, &identities)),
     }));
-    let mut decision = decide(answer, saved, netbox, now, &file::path(state_dir));
+    let mut decision = decide(answer, saved, netbox, now, &file::path(state_dir), &identities);
     let is_partial = decision.nothing.is_some();
     if let Some(why) = decision.nothing.take() {
         if !has_static {
@@ -284,6 +284,7 @@ fn decide(
     netbox: &NetBox,
     now: DateTime<Utc>,
     path: &Path,
+    identities: &Identities,
 ) -> Decision {
     let saved = saved.filter(|saved| !saved.hosts.is_empty());
     let (fresh, saved) = match (answer, saved) {
@@ -320,11 +321,10 @@ fn decide(
         }
         (Ok(fresh), Some(saved)) => (fresh, saved),
     };
-    let names: HashSet<String> = fresh.iter().map(identity).collect();
+    let roll = Roll::of(&fresh, identities);
     let before = saved.hosts.len();
     let (at, kept_at) = (saved.at, when(saved.at));
-    let missing: Vec<Listed> =
-        saved.hosts.into_iter().filter(|machine| !names.contains(&identity(machine))).collect();
+    let missing: Vec<Listed> = saved.hosts.into_iter().filter(|machine| !roll.has(machine)).collect();
     let still = before - missing.len();
     let share = usize::from(netbox.max_shrink_percent);
     if !fresh.is_empty() && still * 100 >= before * share {
@@ -363,10 +363,30 @@ fn age(at: DateTime<Utc>, now: DateTime<Utc>, max_age: Duration) -> (Severity, S
     }
 }
 
-fn drift(hosts: &[Listed], last: &Saved) -> Drift {
-    let names = |list: &[Listed]| list.iter().map(identity).collect::<HashSet<String>>();
-    let (now, then) = (names(hosts), names(&last.hosts));
-    Drift { at: last.at, new: now.difference(&then).count(), gone: then.difference(&now).count() }
+fn drift(hosts: &[Listed], last: &Saved, identities: &Identities) -> Drift {
+    let lacks = |list: &[Listed], others: &[Listed]| {
+        let roll = Roll::of(list, identities);
+        others.iter().filter(|machine| !roll.has(machine)).map(identity).collect::<HashSet<String>>().len()
+    };
+    Drift { at: last.at, new: lacks(&last.hosts, hosts), gone: lacks(hosts, &last.hosts) }
+}
+
+/// Who is in a list. An object that has copies is the same under another name: it
+/// was renamed, and goes on as its copies are called. All others are known by name.
+struct Roll {
+    names: HashSet<String>,
+    objects: HashSet<Object>,
+}
+
+impl Roll {
+    fn of(list: &[Listed], identities: &Identities) -> Self {
+        let objects = list.iter().map(Listed::object).filter(|object| identities.has_copies(*object));
+        Roll { names: list.iter().map(identity).collect(), objects: objects.collect() }
+    }
+
+    fn has(&self, machine: &Listed) -> bool {
+        self.objects.contains(&machine.object()) || self.names.contains(&identity(machine))
+    }
 }
 
 /// What a host is known by from one list to the next.

@@ -514,3 +514,15 @@ fn what_the_store_has_renamed_is_not_undone_in_the_books() {
         shelf.backup(&["rename", "old", "new"]).exits(2).says("the store has no copies of `old`");
     }
 }
+
+#[test]
+fn a_domain_that_is_added_to_all_names_is_told_as_renames() {
+    let mut scene = Scene::of(vec![Machine::vm("a"), Machine::vm("c")]);
+    scene.host("a");
+    scene.host("c");
+    scene.backup(&["all"]).exits(0);
+    scene.netbox.set_machines(vec![Machine::vm("a.example.org").id(1), Machine::vm("c.example.org").id(2)]);
+    let told = scene.backup(&["all"]).exits(1).does_not_say("not believed");
+    told.says("`backup rename a a.example.org`").says("`backup rename c c.example.org`");
+    assert_eq!(scene.stored(), ["a", "c"]);
+}

@@ -85,6 +85,11 @@ impl Identities {
         self.renaming.as_ref()
     }
 
+    /// Whether an object was ever backed up.
+    pub(super) fn has_copies(&self, object: Object) -> bool {
+        self.names.contains_key(&object)
+    }
+
     /// Why a host of this name is not backed up: its rename was interrupted.
     pub(super) fn half_renamed(&self, name: &HostName) -> Option<String> {
         let Renaming { from, to } = self.renaming.as_ref().filter(|r| r.from == *name || r.to == *name)?;

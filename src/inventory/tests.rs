@@ -250,7 +250,16 @@ fn saved(names: &[&str]) -> Option<Saved> {
 }
 
 fn decided(answer: Result<Vec<Listed>, Problem>, saved: Option<Saved>) -> Decision {
-    decide(answer, saved, &netbox(AddressFrom::Name, ""), now(), Path::new("/state/inventory.json"))
+    decided_knowing(answer, saved, &Identities::default())
+}
+
+fn decided_knowing(
+    answer: Result<Vec<Listed>, Problem>,
+    saved: Option<Saved>,
+    identities: &Identities,
+) -> Decision {
+    let netbox = netbox(AddressFrom::Name, "");
+    decide(answer, saved, &netbox, now(), Path::new("/state/inventory.json"), identities)
 }
 
 fn now() -> DateTime<Utc> {
@@ -300,6 +309,25 @@ fn an_answer_is_weighed_against_the_last_good_list() {
 }
 
 #[test]
+fn hosts_with_copies_that_all_have_new_names_were_renamed_and_are_not_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    for (number, name) in [("vm:1", "a"), ("vm:2", "b"), ("vm:3", "c")] {
+        assert_eq!(remember(folder.path(), number.parse().unwrap(), &name.parse().unwrap()), None);
+    }
+    let known = identities(folder.path()).unwrap();
+    let (before, after) = (["a", "b", "c", "d"], ["a.org", "b.org", "c.org", "d.org"]);
+    let decision = decided_knowing(Ok(vms(&after)), saved(&before), &known);
+    assert!(decision.keep && decision.warnings.is_empty(), "{decision:?}");
+    let last = saved(&before).unwrap();
+    let Drift { new, gone, .. } = drift(&vms(&after), &last, &known);
+    assert_eq!((new, gone), (1, 1), "the one that has no copies is known by its name alone");
+    // NetBox was set up anew: other numbers, and the same names.
+    let renumbered: Vec<Listed> = (11..).zip(before).map(|(id, name)| vm(id, name)).collect();
+    assert!(decided_knowing(Ok(renumbered), saved(&before), &known).keep);
+    assert!(!decided_knowing(Ok(vms(&["a.org"])), saved(&before), &known).keep, "three are missing");
+}
+
+#[test]
 fn a_warning_says_how_to_accept_a_shrunken_list() {
     let warning = decided(Ok(vms(&["a"])), saved(&["a", "b", "c"])).warnings.remove(0).to_string();
     for part in
@@ -312,9 +340,11 @@ fn a_warning_says_how_to_accept_a_shrunken_list() {
 #[test]
 fn an_empty_answer_is_not_believed_even_where_any_shrinking_is_allowed() {
     let any = NetBox { max_shrink_percent: 0, ..netbox(AddressFrom::Name, "") };
-    let decision = decide(Ok(Vec::new()), saved(&["a"]), &any, now(), Path::new("/x"));
+    let decision =
+        decide(Ok(Vec::new()), saved(&["a"]), &any, now(), Path::new("/x"), &Identities::default());
     assert_eq!((names(&decision), decision.keep), (vec!["a"], false));
-    let decision = decide(Ok(vms(&["z"])), saved(&["a"]), &any, now(), Path::new("/x"));
+    let decision =
+        decide(Ok(vms(&["z"])), saved(&["a"]), &any, now(), Path::new("/x"), &Identities::default());
     assert_eq!((names(&decision), decision.keep), (vec!["z"], true));
 }
 
@@ -339,9 +369,11 @@ fn a_list_that_stands_in_for_too_long_is_critical() {
         (-5, Severity::Warning, "of a clock that was wrong"),
     ] {
         let now = saved(&[]).unwrap().at + TimeDelta::hours(hours);
-        let silent = decide(Err(down()), saved(&["a", "b"]), &netbox, now, Path::new("/x"));
+        let silent =
+            decide(Err(down()), saved(&["a", "b"]), &netbox, now, Path::new("/x"), &Identities::default());
         assert_eq!(silent.stand_in.unwrap().severity, severity, "{reason}");
-        let shrunken = decide(Ok(Vec::new()), saved(&["a", "b"]), &netbox, now, Path::new("/x"));
+        let shrunken =
+            decide(Ok(Vec::new()), saved(&["a", "b"]), &netbox, now, Path::new("/x"), &Identities::default());
         assert_eq!(shrunken.warnings[0].severity, severity, "{reason}");
         let told = shrunken.warnings[0].what.contains("older than `inventory.netbox.max_age`");
         assert_eq!(told, severity == Severity::Critical, "{reason}");
