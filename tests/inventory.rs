@@ -49,7 +49,7 @@ impl Scene {
             listed: true,
             transport: None,
             user: None,
-            port: None,
+            port: 22,
             sudo: None,
             source: None,
             filesystems: None,
