@@ -51,7 +51,9 @@ mod tests {
         let mut list = "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n".to_owned();
         for (mount, number) in more.iter().zip(2..) {
             let (point, rest) = mount.split_once(' ').unwrap();
-            list.push_str(&format!("{number} 1 8:{number} / {point} rw - {rest} rw\n"));
+            let carries = |other: &&str| point.starts_with(&format!("{}/", other.split(' ').next().unwrap()));
+            let carrier = more.iter().rposition(carries).map_or(1, |place| place + 2);
+            list.push_str(&format!("{number} {carrier} 8:{number} / {point} rw - {rest} rw\n"));
         }
         select(list.as_bytes(), "/", Filesystems::Local).unwrap()
     }
