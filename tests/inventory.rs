@@ -49,7 +49,7 @@ impl Scene {
             listed: true,
             transport: None,
             user: None,
-            port: 22,
+            port: None,
             sudo: None,
             source: None,
             filesystems: None,
