@@ -335,12 +335,15 @@ impl<S: Store> Story<'_, S> {
     /// Refuses a host that calls itself as another does, before anything of its
     /// former copy is written over.
     fn consider_name(&mut self, probe: &Probe, survey: &Survey) -> Result<(), Outcome> {
-        let own = self.host.name.key();
-        let others = survey.hosts.keys().chain(&self.run.names);
-        let others: BTreeSet<&str> = others.map(String::as_str).filter(|name| *name != own).collect();
-        let last_good = baseline(survey.of(&self.host.name), self.run.clock.now()).and_then(Snapshot::facts);
-        let before = last_good.and_then(|facts| facts.hostname.as_deref());
-        match namesake::compare(before, probe.hostname.as_deref(), &others) {
+        let (own, now) = (self.host.name.key(), self.run.clock.now());
+        let called = |snapshots| baseline(snapshots, now)?.facts()?.hostname.as_deref();
+        let listed = survey.hosts.keys().chain(&self.run.names).map(String::as_str);
+        let mut others: BTreeSet<&str> = listed.filter(|name| *name != own).collect();
+        // What they call themselves need not be what they are listed as.
+        let remembered = survey.hosts.iter().filter(|(name, _)| *name != own);
+        others.extend(remembered.filter_map(|(_, snapshots)| called(snapshots.as_slice())));
+        let before = called(survey.of(&self.host.name));
+        match namesake::compare(before, probe.hostname.as_deref(), own, &others) {
             Name::Same => {}
             Name::AnotherHosts(what) if !self.run.accept_deletions => {
                 let why = format!(

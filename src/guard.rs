@@ -38,6 +38,9 @@ pub struct Observed {
     pub regular: u64,
     /// Regular files that were new or changed.
     pub changed: u64,
+    /// More may have changed since the last good copy: an earlier try, or a suspect
+    /// copy under the same name, has brought some already.
+    pub changed_before: bool,
 }
 
 /// How an operator waves one run through.
@@ -135,11 +138,15 @@ impl Guard {
 /// A machine that was renamed keeps its files; one that has another's place brings
 /// its own.
 fn another_name(now: &Observed) -> Option<String> {
-    let what = now.renamed.as_ref().filter(|_| now.changed > now.regular / 2)?;
-    Some(format!(
-        "this looks like another machine: {what}, and {} of {} files are new or changed; if both are meant, {REMEDY}",
-        now.changed, now.regular
-    ))
+    let what = now.renamed.as_ref()?;
+    let files = if now.changed > now.regular / 2 {
+        format!("{} of {} files are new or changed", now.changed, now.regular)
+    } else if now.changed_before {
+        "it is not known how many files have changed since".to_owned()
+    } else {
+        return None;
+    };
+    Some(format!("this looks like another machine: {what}, and {files}; if both are meant, {REMEDY}"))
 }
 
 /// `percent` of `files`, rounded down.
@@ -265,6 +272,21 @@ mod tests {
         let without_figures = STRICT.judge(None, &stopped).unwrap();
         assert!(without_figures.contains("rsync stopped after the deletions allowed"), "{without_figures}");
         assert_eq!(ACCEPTING.judge(Some(&facts(Some(1000), None)), &stopped), None);
+    }
+
+    #[test]
+    fn a_name_that_changed_is_suspect_if_the_files_did_or_nobody_knows() {
+        for (renamed, changed, changed_before, suspect) in [
+            (true, 50, false, false),
+            (true, 51, false, true),
+            (true, 0, true, true),
+            (false, 100, true, false),
+        ] {
+            let renamed = renamed.then(|| "its name is another".to_owned());
+            let now = Observed { renamed, regular: 100, changed, changed_before, ..copied(120, 20) };
+            assert_eq!(STRICT.judge(Some(&facts(Some(120), None)), &now).is_some(), suspect, "{now:?}");
+            assert_eq!(ACCEPTING.judge(Some(&facts(Some(120), None)), &now), None, "{now:?}");
+        }
     }
 
     #[test]

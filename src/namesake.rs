@@ -23,9 +23,9 @@ pub enum Name {
     AnotherHosts(String),
 }
 
-/// Compares what a host calls itself with what it did `before`. `others` are the
-/// names of all other hosts, in small letters.
-pub fn compare(before: Option<&str>, now: Option<&str>, others: &BTreeSet<&str>) -> Name {
+/// Compares what a host calls itself with what it did `before`. `own` is what the
+/// inventory calls it, `others` are the names of all other hosts.
+pub fn compare(before: Option<&str>, now: Option<&str>, own: &str, others: &BTreeSet<&str>) -> Name {
     let (Some(before), Some(now)) = (before.map(short), now.map(short)) else { return Name::Same };
     if before == now || is_nobodys(&before) || is_nobodys(&now) {
         return Name::Same;
@@ -33,10 +33,15 @@ pub fn compare(before: Option<&str>, now: Option<&str>, others: &BTreeSet<&str>)
     let shown = |name: &str| shortened(&printable(name), LONGEST);
     let changed =
         format!("its host name is `{}`, in the last good copy it was `{}`", shown(&now), shown(&before));
-    if others.iter().any(|other| short(other) == now) {
+    if short(own) != now && others.iter().any(|other| short(other) == now) {
         return Name::AnotherHosts(format!("{changed}, and another host has that name"));
     }
     Name::Changed(changed)
+}
+
+/// Whether two names are one machine's.
+pub fn is_same(one: &str, other: &str) -> bool {
+    short(one) == short(other)
 }
 
 /// The host's name without its domain, which people add and take away.
@@ -55,8 +60,8 @@ mod tests {
 
     #[test]
     fn a_name_is_told_from_another_hosts() {
-        let others = BTreeSet::from(["mail", "db.example.org"]);
-        let kind = |before, now| match compare(before, now, &others) {
+        let others = BTreeSet::from(["mail", "db.example.org", "vpn.b.org"]);
+        let kind = |before, now| match compare(before, now, "vpn.a.org", &others) {
             Name::Same => "same",
             Name::Changed(_) => "changed",
             Name::AnotherHosts(_) => "another host's",
@@ -68,6 +73,7 @@ mod tests {
             (None, Some("mail"), "same", "nobody knows what it was"),
             (Some("web"), Some("localhost"), "same", "its name was lost"),
             (Some("web"), Some("www"), "changed", "renamed"),
+            (Some("debian"), Some("vpn"), "changed", "its own, which another has in another domain"),
             (Some("web"), Some("mail"), "another host's", "swapped"),
             (Some("web"), Some("Mail.example.org"), "another host's", "swapped, in full"),
             (Some("web"), Some("db"), "another host's", "the inventory has the domain"),

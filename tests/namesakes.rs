@@ -85,6 +85,33 @@ fn a_host_that_was_renamed_is_copied_unless_its_files_are_others_too() {
         .exits(1)
         .says("Web: CRITICAL: suspect copy: this looks like another machine: its host name is `other`")
         .says("3 of 3 files are new or changed");
-    assert_eq!(clones.rig.verdicts("web"), ["good", "suspect"]);
+    // Of what that night has brought nothing is new in the next.
+    clones
+        .rig
+        .backup(&["web"])
+        .exits(1)
+        .says("Web: CRITICAL: suspect copy: this looks like another machine: its host name is `other`");
+    assert_eq!(clones.rig.verdicts("web"), ["good", "suspect", "suspect"]);
     clones.rig.backup(&["web", "--accept-deletions"]).exits(0);
+    clones.rig.backup(&["web"]).exits(0);
+}
+
+#[test]
+fn hosts_that_the_inventory_calls_otherwise_are_told_apart_too() {
+    let mut clones = Clones::new();
+    clones.is_called("Web", "vm-17");
+    clones.is_called("Db", "vm-18");
+    clones.rig.backup(&["all"]).exits(0);
+    clones.at([1, 0]);
+    clones
+        .rig
+        .backup(&["all"])
+        .exits(1)
+        .says("Web: CRITICAL: probe failed: this looks like another host: its host name is `vm-18`")
+        .says("Db: CRITICAL: probe failed: this looks like another host: its host name is `vm-17`");
+    clones.at([0, 1]);
+    clones.rig.backup(&["all"]).exits(0);
+    // The name that the inventory has for it is nobody else's.
+    clones.is_called("Web", "web");
+    clones.rig.backup(&["web"]).exits(0).says("its host name is `web`, in the last good copy it was `vm-17`");
 }

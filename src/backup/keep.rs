@@ -3,6 +3,7 @@
 use super::{Step, Story, failed};
 use crate::guard::Observed;
 use crate::lock::HostLock;
+use crate::namesake;
 use crate::outcome::{Figures, Outcome, Severity, Stage};
 use crate::remote::Probe;
 use crate::rotation::Rotation;
@@ -24,6 +25,15 @@ fn without(unkept: &Unkept) -> String {
     format!(
         "the extended attribute `{name}` of `{path}`{more} could not be kept, all contents were: {why} ({remedy})"
     )
+}
+
+/// Whether a copy since the last good one was suspect, of a host that called itself
+/// as it does now.
+fn is_doubted(snapshots: &[Snapshot], last_good: Option<&Snapshot>, probe: &Probe) -> bool {
+    let since = snapshots.iter().filter(|one| last_good.is_none_or(|good| one.time > good.time));
+    let mut facts = since.filter_map(Snapshot::facts).filter(|facts| facts.verdict == Verdict::Suspect);
+    let is_of_now = |name: &str| probe.hostname.as_deref().is_some_and(|now| namesake::is_same(now, name));
+    facts.any(|facts| facts.hostname.as_deref().is_some_and(is_of_now))
 }
 
 /// What the report of a host says whose snapshot is held.
@@ -96,6 +106,7 @@ impl<S: Store> Story<'_, S> {
 
     /// What the copy is worth, and why if it is worth less than good.
     fn judge(&mut self, transfer: &Transfer, probe: &Probe, survey: &Survey) -> (Verdict, String) {
+        let last_good = baseline(survey.of(&self.host.name), self.run.clock.now());
         let observed = Observed {
             files: transfer.statistics.files,
             directories: transfer.statistics.directories,
@@ -104,9 +115,10 @@ impl<S: Store> Story<'_, S> {
             renamed: self.renamed.clone(),
             regular: transfer.statistics.files.saturating_sub(transfer.statistics.directories),
             changed: transfer.statistics.changed,
+            changed_before: self.transfers.len() > 1
+                || is_doubted(survey.of(&self.host.name), last_good, probe),
         };
-        let last_good = baseline(survey.of(&self.host.name), self.run.clock.now()).and_then(Snapshot::facts);
-        if let Some(why) = self.guard().judge(last_good, &observed) {
+        if let Some(why) = self.guard().judge(last_good.and_then(Snapshot::facts), &observed) {
             return (Verdict::Suspect, why);
         }
         if let Some(why) = self.misdated.take() {
