@@ -40,6 +40,7 @@ use crate::trend::Past;
 use crate::turn::Turn;
 use chrono::{DateTime, Utc};
 use mend::Mending;
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
@@ -79,6 +80,8 @@ pub struct Run<S> {
     pub names: BTreeSet<String>,
     /// The newest snapshot in the store, if the clock stands before it.
     pub clock_behind: Option<Newest>,
+    /// Whether the clock of some other machine agrees with ours.
+    pub clock_agreed: Cell<bool>,
     /// What the hosts' last good runs were like.
     pub past: Past,
     /// What is known of a host that waits for its turn is at most so old.
@@ -154,6 +157,7 @@ pub async fn host<S: Store>(run: &Run<S>, host: &Host, turn: Turn) -> HostReport
         hooks: Vec::new(),
         removed: Vec::new(),
         misdated: None,
+        ahead: None,
         mending: Mending::default(),
         renamed: None,
         clocks_agree: false,
@@ -186,6 +190,8 @@ struct Story<'a, S> {
     removed: Vec<String>,
     /// Why the time of the copy is wrong, if it is.
     misdated: Option<String>,
+    /// How far our clock is ahead of the host's, if it is.
+    ahead: Option<String>,
     /// What verifications found wrong, and what has become of that.
     mending: Mending,
     /// What there is to say of its own name, if that is another than it was.
@@ -387,7 +393,7 @@ impl<S: Store> Story<'_, S> {
     /// year ahead, and would age every snapshot by that year. One that is behind
     /// both the host's and the store's is wrong for certain, and would date the
     /// copy into a past where it takes the place of a true one. One that is ahead
-    /// of the host's, and that no good snapshot speaks for, would date it into a
+    /// of the host's, and that nobody speaks for, would date it into a
     /// future where it is the newest for as long
     /// (docs/decisions/0033-what-a-clock-and-a-name-tell.md).
     fn compare_clocks(&mut self, probe: &Probe) {
@@ -404,16 +410,30 @@ impl<S: Store> Story<'_, S> {
             Comparison::Ahead(days) => (days, "ahead of"),
             Comparison::Behind(days) => (days, "behind"),
         };
-        let is_wrong = match (how, &self.run.survey) {
-            ("behind", _) => self.run.clock_behind.is_some(),
-            (_, Ok(survey)) => !clock_is_vouched_for(survey, self.run.clock),
-            (_, Err(_)) => false,
-        };
         let days = if days == 1 { "a day".to_owned() } else { format!("{days} days") };
         let what = format!(
             "this server's clock is {days} {how} the host's (set the one that is wrong; `date` shows it)"
         );
-        if is_wrong {
+        if how == "behind" {
+            self.tell_clock(what, self.run.clock_behind.is_some());
+        } else {
+            self.ahead = Some(what);
+        }
+    }
+
+    /// Decides whose clock is wrong where ours is ahead of the host's. Not before the
+    /// copy is made: by then others may have told their time.
+    fn settle_clock(&mut self) {
+        let Some(what) = self.ahead.take() else { return };
+        let is_vouched_for = match &self.run.survey {
+            Ok(survey) => self.run.clock_agreed.get() || clock_is_vouched_for(survey, self.run.clock),
+            Err(_) => true,
+        };
+        self.tell_clock(what, !is_vouched_for);
+    }
+
+    fn tell_clock(&mut self, what: String, ours_is_wrong: bool) {
+        if ours_is_wrong {
             self.misdated = Some(format!("its date is wrong: {what}"));
         } else {
             self.note(Severity::Warning, format!("nothing was removed: {what}"));

@@ -8,6 +8,7 @@ mod support;
 use chrono::Utc;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use support::on_every_store;
 use support::rig::*;
 use support::trees::*;
@@ -37,4 +38,31 @@ fn a_snapshot_that_another_run_took_while_this_one_began_is_not_from_the_future(
     drop(door);
     let ran: Ran = finish(child).into();
     ran.exits(0).does_not_say("the clock stands before");
+}
+
+#[test]
+fn another_host_of_the_same_run_speaks_for_the_clock_though_no_snapshot_does() {
+    let mut rig = Rig::new();
+    rig.hosts_are_elsewhere();
+    rig.host("Right");
+    let wrong = rig.host("Wrong");
+    let date = rig.write("date", format!("#!/bin/sh\necho {}\n", Utc::now().timestamp() - 365 * 24 * 3600));
+    fs::set_permissions(&date, PermissionsExt::from_mode(0o755)).unwrap();
+    let mut sshd = Sshd::start(&rig.join("another-sshd"));
+    sshd.start_again_with(&Setup { mounts: &[(date, "/usr/bin/date")], ..Setup::default() });
+    let known = fs::read_to_string(rig.join("known_hosts")).unwrap();
+    rig.write("known_hosts", known + &sshd.known_hosts_line());
+    rig.section("hosts.\"Wrong\"", &format!("port = {}\nsource = {wrong:?}", sshd.port));
+    // Alone it is one word against another.
+    rig.backup(&["wrong"]).exits(1).says("Wrong: CRITICAL: suspect copy: its date is wrong: ");
+    // Its copy is judged when the other one has been asked.
+    let asked = rig.join("asked");
+    rig.hook("wait", &format!(
+        "if [ $(($(date +%s) + 86400)) -gt {} ]; then touch '{asked}'; else until [ -e '{asked}' ]; do sleep 0.1; done; fi\n",
+        Utc::now().timestamp(), asked = asked.display()
+    ));
+    rig.backup(&["all"])
+        .exits(1)
+        .says("Right: OK: ")
+        .says("Wrong: WARNING: nothing was removed: this server's clock is 365 days ahead of the host's");
 }

@@ -138,6 +138,7 @@ impl World {
             settings,
             names: Default::default(),
             clock_behind: clock_behind(survey.as_ref().unwrap(), now),
+            clock_agreed: std::cell::Cell::default(),
             store,
             survey,
             clock: Clock::starting_at(now),

@@ -106,6 +106,7 @@ impl<S: Store> Story<'_, S> {
 
     /// What the copy is worth, and why if it is worth less than good.
     fn judge(&mut self, transfer: &Transfer, probe: &Probe, survey: &Survey) -> (Verdict, String) {
+        self.settle_clock();
         let last_good = baseline(survey.of(&self.host.name), self.run.clock.now());
         let observed = Observed {
             files: transfer.statistics.files,

@@ -2,6 +2,7 @@
 //! are copied (docs/decisions/0017-ready-before-their-turn.md).
 
 use super::{Event, Story, failed};
+use crate::clock::{self, Comparison};
 use crate::outcome::{Outcome, Stage};
 use crate::remote::{Probe, Question, Remote, SourceState};
 use crate::store::Store;
@@ -161,6 +162,10 @@ impl<S: Store> Story<'_, S> {
             probe = remote.probe(question) => probe.map_err(|error| failed(Stage::Probe, error))?,
             () = self.run.cancel.cancelled() => return Err(Outcome::Interrupted),
         };
+        let is_alike = |theirs| clock::compare(self.run.clock.now(), theirs) == Comparison::Alike;
+        if !probe.is_this_machine && probe.time.is_some_and(is_alike) {
+            self.run.clock_agreed.set(true);
+        }
         if let SourceState::Unusable(state) = &probe.source {
             let why = format!(
                 "the source `{}` is {} there (is `source` right, and its disk mounted?)",

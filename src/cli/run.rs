@@ -282,6 +282,7 @@ async fn prepare(
         accept_deletions: arguments.accept_deletions,
         keep: arguments.keep.clone(),
         clock_behind,
+        clock_agreed: std::cell::Cell::default(),
         names: known,
         past,
         fresh: backup::FRESH,
