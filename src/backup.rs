@@ -119,6 +119,26 @@ impl fmt::Display for Newest {
     }
 }
 
+impl Newest {
+    /// What to do with it if it has a wrong date.
+    pub fn removal(&self, store: &impl Store) -> String {
+        let host = self.host.parse::<HostName>();
+        host.map_or_else(|_| "remove it".to_owned(), |host| removal(store, &host, &self.name))
+    }
+}
+
+/// What to do with a snapshot that has a wrong date.
+pub fn removal(store: &impl Store, host: &HostName, name: &str) -> String {
+    format!("remove it with `{}`", store.by_hand(host, name))
+}
+
+/// The newest of a host's snapshots that `now` stands before, as of
+/// [`clock_behind`].
+pub fn newest_to_come(snapshots: &[Snapshot], now: DateTime<Utc>) -> Option<&Snapshot> {
+    let newest = snapshots.iter().filter(|snapshot| snapshot.tells_the_time()).max_by_key(|one| one.time)?;
+    (newest.time > now).then_some(newest)
+}
+
 /// The newest snapshot of ours in the store, if `now` stands before it. One that
 /// is suspect is no evidence of the time: its date may be why.
 pub fn clock_behind(survey: &Survey, now: DateTime<Utc>) -> Option<Newest> {

@@ -239,6 +239,9 @@ pub trait Store {
     /// [`Store::survey`] or [`Store::snapshots`].
     fn browse(&self, host: &HostName, name: &str) -> PathBuf;
 
+    /// How an operator removes a snapshot by hand: what to type.
+    fn by_hand(&self, host: &HostName, name: &str) -> String;
+
     /// The folders that copies live in, which a copy of this machine must
     /// leave out: it would copy itself. Known after [`Store::survey`].
     fn roots(&self) -> Vec<PathBuf>;
@@ -411,6 +414,13 @@ impl Store for AnyStore {
         match self {
             AnyStore::Zfs(store) => store.browse(host, name),
             AnyStore::Directory(store) => store.browse(host, name),
+        }
+    }
+
+    fn by_hand(&self, host: &HostName, name: &str) -> String {
+        match self {
+            AnyStore::Zfs(store) => store.by_hand(host, name),
+            AnyStore::Directory(store) => store.by_hand(host, name),
         }
     }
 

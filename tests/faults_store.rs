@@ -560,6 +560,7 @@ fn a_good_copy_of_the_future_is_never_the_latest_and_holds_up_its_own_host_alone
         .exits(1)
         .says(&format!("the clock is behind the newest snapshot, `{future}` of web"))
         .says("Web: WARNING: nothing was removed: ")
+        .says(&format!("/web/snapshots/{future}.json`"))
         .says("Other: OK: ");
     assert!(rig.snapshots("web").contains(&superfluous), "what is before a wrong date is kept");
     assert!(!rig.snapshots("other").contains(&superfluous), "a host of which nothing is wrong is rotated");

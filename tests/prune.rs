@@ -17,7 +17,7 @@ on_every_store! {
     what_no_tier_claims_goes_and_nothing_else,
     a_host_that_left_the_inventory_keeps_everything_unless_it_is_named,
     a_host_that_is_locked_is_passed_over,
-    a_clock_that_is_behind_anywhere_removes_nothing,
+    a_snapshot_that_is_dated_in_the_future_keeps_those_of_its_own_host_alone,
 }
 
 /// A rig with hosts of some past each: one snapshot of a run, and made-up ones
@@ -131,14 +131,26 @@ fn a_host_that_is_locked_is_passed_over(rig: Rig) {
     );
 }
 
-fn a_clock_that_is_behind_anywhere_removes_nothing(rig: Rig) {
+fn a_snapshot_that_is_dated_in_the_future_keeps_those_of_its_own_host_alone(rig: Rig) {
     let rig = with_a_past(rig, &["web", "vpn"]);
-    made_up(&rig, "vpn", &name_at("tomorrow"), "partial");
-    for options in [&["prune", "web", "--json"][..], &["prune", "web", "--json", "--dry-run"]] {
-        let ran = rig.backup(options).exits(1).says("the clock is behind the newest snapshot, `backup-");
-        assert_eq!(json_of(&ran)["remove"], json!([]));
-        assert_eq!(rig.snapshots("web").len(), 4);
+    let future = name_at("tomorrow");
+    made_up(&rig, "vpn", &future, "partial");
+    let remedy = match &rig.dataset {
+        Some(dataset) => format!("`zfs destroy {}@{future}`", dataset.child("vpn")),
+        None => format!("/vpn/snapshots/{future}.json`"),
+    };
+    for options in [&["prune", "--json", "--dry-run"][..], &["prune", "--json"]] {
+        let ran = rig
+            .backup(options)
+            .exits(1)
+            .says(&format!("vpn: nothing was removed: the clock is behind its newest snapshot, `{future}`"))
+            .says(&remedy)
+            .does_not_say("web: nothing");
+        let answer = json_of(&ran);
+        let removed = answer["remove"].as_array().unwrap();
+        assert!(!removed.is_empty() && removed.iter().all(|gone| gone["host"] == json!("web")), "{answer:#}");
     }
+    assert_eq!((rig.snapshots("web").len(), rig.snapshots("vpn").len()), (1, 5));
 }
 
 #[test]

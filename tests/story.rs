@@ -87,6 +87,11 @@ impl Store for Stuck {
     fn browse(&self, host: &HostName, name: &str) -> PathBuf {
         self.store.browse(host, name)
     }
+
+    fn by_hand(&self, host: &HostName, name: &str) -> String {
+        self.store.by_hand(host, name)
+    }
+
     fn roots(&self) -> Vec<PathBuf> {
         self.store.roots()
     }

@@ -1,6 +1,6 @@
 //! After the copy: what it is worth, its snapshot, and which old ones go.
 
-use super::{Step, Story, failed};
+use super::{Step, Story, failed, newest_to_come, removal};
 use crate::guard::Observed;
 use crate::lock::HostLock;
 use crate::namesake;
@@ -229,8 +229,9 @@ impl<S: Store> Story<'_, S> {
         let own = self.run.clock_behind.as_ref().filter(|newest| newest.host == self.host.name.key());
         if let Some(newest) = own.or(self.run.clock_behind.as_ref().filter(|_| !self.clocks_agree)) {
             let text = format!(
-                "nothing was removed: the clock is behind the newest snapshot, {newest} (correct the clock, \
-                 or remove that snapshot)"
+                "nothing was removed: the clock is behind the newest snapshot, {newest} (correct the clock; if it \
+                 is right, {})",
+                newest.removal(&self.run.store)
             );
             self.note(Severity::Warning, text);
             return;
@@ -249,11 +250,12 @@ impl<S: Store> Story<'_, S> {
         for decision in &plan.decisions {
             debug!("{decision}");
         }
-        if let Some(newest) = plan.clock_behind {
+        if let Some(newest) = newest_to_come(survey.of(&self.host.name), self.run.clock.now()) {
             let text = format!(
-                "nothing was removed: the clock is behind its newest snapshot, of {} (if the clock is right, remove \
-                 that snapshot)",
-                newest.format("%Y-%m-%d %H:%M UTC")
+                "nothing was removed: the clock is behind its newest snapshot, `{}` (correct the clock; if it is \
+                 right, {})",
+                printable(&newest.name),
+                removal(&self.run.store, &self.host.name, &newest.name)
             );
             self.note(Severity::Warning, text);
         }

@@ -208,7 +208,10 @@ async fn store(settings: &Settings, clock: Clock) -> (Vec<Finding>, Option<Inspe
                 Finding::error(
                     "clock",
                     format!("this server's clock is behind the newest snapshot, {newest}: nothing is removed of that host, nor of any whose own clock does not agree"),
-                    "correct the clock; if it is right now, it was ahead when that snapshot was taken: remove the snapshot",
+                    format!(
+                        "correct the clock; if it is right now, it was ahead when that snapshot was taken: {}",
+                        newest.removal(&store)
+                    ),
                 )
             }));
         }

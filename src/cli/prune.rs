@@ -170,7 +170,6 @@ struct Pruning<'a> {
     survey: &'a Survey,
     /// Where hosts are locked; nowhere for a look.
     runtime: Option<Runtime>,
-    clock_behind: bool,
     /// What is known of the last runs; not asked for where it is of no account.
     history: Result<Option<History>, HistoryError>,
     /// Hosts whose last run was not good are rotated as well.
@@ -184,21 +183,9 @@ impl<'a> Pruning<'a> {
             true => None,
             false => Some(enter(&session.settings)?),
         };
-        // Not the command's start: a run may have taken snapshots since.
-        let behind = backup::clock_behind(survey, session.clock.now());
-        let clock_behind = behind.is_some();
         let history = History::read(&session.settings.state_dir);
         let force = arguments.force;
-        let answer = Answer::default();
-        let mut pruning = Pruning { session, survey, runtime, clock_behind, history, force, answer };
-        if let Some(newest) = behind {
-            let why = format!(
-                "nothing is removed anywhere: the clock is behind the newest snapshot, {newest} (correct \
-                 the clock; if it is right now, it was ahead when that snapshot was taken: remove the snapshot)"
-            );
-            pruning.problem(None, why);
-        }
-        Ok(pruning)
+        Ok(Pruning { session, survey, runtime, history, force, answer: Answer::default() })
     }
 
     fn problem(&mut self, host: Option<&HostName>, why: impl Into<String>) {
@@ -229,14 +216,18 @@ impl<'a> Pruning<'a> {
             policy: &settings.retention,
             timezone: settings.timezone,
             now: self.session.clock.now(),
-            clock_behind: self.clock_behind,
+            clock_behind: false,
             damage_found,
         };
         let plan = rotation.plan(&snapshots, None);
         plan.decisions.iter().for_each(|decision| debug!("{host}: {decision}"));
-        if let Some(newest) = plan.clock_behind.filter(|_| !self.clock_behind) {
-            // Taken since the survey, under another clock.
-            let why = format!("nothing was removed: the clock is behind the newest snapshot, of {newest}");
+        if let Some(newest) = backup::newest_to_come(&snapshots, self.session.clock.now()) {
+            let why = format!(
+                "nothing was removed: the clock is behind its newest snapshot, `{}` (correct the clock; if it is \
+                 right, it was ahead when that snapshot was taken: {})",
+                printable(&newest.name),
+                backup::removal(&self.session.store, host, &newest.name)
+            );
             self.problem(Some(host), why);
         }
         let why = if plan.removals().is_empty() { None } else { self.not_good(host, &snapshots) };

@@ -255,7 +255,10 @@ async fn prepare(
                 "the clock is behind the newest snapshot, {newest}: nothing is removed of that host, nor of any \
                  whose own clock does not agree with this one"
             ),
-            "correct the clock; if it is right now, it was ahead when that snapshot was taken: remove the snapshot",
+            format!(
+                "correct the clock; if it is right now, it was ahead when that snapshot was taken: {}",
+                newest.removal(&store)
+            ),
         );
         warn!("{problem}");
         begun.trouble.push(problem);

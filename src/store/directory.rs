@@ -252,6 +252,11 @@ impl Store for Directory {
         self.place(host).tree(name)
     }
 
+    fn by_hand(&self, host: &HostName, name: &str) -> String {
+        let tree = self.browse(host, name);
+        format!("rm -r {0} {0}.json", crate::text::printable(&tree.to_string_lossy()))
+    }
+
     fn roots(&self) -> Vec<PathBuf> {
         vec![self.path.canonicalize().unwrap_or_else(|_| self.path.clone())]
     }

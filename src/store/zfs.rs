@@ -497,6 +497,10 @@ impl Store for Zfs {
         self.mountpoint_of(host).unwrap_or_else(default).join(".zfs/snapshot").join(name)
     }
 
+    fn by_hand(&self, host: &HostName, name: &str) -> String {
+        format!("zfs destroy {}@{}", self.dataset_of(host), printable(name))
+    }
+
     fn roots(&self) -> Vec<PathBuf> {
         let all = self.recall(|seen| {
             let datasets = std::iter::once(&seen.parent).chain(seen.hosts.values());
