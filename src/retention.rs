@@ -338,17 +338,7 @@ mod tests {
     fn snapshot(text: &str) -> Snapshot {
         let words: Vec<&str> = text.split(' ').collect();
         let origin = |verdict| {
-            let facts = Facts {
-                run: "r".into(),
-                verdict,
-                files: None,
-                bytes: None,
-                duration: None,
-                machine: None,
-                hostname: None,
-                left_out: None,
-                clock_agreed: false,
-            };
+            let facts = Facts::new("r".into(), verdict);
             Origin::Run(facts)
         };
         Snapshot {

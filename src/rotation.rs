@@ -54,17 +54,7 @@ pub fn expected(now: DateTime<Utc>, before: &[Snapshot]) -> Snapshot {
     while before.iter().any(|snapshot| snapshot.name == name.to_string()) {
         name = SnapshotName::at(name.time() + TimeDelta::seconds(1));
     }
-    let facts = Facts {
-        run: String::new(),
-        verdict: Verdict::Good,
-        files: None,
-        bytes: None,
-        duration: None,
-        machine: None,
-        hostname: None,
-        left_out: None,
-        clock_agreed: false,
-    };
+    let facts = Facts::new(String::new(), Verdict::Good);
     Snapshot { name: name.to_string(), time: name.time(), held: false, origin: Origin::Run(facts) }
 }
 

@@ -181,6 +181,23 @@ pub struct Facts {
     pub clock_agreed: bool,
 }
 
+impl Facts {
+    /// The facts of a run of which nothing but its verdict is known.
+    pub fn new(run: String, verdict: Verdict) -> Self {
+        Facts {
+            run,
+            verdict,
+            files: None,
+            bytes: None,
+            duration: None,
+            machine: None,
+            hostname: None,
+            left_out: None,
+            clock_agreed: false,
+        }
+    }
+}
+
 /// Whose a snapshot is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {

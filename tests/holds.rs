@@ -204,17 +204,7 @@ async fn holds_cost_one_program_where_there_are_none_and_two_where_there_are() {
     store.prepare(&vpn, &survey).await.unwrap();
     let names: Vec<SnapshotName> =
         (1..=3).map(|day| format!("backup-2026-11-{day:02}T020005Z").parse().unwrap()).collect();
-    let facts = Facts {
-        run: "r".into(),
-        verdict: Verdict::Good,
-        files: None,
-        bytes: None,
-        duration: None,
-        machine: None,
-        hostname: None,
-        left_out: None,
-        clock_agreed: false,
-    };
+    let facts = Facts::new("r".into(), Verdict::Good);
     for name in &names {
         store.commit(&vpn, *name, &facts).await.unwrap();
     }

@@ -127,17 +127,7 @@ fn kept_by_the_right_clock(all: &[String], new: &str) -> Vec<String> {
         monthly: std::num::NonZeroU32::new(2),
         yearly: std::num::NonZeroU32::new(2),
     };
-    let facts = snapshot::Facts {
-        run: "r1".to_owned(),
-        verdict: snapshot::Verdict::Good,
-        files: None,
-        bytes: None,
-        duration: None,
-        machine: None,
-        hostname: None,
-        left_out: None,
-        clock_agreed: false,
-    };
+    let facts = snapshot::Facts::new("r1".to_owned(), snapshot::Verdict::Good);
     let good = |name: &str| snapshot::Snapshot {
         name: name.to_owned(),
         time: name.parse::<snapshot::SnapshotName>().unwrap().time(),

@@ -344,19 +344,7 @@ mod tests {
     /// good, partial, suspect, foreign.
     fn history(letters: &str) -> Place {
         let snapshots = letters.chars().zip(0..).map(|(letter, day)| {
-            let ours = |verdict| {
-                Origin::Run(Facts {
-                    run: "r".into(),
-                    verdict,
-                    files: None,
-                    bytes: None,
-                    duration: None,
-                    machine: None,
-                    hostname: None,
-                    left_out: None,
-                    clock_agreed: false,
-                })
-            };
+            let ours = |verdict| Origin::Run(Facts::new("r".into(), verdict));
             let time: DateTime<Utc> = "2026-11-01T02:00:00Z".parse().unwrap();
             let origin = match letter {
                 'g' => ours(Verdict::Good),

@@ -183,17 +183,7 @@ mod tests {
     fn take(place: &Place, number: u32) -> String {
         let name: SnapshotName =
             format!("backup-2026-11-20T02{:02}{:02}Z", number / 60, number % 60).parse().unwrap();
-        let facts = Facts {
-            run: "r1".to_owned(),
-            verdict: Verdict::Good,
-            files: None,
-            bytes: None,
-            duration: None,
-            machine: None,
-            hostname: None,
-            left_out: None,
-            clock_agreed: false,
-        };
+        let facts = Facts::new("r1".to_owned(), Verdict::Good);
         fs::create_dir(place.incomplete()).unwrap();
         place.write_facts(name, &facts).unwrap();
         place.publish(name, &File::open(place.incomplete()).unwrap()).unwrap();
