@@ -398,9 +398,12 @@ enum Moment {
     There(fn(&Path) -> bool),
 }
 
-const MOMENTS: [Moment; 15] = [
+const MOMENTS: [Moment; 17] = [
     Moment::AnyTime,
     Moment::Program(When::Before, "ssh*"),
+    // A command on the host, by the connection that is there.
+    Moment::Program(When::Before, "session*"),
+    Moment::Program(When::After, "session*"),
     Moment::AnyTime,
     Moment::There(|place| place.join(".incomplete").exists()),
     Moment::Program(When::Before, "rsync*"),
@@ -430,16 +433,17 @@ fn any(folder: &Path, fits: fn(&str) -> bool) -> bool {
     entries.into_iter().any(|entry| fits(&entry.file_name().to_string_lossy()))
 }
 
-/// `BACKUP_TEST_KILLS=200` kills so many runs, where 15 do for every day.
+/// `BACKUP_TEST_KILLS=200` kills so many runs, where one of each moment does for every day.
 #[test]
 fn however_many_runs_are_killed_wherever_they_are_no_snapshot_is_wrong() {
-    let kills: usize = std::env::var("BACKUP_TEST_KILLS").map_or(15, |kills| kills.parse().unwrap());
+    let kills: usize = std::env::var("BACKUP_TEST_KILLS").map_or(MOMENTS.len(), |kills| kills.parse().unwrap());
     let (files, megabytes) = (60, 2);
     let mut random = Random::new();
     let mut rig = Rig::new();
     let source = rig.host("Web");
     rig.hook("dump", "echo dumped");
     let snare = Snare::new(&rig);
+    snare.watch_sessions(&mut rig);
     let place = rig.join("store/web");
     let mut taken: BTreeMap<String, PathBuf> = BTreeMap::new();
     let begin = Instant::now();

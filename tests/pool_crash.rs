@@ -50,6 +50,9 @@ impl Scene {
         let source = rig.host_with("Web", lines);
         rig.hook("dump", "echo dumped");
         let snare = Snare::new(&rig);
+        if lines.is_empty() {
+            snare.watch_sessions(&mut rig);
+        }
         let mut scene = Scene { rig, snare, source, round: 0, taken: BTreeMap::new() };
         scene.change();
         scene.rig.backup(&["all"]).exits(0);
@@ -168,7 +171,7 @@ impl Scene {
 #[ignore = "needs a pool: `make vm`"]
 fn backup_killed_at_any_program_that_it_starts() {
     let near = [(After, 0, "zfs get*"), (Before, 0, "rsync*"), (After, 0, "rsync*")];
-    let far = [(After, 0, "ssh*"), (Before, 1, "ssh*")];
+    let far = [(Before, 0, "ssh*"), (After, 0, "session*"), (Before, 1, "session*")];
     for (mut scene, steps) in [(Scene::near(), &near[..]), (Scene::new(), &far)] {
         for (when, skip, pattern) in steps {
             scene.change();
@@ -332,9 +335,9 @@ fn sshd_killed_at_every_step() {
     let mut scene = Scene::new();
     // The connection's sshd dies, the one that listens lives.
     for (when, skip, pattern, what, is_good) in [
-        (After, 0, "ssh*", "when it has said what there is", false),
+        (After, 0, "session*", "when it has said what there is", false),
         // The hook is lost, which is CRITICAL; the copy is made all the same.
-        (Before, 1, "ssh*", "before a hook", false),
+        (Before, 1, "session*", "before a hook", false),
         (Before, 0, "rsync*", "before the transfer", true),
         (After, 0, "rsync*", "after the transfer", true),
     ] {

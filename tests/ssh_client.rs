@@ -136,8 +136,8 @@ fn whatever_goes_wrong_is_said_with_the_exit_code_of_ssh() {
     for (hello, answer, why) in [
         (
             &HELLO[..],
-            vec![refusal(0x8000_0003, "Session open refused by peer")],
-            "Session open refused by peer",
+            vec![refusal(0x8000_0003, "did not receive file descriptors")],
+            "did not receive file descriptors",
         ),
         (&HELLO, vec![refusal(0x8000_0002, "Permission denied")], "Permission denied"),
         (&HELLO, vec![], "its master has ended"),
@@ -159,6 +159,54 @@ fn whatever_goes_wrong_is_said_with_the_exit_code_of_ssh() {
         assert_eq!(said, format!("{before}cannot use the connection of ssh: {why}\n"));
         assert_eq!(output.status.code(), Some(255), "{why}");
     }
+}
+
+/// Takes a question for a session, and refuses it as OpenSSH's master does when
+/// the server opens none.
+fn refuse(listener: &UnixListener, client: &mut Child) {
+    let mut stream = accept(listener, client);
+    say(&mut stream, &numbers(&HELLO));
+    hear(&mut stream);
+    hear(&mut stream);
+    (0..3).for_each(|_| drop(take(&stream)));
+    say(&mut stream, &refusal(0x8000_0003, "Session open refused by peer"));
+}
+
+#[test]
+fn a_session_that_the_server_refuses_at_first_is_asked_for_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("master");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let mut client = start(&socket);
+    refuse(&listener, &mut client);
+    refuse(&listener, &mut client);
+    let mut stream = accept(&listener, &mut client);
+    say(&mut stream, &numbers(&HELLO));
+    hear(&mut stream);
+    hear(&mut stream);
+    let streams: Vec<File> = (0..3).map(|_| File::from(take(&stream))).collect();
+    (&streams[1]).write_all(b"out").unwrap();
+    say(&mut stream, &numbers(&[0x8000_0006, 0, 7]));
+    say(&mut stream, &numbers(&[0x8000_0004, 7, 0]));
+    drop((stream, streams));
+    let output = client.wait_with_output().unwrap();
+    assert_eq!((&output.stdout[..], &output.stderr[..]), (&b"out"[..], &b""[..]));
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn a_session_that_the_server_always_refuses_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("master");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let mut client = start(&socket);
+    (0..10).for_each(|_| refuse(&listener, &mut client));
+    let output = client.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(255));
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "cannot use the connection of ssh: the server opens no further session (see `MaxSessions` in its `sshd_config`)\n"
+    );
 }
 
 #[test]

@@ -53,29 +53,44 @@ pub(super) fn rsh(socket: &Path) -> String {
 /// this forked to write the files. That one ends when its connection does.
 fn session(socket: &Path, command: &[u8]) -> io::Result<u8> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
+    let mut waits = mux::waits();
+    let mut master = loop {
+        match open(socket, command)? {
+            Some(master) => break master,
+            None => std::thread::sleep(waits.next().ok_or_else(mux::refused)?),
+        }
+    };
+    let mut code = None;
+    loop {
+        match (receive(&mut master), code) {
+            (Ok(Some(Said::Ended(ended))), _) => code = Some(u8::try_from(ended).unwrap_or(NO_SESSION)),
+            (Ok(Some(_)), _) => {}
+            (_, Some(code)) => return Ok(code),
+            (Ok(None), None) => {
+                return Err(io::Error::other(
+                    "the session ended without an exit code (the connection was lost, or the command there was killed)",
+                ));
+            }
+            (Err(error), None) => return Err(error),
+        }
+    }
+}
+
+/// Asks for a session once; none if the server refuses it.
+fn open(socket: &Path, command: &[u8]) -> io::Result<Option<UnixStream>> {
     let mut master = UnixStream::connect(socket)?;
     master.write_all(&mux::hello()?)?;
     if receive(&mut master)?.ok_or_else(gone)? != Said::Hello {
-        return Err(io::Error::other("its master speaks another version of the protocol"));
+        return Err(mux::out_of_turn());
     }
     master.write_all(&mux::new_session(command)?)?;
     for stream in [io::stdin().as_fd(), io::stdout().as_fd(), io::stderr().as_fd()] {
         mux::hand_over(&master, stream)?;
     }
-    let (mut opened, mut code) = (false, None);
-    loop {
-        match (receive(&mut master), code) {
-            (Ok(Some(Said::Ended(ended))), _) => code = Some(u8::try_from(ended).unwrap_or(NO_SESSION)),
-            (Ok(Some(_)), _) => opened = true,
-            (_, Some(code)) => return Ok(code),
-            (Ok(None), None) if opened => {
-                return Err(io::Error::other(
-                    "the session ended without an exit code (the connection was lost, or the command there was killed)",
-                ));
-            }
-            (Ok(None), None) => return Err(gone()),
-            (Err(error), None) => return Err(error),
-        }
+    match receive(&mut master)?.ok_or_else(gone)? {
+        Said::Opened => Ok(Some(master)),
+        Said::Refused => Ok(None),
+        Said::Hello | Said::Ended(_) => Err(mux::out_of_turn()),
     }
 }
 

@@ -9,6 +9,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 /// More than a master says at once, in bytes.
 const LONGEST_PACKET: usize = 64 * 1024;
@@ -18,6 +19,9 @@ const HELLO: u32 = 0x0000_0001;
 const NEW_SESSION: u32 = 0x1000_0002;
 const PERMISSION_DENIED: u32 = 0x8000_0002;
 const FAILURE: u32 = 0x8000_0003;
+/// The reason with which a master passes on that the server opens no session
+/// (`mux_session_confirm` of OpenSSH's `mux.c`).
+const REFUSED: &[u8] = b"Session open refused by peer";
 const EXIT_MESSAGE: u32 = 0x8000_0004;
 const SESSION_OPENED: u32 = 0x8000_0006;
 /// No terminal, no display, no agent, no subsystem.
@@ -65,6 +69,8 @@ pub(super) enum Said {
     Hello,
     /// The session is open.
     Opened,
+    /// The server opens no session, and nothing was run.
+    Refused,
     /// The command has ended, with this exit code. The master closes the
     /// connection when all that the far side said has been written; who leaves
     /// before cuts it off.
@@ -78,8 +84,9 @@ pub(super) fn said(packet: &[u8]) -> io::Result<Said> {
         (Some(HELLO), ..) => Err(io::Error::other("its master speaks another version of the protocol")),
         (Some(SESSION_OPENED), ..) => Ok(Said::Opened),
         (Some(EXIT_MESSAGE), _, Some(code)) => Ok(Said::Ended(code)),
+        (Some(FAILURE), ..) if reason(packet) == REFUSED => Ok(Said::Refused),
         (Some(PERMISSION_DENIED | FAILURE), ..) => {
-            let why = String::from_utf8_lossy(packet.get(12..).unwrap_or_default()).into_owned();
+            let why = String::from_utf8_lossy(reason(packet)).into_owned();
             Err(io::Error::other(why))
         }
         (other, ..) => {
@@ -87,6 +94,29 @@ pub(super) fn said(packet: &[u8]) -> io::Result<Said> {
             Err(io::Error::other(format!("its master said {other:#x}, of which nothing is known")))
         }
     }
+}
+
+/// How long to wait before a session that the server has refused is asked for
+/// again, each time; five seconds altogether. A server that allows one session at
+/// a time (`MaxSessions 1`) frees its place only some time after it has told us
+/// that the session before has ended.
+pub(super) fn waits() -> impl Iterator<Item = Duration> {
+    (0..9).map(|exponent| Duration::from_millis(10 << exponent))
+}
+
+/// What is said when it is refused to the end.
+pub(super) fn refused() -> io::Error {
+    io::Error::other("the server opens no further session (see `MaxSessions` in its `sshd_config`)")
+}
+
+/// A master that answers what was not asked.
+pub(super) fn out_of_turn() -> io::Error {
+    io::Error::other("its master does not keep to the protocol")
+}
+
+/// Why something was refused, as the master says.
+fn reason(packet: &[u8]) -> &[u8] {
+    packet.get(12..).unwrap_or_default()
 }
 
 fn number(number: u32) -> [u8; 4] {

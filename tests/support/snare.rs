@@ -1,7 +1,8 @@
 //! Stops a run at an exact step, so that a test can do something to it there:
-//! programs in a folder of the rig's that stand before the real ones in `PATH`.
+//! programs in a folder of the rig's that stand before the real ones in `PATH`, or
+//! before what the host's sshd runs.
 
-use super::rig::{Rig, until};
+use super::rig::{Rig, Setup, until};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -21,19 +22,24 @@ pub struct Snare {
     dir: PathBuf,
 }
 
+/// The watched program that stands for a session on the host; the master opens
+/// sessions for a run that starts no program for them here.
+const SESSION: &str = "session";
+
 /// `$0` is the program's name, and the folder has `set`: when to stop, how many
 /// fitting calls to let pass, and the pattern of a call.
 const WATCHED: &str = r#"#!/bin/sh
 dir=${0%/*}/.. name=${0##*/}
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 printf '%s\n' "$name $1 $2" >>"$dir/calls"
+[ "$name" != session ] || { name=sh; set -- -c "$SSH_ORIGINAL_COMMAND"; }
 reach() {
     mv "$dir/set" "$dir/reached"
     until [ -e "$dir/go" ]; do sleep 0.02; done
 }
 if [ -e "$dir/set" ]; then
     { read -r when; read -r skip; read -r pattern; } <"$dir/set"
-    case "$name $*" in
+    case "${0##*/} $*" in
     $pattern)
         if [ "$skip" -gt 0 ]; then
             printf '%s\n%s\n%s\n' "$when" $((skip - 1)) "$pattern" >"$dir/set"
@@ -55,11 +61,17 @@ impl Snare {
     /// Watches what the rig's runs start from now on.
     pub fn new(rig: &Rig) -> Self {
         let dir = rig.join("snare");
-        for name in ["zfs", "zpool", "rsync", "ssh"] {
+        for name in ["zfs", "zpool", "rsync", "ssh", SESSION] {
             let path = rig.write(dir.join("bin").join(name), WATCHED);
             fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
         }
         Snare { dir }
+    }
+
+    /// Watches the sessions on the rig's host as well: calls of `session`.
+    pub fn watch_sessions(&self, rig: &mut Rig) {
+        let lines = format!("ForceCommand exec {}", self.dir.join("bin").join(SESSION).display());
+        rig.sshd().start_again_with(&Setup { lines: &lines, ..Setup::default() });
     }
 
     /// The binary with the watched programs.
