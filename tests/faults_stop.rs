@@ -436,7 +436,8 @@ fn any(folder: &Path, fits: fn(&str) -> bool) -> bool {
 /// `BACKUP_TEST_KILLS=200` kills so many runs, where one of each moment does for every day.
 #[test]
 fn however_many_runs_are_killed_wherever_they_are_no_snapshot_is_wrong() {
-    let kills: usize = std::env::var("BACKUP_TEST_KILLS").map_or(MOMENTS.len(), |kills| kills.parse().unwrap());
+    let kills: usize =
+        std::env::var("BACKUP_TEST_KILLS").map_or(MOMENTS.len(), |kills| kills.parse().unwrap());
     let (files, megabytes) = (60, 2);
     let mut random = Random::new();
     let mut rig = Rig::new();

@@ -16,6 +16,7 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use support::on_every_store;
 use support::rig::*;
+use support::snare::{Snare, When};
 use support::trees::{
     Mount, assert_nothing_left, assert_same, date_back, listing, made_up, name_at, one_of_each, set_mode,
     set_times, xattr,
@@ -498,6 +499,30 @@ fn what_is_put_in_the_way_while_the_question_waits_leads_nowhere() {
         let _ = fs::remove_dir(&place);
         fs::remove_dir_all(rig.join("aside")).unwrap();
     }
+}
+
+/// Nothing keeps a user of the host from this; that it is not called good is what
+/// can be done.
+#[test]
+fn a_symlink_that_came_while_rsync_wrote_on_the_host_is_told() {
+    let mut rig = Rig::new();
+    let source = rig.host_with("vpn", "hooks = false\n");
+    rig.write(source.join("srv/a/b/file"), "contents\n");
+    rig.backup(&["vpn"]).exits(0);
+    let snare = Snare::new(&rig);
+    snare.watch_sessions(&mut rig);
+    let words = ["restore", "vpn", "/srv/a/b", "--to-host", "--overwrite", "--yes", "--json"];
+    // rsync has looked ahead, and has written.
+    let child = snare.start(&rig, &words, When::After, 1, "session*rsync*--server*");
+    fs::rename(source.join("srv/a"), rig.join("elsewhere")).unwrap();
+    symlink(rig.join("elsewhere"), source.join("srv/a")).unwrap();
+    snare.go();
+    let ran: Ran = finish(child).into();
+    let ran =
+        ran.exits(1).says("/srv/a has become a symlink while it was written").does_not_say("identical with");
+    let answer = json_of(&ran);
+    assert_eq!(answer["identical"], false);
+    assert_eq!(answer["differences"], json!([{ "path": "/srv/a", "state": "symlink", "differs": ["kind"] }]));
 }
 
 /// Runs a restoration with stand-ins for programs.

@@ -390,6 +390,10 @@ fn say(compared: &Comparison, to: &str) {
         let what = match *state {
             "left" => "was there already and was left alone",
             "missing" => "is missing",
+            "symlink" => {
+                "has become a symlink while it was written: what belongs there may be where that leads (find out \
+                 who made it)"
+            }
             _ => "is not as in the snapshot",
         };
         let differs =

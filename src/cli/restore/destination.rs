@@ -102,8 +102,8 @@ pub(super) struct Comparison {
 pub(super) struct Unequal {
     /// The path on the host.
     pub(super) path: String,
-    /// `left` if it was there already and was left alone, `missing`, or
-    /// `different`.
+    /// `left` if it was there already and was left alone, `missing`, `different`,
+    /// or `symlink` if it is a directory that was replaced by one meanwhile.
     pub(super) state: &'static str,
     /// In what it differs, as far as known.
     pub(super) differs: Vec<String>,
@@ -112,6 +112,15 @@ pub(super) struct Unequal {
 impl Comparison {
     pub(super) fn is_identical(&self) -> bool {
         self.left == 0 && self.wrong == 0 && self.unread == 0
+    }
+
+    /// A directory that was to be written has become a symlink: what went there is
+    /// somewhere else.
+    fn led_astray(&mut self, path: &[u8]) {
+        self.wrong += 1;
+        let (path, differs) = (super::super::trees::lossy(path), vec!["kind".to_owned()]);
+        self.first.insert(0, Unequal { path, state: "symlink", differs });
+        self.first.truncate(NAMED);
     }
 }
 
@@ -443,7 +452,7 @@ impl Destination {
                 let after = blocking(move || look_back(&[tree, into], &paths, how, &flag)).await?;
                 Ok(after.map_err(|stopped| broken_off(stopped, wanted))?.into())
             }
-            Destination::There { .. } => {
+            Destination::There { host, remote, .. } => {
                 let overview = self.job(wanted, settings)?.look_back(limits(settings, &stop.token)).await?;
                 for complaint in &overview.complaints {
                     tracing::warn!("{complaint}");
@@ -451,7 +460,19 @@ impl Destination {
                 if !tree.is_in_place() {
                     return Err(broken_off(Stopped::Gone, wanted));
                 }
-                Ok(far(overview, wanted, directory_times))
+                let mut compared = far(overview, wanted, directory_times);
+                // rsync follows a symlink that leads to a path, and has compared
+                // what is behind it.
+                let paths: Vec<Vec<u8>> = plan.looked_at.iter().map(|(path, _)| path.clone()).collect();
+                let Some(target) = remote.target(&host.settings.source, &paths).await? else {
+                    bail!("`{}` is not there any more", self.shown());
+                };
+                for (path, _) in
+                    paths.iter().zip(target.grounds).filter(|(_, now)| *now == Some(Ground::Link))
+                {
+                    compared.led_astray(path);
+                }
+                Ok(compared)
             }
         }
     }
