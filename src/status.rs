@@ -228,7 +228,8 @@ pub fn judge(known: Known, now: DateTime<Utc>, patience: Patience) -> Status {
     }
     if let Some(future) = copies.future {
         let text = format!(
-            "its newest copy is dated {}, in the future: correct this machine's clock, or remove that snapshot",
+            "its newest copy is dated {}, in the future: correct this machine's clock, or remove that snapshot \
+             (`backup snapshots {name}` says how)",
             future.format("%Y-%m-%d %H:%M UTC")
         );
         problems.push((Severity::Warning, text));

@@ -579,10 +579,13 @@ fn a_good_copy_of_the_future_is_never_the_latest_and_holds_up_its_own_host_alone
     assert!(ran.stdout.contains("etc/new"), "{}{}", ran.stdout, ran.stderr);
     let ran = rig.backup(&["status"]);
     assert!(
-        ran.stdout.contains("in the future: correct this machine's clock, or remove that snapshot"),
+        ran.stdout.contains(
+            "in the future: correct this machine's clock, or remove that snapshot (`backup snapshots Web` says how)"
+        ),
         "{}",
         ran.stdout
     );
+    rig.backup(&["snapshots", "web"]).says(&format!("/web/snapshots/{future}.json`"));
     let json = |arguments: &[&str]| -> serde_json::Value {
         serde_json::from_str(&rig.backup(arguments).stdout).unwrap()
     };

@@ -3,9 +3,10 @@
 use super::output::{self, Format, Output};
 use super::session::{self, Common, Place, Session};
 use crate::clock::{self, Clock};
+use crate::excerpt::Excerpt;
 use crate::logging;
 use crate::retention::{self, Decision, Fate, Reason};
-use crate::snapshot::{Snapshot, Verdict};
+use crate::snapshot::{self, Snapshot, Verdict};
 use crate::store::Store;
 use crate::table::{Column, Table};
 use crate::text::{human_bytes, printable};
@@ -249,7 +250,12 @@ fn footer(session: &Session, place: &Place, measured: bool) -> String {
         session.settings.timezone
     );
     if let Some(future) = place.of_the_future() {
-        text.push_str(&format!("\n{future}; not counted as the latest"));
+        let removals: Excerpt<String> = snapshot::of_the_future(&place.snapshots, place.now)
+            .map(|snapshot| format!("`{}`", session.store.by_hand(&place.host, &snapshot.name)))
+            .collect();
+        text.push_str(&format!(
+            "\n{future}; not counted as the latest. If this machine's clock is right, remove with {removals}"
+        ));
     }
     if !measured {
         text.push_str("\nwhat each one alone holds takes a walk over all of them: `--space`");

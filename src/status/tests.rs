@@ -155,7 +155,7 @@ fn a_host_is_judged_by_its_copies_and_its_last_run() {
             Critical,
             Some(
                 "no good copy; its newest copy is dated 2026-11-21 08:00 UTC, in the future: correct this machine's \
-                 clock, or remove that snapshot",
+                 clock, or remove that snapshot (`backup snapshots vpn` says how)",
             ),
             "a clock that was set back",
         ),
@@ -167,7 +167,7 @@ fn a_host_is_judged_by_its_copies_and_its_last_run() {
             Warning,
             Some(
                 "its newest copy is dated 2026-11-21 08:00 UTC, in the future: correct this machine's clock, or \
-                 remove that snapshot",
+                 remove that snapshot (`backup snapshots vpn` says how)",
             ),
             "one of the future hides no age",
         ),
