@@ -369,6 +369,7 @@ fn a_run_killed_at_any_moment_leaves_no_wrong_snapshot_and_the_next_one_succeeds
             std::thread::sleep(delay);
             child.kill().unwrap();
             let status = child.wait().unwrap();
+            zfs_has_ended(&rig);
             println!("killed after {delay:?}: {status}, {:?}", rig.snapshots("web"));
             check(&rig, &mut taken, &state);
         }
@@ -385,6 +386,15 @@ fn a_run_killed_at_any_moment_leaves_no_wrong_snapshot_and_the_next_one_succeeds
         left.sort();
         assert_eq!(left, [".boot", "latest", "snapshots"]);
     }
+}
+
+/// Waits for what a killed run's `zfs` still does: the kernel ends what it has
+/// begun before the process goes.
+fn zfs_has_ended(rig: &Rig) {
+    let Some(dataset) = &rig.dataset else { return };
+    let ours = dataset.child("web");
+    let is_ours = |line: &String| line.starts_with("zfs ") && line.contains(&ours);
+    rig.wait_until("no zfs is at work", || !command_lines().iter().any(is_ours));
 }
 
 /// Where a run is killed.
