@@ -58,14 +58,14 @@ test: rust ## Run every test there is (as root, or with sudo)
 vm: rust ## Run the tests that need ZFS, in a virtual machine, or on the pool $BACKUP_TEST_POOL
 	$(tests_as_root); CARGO='$(CARGO)' scripts/vm
 
-# The scripts under src/remote/ run on clients, under whatever sh they have.
+# The scripts under src/edge/remote/ run on clients, under whatever sh they have.
 .PHONY: lint
 lint: rust ## Check formatting, warnings, documentation and shell scripts
 	scripts/need shellcheck git
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --lib --no-deps --locked
-	shellcheck -s sh src/remote/*.sh src/transfer/*.sh
+	shellcheck -s sh src/edge/remote/*.sh src/edge/transfer/*.sh
 	git -c safe.directory='*' grep -lE '^#!/.*[/ ](ba|da)?sh$$' -- ':!*.md' ':!*.rs' | xargs shellcheck -x
 
 # Like the tests, the bench starts sshd and keeps owners, so it is root's.

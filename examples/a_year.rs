@@ -6,8 +6,8 @@
 //! Usage: `a_year STORE STATE ANSWERS HOSTS SNAPSHOTS NIGHTS`. The newest
 //! snapshot of every host is of now; hosts are `host-000` and so on.
 
-use backup::history::History;
-use backup::snapshot::{Facts, Origin, Snapshot, SnapshotName, Verdict};
+use backup::core::model::snapshot::{Facts, Origin, Snapshot, SnapshotName, Verdict};
+use backup::edge::history::History;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::error::Error;
 use std::fs::{self, File};

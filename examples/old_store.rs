@@ -11,10 +11,10 @@
 //! `host-0000.example.org` and on; of the first the pool can also tell what it
 //! has alone. `DIR/bin/zfs` prints files: what is measured is `backup`, not ZFS.
 
-use backup::history::History;
-use backup::outcome::{Figures, HostReport, Outcome};
-use backup::snapshot::{SnapshotName, Verdict};
-use backup::timing::Timings;
+use backup::core::format::timing::Timings;
+use backup::core::model::outcome::{Figures, HostReport, Outcome};
+use backup::core::model::snapshot::{SnapshotName, Verdict};
+use backup::edge::history::History;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::error::Error;
 use std::fs::{self, File, Permissions};

@@ -11,11 +11,11 @@
 #[path = "../tests/support/recorded_pool.rs"]
 mod recorded_pool;
 
-use backup::process::Program;
-use backup::retention;
-use backup::settings::Retention;
-use backup::snapshot::SnapshotName;
-use backup::store::{Store, Zfs, zfs::System};
+use backup::core::model::settings::Retention;
+use backup::core::model::snapshot::SnapshotName;
+use backup::core::policy::retention;
+use backup::edge::store::{Store, Zfs, zfs::System};
+use backup::sys::process::Program;
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use recorded_pool::Recorded;

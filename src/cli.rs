@@ -22,10 +22,10 @@ mod status;
 mod trees;
 mod verify;
 
-use crate::clock::Clock;
-use crate::process;
-use crate::remote::client;
-use crate::text;
+use crate::core::format::text;
+use crate::edge::remote::client;
+use crate::sys::clock::Clock;
+use crate::sys::process;
 use clap::{CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -1,6 +1,7 @@
 //! The program: arguments, clock, exit code. All else is in the library.
 
-use backup::{cli, clock::Clock};
+use backup::cli;
+use backup::sys::clock::Clock;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -13,11 +13,13 @@
 #[allow(dead_code, reason = "each test uses its part of it")]
 mod recorded_pool;
 
-use backup::backup::clock_behind;
-use backup::retention::{self, Plan, Reason, Tier};
-use backup::settings::Retention;
-use backup::snapshot::{Facts, Origin, Snapshot, SnapshotName, Verdict, is_ancestors, newest_good};
-use backup::store::{Store, Survey, Zfs};
+use backup::app::backup::clock_behind;
+use backup::core::model::settings::Retention;
+use backup::core::model::snapshot::{
+    Facts, Origin, Snapshot, SnapshotName, Verdict, is_ancestors, newest_good,
+};
+use backup::core::policy::retention::{self, Plan, Reason, Tier};
+use backup::edge::store::{Store, Survey, Zfs};
 use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
 use proptest::prelude::*;

@@ -35,7 +35,7 @@ fn a_hook_that_is_ended_leaves_no_daemon_where_all_is_busybox() {
     let hook = rig.write("hook", text);
     fs::set_permissions(&hook, PermissionsExt::from_mode(0o755)).unwrap();
     let mut script = program(tools.join("sh").to_str().unwrap())
-        .args(["-c", include_str!("../src/remote/hook.sh"), "sh"])
+        .args(["-c", include_str!("../src/edge/remote/hook.sh"), "sh"])
         .args([hook.to_str().unwrap(), "1000", "2", "MARK-OF-BUSYBOX"])
         .env("PATH", &tools)
         .stdin(Stdio::piped())
@@ -59,7 +59,7 @@ fn a_hook_that_is_ended_leaves_no_daemon_where_all_is_busybox() {
     assert!(!alive, "the daemon is still there");
 }
 
-const LINKS: &str = include_str!("../src/remote/links.sh");
+const LINKS: &str = include_str!("../src/edge/remote/links.sh");
 
 /// The look for hard links, with these tools, in a process group of its own.
 fn look(tools: &Path, script: &str, source: &Path, limit: &str) -> Child {

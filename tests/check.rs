@@ -8,8 +8,8 @@
 mod standin;
 mod support;
 
-use backup::finding::{Finding, Level, worst};
-use backup::store::{AnyStore, Inspection};
+use backup::core::model::finding::{Finding, Level, worst};
+use backup::edge::store::{AnyStore, Inspection};
 use serde_json::{Value, json};
 use standin::StandIn as Pool;
 use std::fs;

@@ -2,9 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use backup::config::{ConfigError, Environment, ICINGA_PASSWORD, Loaded, NETBOX_TOKEN, load, parse};
-use backup::host::{Filesystems, Transport};
-use backup::settings::{AddressFrom, Store};
+use backup::core::model::host::{Filesystems, Transport};
+use backup::core::model::settings::{AddressFrom, Store};
+use backup::edge::config::{ConfigError, Environment, ICINGA_PASSWORD, Loaded, NETBOX_TOKEN, load, parse};
 use secrecy::{ExposeSecret, SecretString};
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};

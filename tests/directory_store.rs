@@ -4,9 +4,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use backup::host::HostName;
-use backup::snapshot::{Facts, Origin, Snapshot, SnapshotName, Verdict};
-use backup::store::{Directory, Store, Workspace};
+use backup::core::model::host::HostName;
+use backup::core::model::snapshot::{Facts, Origin, Snapshot, SnapshotName, Verdict};
+use backup::edge::store::{Directory, Store, Workspace};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};

@@ -410,7 +410,7 @@ fn hostile_names_of_hosts_are_faults_of_the_configuration() {
     }
     let ran = rig.backup(&["all"]).exits(2);
     for name in names {
-        let shown = backup::text::printable(name);
+        let shown = backup::core::format::text::printable(name);
         assert!(ran.stderr.contains(&shown), "{name:?} is not named:\n{}", ran.stderr);
     }
     assert_eq!(ran.stderr.matches("is no host's name").count(), names.len(), "{}", ran.stderr);

@@ -3,8 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
-use backup::filter::{Apart, Rule, Selection, assemble, parse_lines, select, to_rsync};
-use backup::host::Filesystems;
+use backup::core::filter::{Apart, Rule, Selection, assemble, parse_lines, select, to_rsync};
+use backup::core::model::host::Filesystems;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -243,7 +243,7 @@ fn a_leading_slash_means_the_top_of_the_copy() {
 #[test]
 fn patterns_that_match_nothing_sensible_do_no_harm() {
     let lab = Lab::new(["a", "b/c"]);
-    let longest = vec![b'x'; backup::filter::LONGEST_PATTERN];
+    let longest = vec![b'x'; backup::core::filter::LONGEST_PATTERN];
     let odd: [&[u8]; 9] = [b".", b"/", b"//", b"/.", b"..", b"[", b"x*\\", b"[[:", &longest];
     let rules: Vec<Rule> = odd.iter().map(|pattern| Rule::exclude(*pattern).unwrap()).collect();
     for via in BOTH {
@@ -378,7 +378,7 @@ fn the_standard_rules_leave_the_directories_that_programs_expect() {
         "var/lib/systemd/",
         "var/lib/systemd/coredump/",
     ]);
-    assert_eq!(lab.copy(&backup::filter::standard("/"), Via::Local), expected);
+    assert_eq!(lab.copy(&backup::core::filter::standard("/"), Via::Local), expected);
 }
 
 /// Names among which random patterns find something.

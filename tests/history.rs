@@ -5,11 +5,11 @@
 
 mod support;
 
-use backup::history::{Entry, History};
-use backup::host::HostName;
-use backup::outcome::{Figures, HostReport, Outcome, Severity};
-use backup::snapshot::{SnapshotName, Verdict};
-use backup::timing::Timings;
+use backup::core::format::timing::Timings;
+use backup::core::model::host::HostName;
+use backup::core::model::outcome::{Figures, HostReport, Outcome, Severity};
+use backup::core::model::snapshot::{SnapshotName, Verdict};
+use backup::edge::history::{Entry, History};
 use chrono::{DateTime, TimeDelta, Utc};
 use rustix::process::Signal;
 use std::fs::{self, File};

@@ -196,8 +196,8 @@ fn a_hold_by_hand_is_seen_and_released() {
 
 #[tokio::test]
 async fn holds_cost_one_program_where_there_are_none_and_two_where_there_are() {
-    use backup::snapshot::{Facts, SnapshotName, Verdict};
-    use backup::store::Store;
+    use backup::core::model::snapshot::{Facts, SnapshotName, Verdict};
+    use backup::edge::store::Store;
     let world = standin::StandIn::new().await;
     let (store, vpn) = (world.store(), "vpn".parse().unwrap());
     let survey = store.survey().await.unwrap();

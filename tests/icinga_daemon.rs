@@ -7,9 +7,9 @@
 
 mod support;
 
-use backup::outcome::{HostReport, Outcome};
-use backup::report::icinga::{Icinga, ReportError};
-use backup::timing::Timings;
+use backup::core::format::timing::Timings;
+use backup::core::model::outcome::{HostReport, Outcome};
+use backup::edge::report::icinga::{Icinga, ReportError};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::fs;
@@ -384,7 +384,7 @@ fn a_late_result_does_not_hide_a_newer_one() {
     backup(&rig, &["vpn"]).exits(0);
     let newest = result(&icinga, "VPN");
     let arrived = newest["execution_end"].as_f64().unwrap();
-    let settings = backup::settings::Icinga {
+    let settings = backup::core::model::settings::Icinga {
         url: icinga.url().parse().unwrap(),
         user: USER.into(),
         password: PASSWORD.to_owned().into(),

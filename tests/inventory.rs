@@ -5,11 +5,11 @@
 
 mod support;
 
-use backup::host::{Filesystems, HostSettings, Transport};
-use backup::inventory::{self, Inventory, InventoryError};
-use backup::settings::{
+use backup::core::model::host::{Filesystems, HostSettings, Transport};
+use backup::core::model::settings::{
     AddressFrom, Excludes, Hooks, HostOverride, NetBox, Retention, Settings, Ssh, Store, Transfer,
 };
+use backup::edge::inventory::{self, Inventory, InventoryError};
 use chrono::{DateTime, Utc};
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -685,11 +685,11 @@ mod likeness {
 
     async fn ask(netbox: &StandIn, path: &str, authorization: Option<&str>) -> (u16, Value) {
         let url = format!("{}{path}", netbox.url()).parse().unwrap();
-        let mut request = backup::https::client(&url, None, Duration::from_secs(20)).unwrap().get(url);
+        let mut request = backup::sys::https::client(&url, None, Duration::from_secs(20)).unwrap().get(url);
         if let Some(value) = authorization {
             request = request.header("Authorization", value);
         }
-        let answer = backup::https::ask(request, 1 << 24).await.unwrap();
+        let answer = backup::sys::https::ask(request, 1 << 24).await.unwrap();
         (answer.status.as_u16(), serde_json::from_slice(&answer.body).unwrap())
     }
 

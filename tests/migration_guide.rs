@@ -1,9 +1,9 @@
 //! `docs/migration.md` holds to what it says: its configurations are accepted,
 //! it has every setting and every standard exclude, and its links lead somewhere.
 
-use backup::config::{Environment, parse};
-use backup::filter;
-use backup::host::Filesystems;
+use backup::core::filter;
+use backup::core::model::host::Filesystems;
+use backup::edge::config::{Environment, parse};
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

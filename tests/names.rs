@@ -11,10 +11,10 @@ mod shelf;
 mod standin;
 mod support;
 
-use backup::history::{Findings, History};
-use backup::host::HostName;
-use backup::inventory;
-use backup::report::metrics;
+use backup::core::model::host::HostName;
+use backup::edge::history::{Findings, History};
+use backup::edge::inventory;
+use backup::edge::report::metrics;
 use serde_json::json;
 use shelf::{Copy, Shelf, facts, name_ago};
 use std::fs;

@@ -6,10 +6,10 @@
 
 mod support;
 
-use backup::host::HostName;
-use backup::snapshot::{Facts, Origin, SnapshotName, Verdict};
-use backup::store::zfs::System;
-use backup::store::{Store, Zfs};
+use backup::core::model::host::HostName;
+use backup::core::model::snapshot::{Facts, Origin, SnapshotName, Verdict};
+use backup::edge::store::zfs::System;
+use backup::edge::store::{Store, Zfs};
 use futures_util::future::join_all;
 use std::fs::{self, File};
 use std::io::Write;

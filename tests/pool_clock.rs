@@ -120,7 +120,9 @@ fn a_clock_that_is_a_year_off_removes_nothing_that_the_right_one_keeps() {
 /// What the tiers of the test above keep of these good snapshots and a new one,
 /// oldest first.
 fn kept_by_the_right_clock(all: &[String], new: &str) -> Vec<String> {
-    use backup::{retention, settings, snapshot};
+    use backup::core::model::settings;
+    use backup::core::model::snapshot;
+    use backup::core::policy::retention;
     let policy = settings::Retention {
         daily: std::num::NonZeroU32::new(3),
         weekly: std::num::NonZeroU32::new(2),

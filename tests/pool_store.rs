@@ -6,11 +6,11 @@
 
 mod support;
 
-use backup::finding::Level;
-use backup::host::HostName;
-use backup::snapshot::{Facts, Origin, SnapshotName, Verdict};
-use backup::store::zfs::System;
-use backup::store::{AnyStore, Removal, Store, StoreError, Workspace, Zfs};
+use backup::core::model::finding::Level;
+use backup::core::model::host::HostName;
+use backup::core::model::snapshot::{Facts, Origin, SnapshotName, Verdict};
+use backup::edge::store::zfs::System;
+use backup::edge::store::{AnyStore, Removal, Store, StoreError, Workspace, Zfs};
 use std::fs::{self, File};
 use std::path::Path;
 use support::pool::{Dataset, Pool, property, snapshots, try_zfs, zfs};

@@ -4,11 +4,11 @@
 
 mod support;
 
-use backup::outcome::{HostReport, Outcome, Severity, Stage};
-use backup::report::Reporter;
-use backup::report::icinga::{Icinga, ReportError};
-use backup::settings;
-use backup::timing::Timings;
+use backup::core::format::timing::Timings;
+use backup::core::model::outcome::{HostReport, Outcome, Severity, Stage};
+use backup::core::model::settings;
+use backup::edge::report::Reporter;
+use backup::edge::report::icinga::{Icinga, ReportError};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

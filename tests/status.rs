@@ -10,10 +10,10 @@ mod shelf;
 mod standin;
 mod support;
 
-use backup::history::History;
-use backup::outcome::{Figures, HostReport, Outcome, Stage};
-use backup::snapshot::{SnapshotName, Verdict};
-use backup::timing::Timings;
+use backup::core::format::timing::Timings;
+use backup::core::model::outcome::{Figures, HostReport, Outcome, Stage};
+use backup::core::model::snapshot::{SnapshotName, Verdict};
+use backup::edge::history::History;
 use chrono::{DateTime, TimeDelta};
 use serde_json::{Value, json};
 use shelf::*;

@@ -11,11 +11,13 @@
 mod standin;
 mod support;
 
-use backup::host::HostName;
-use backup::process::Program;
-use backup::snapshot::{Facts, HoldName, Origin, Overview, Snapshot, SnapshotName, Verdict, newest_good};
-use backup::store::zfs::System;
-use backup::store::{Directory, Store, Survey, Workspace, Zfs};
+use backup::core::model::host::HostName;
+use backup::core::model::snapshot::{
+    Facts, HoldName, Origin, Overview, Snapshot, SnapshotName, Verdict, newest_good,
+};
+use backup::edge::store::zfs::System;
+use backup::edge::store::{Directory, Store, Survey, Workspace, Zfs};
+use backup::sys::process::Program;
 use standin::StandIn;
 use std::fs;
 use std::path::PathBuf;

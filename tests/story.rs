@@ -2,18 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use backup::backup::{Event, Watch};
-use backup::backup::{Run, Step, clock_behind, host};
-use backup::clock::Clock;
-use backup::config::{self, Environment};
-use backup::host::{Host, HostName};
-use backup::inventory;
-use backup::lock::Runtime;
-use backup::outcome::{HostReport, Outcome, Severity, Stage};
-use backup::snapshot::{Facts, HoldName, Snapshot, SnapshotName, Verdict};
-use backup::store::{Directory, Lockable, Removal, Store, StoreError, Survey, Workspace};
-use backup::trend::Past;
-use backup::turn::{Pace, Turns};
+use backup::app::backup::{Event, Watch};
+use backup::app::backup::{Run, Step, clock_behind, host};
+use backup::app::turn::{Pace, Turns};
+use backup::core::model::host::{Host, HostName};
+use backup::core::model::outcome::{HostReport, Outcome, Severity, Stage};
+use backup::core::model::snapshot::{Facts, HoldName, Snapshot, SnapshotName, Verdict};
+use backup::core::policy::trend::Past;
+use backup::edge::config::{self, Environment};
+use backup::edge::inventory;
+use backup::edge::store::{Directory, Lockable, Removal, Store, StoreError, Survey, Workspace};
+use backup::sys::clock::Clock;
+use backup::sys::lock::Runtime;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::cell::Cell;
 use std::collections::BTreeMap;

@@ -190,7 +190,7 @@ fn a_damaged_copy_is_critical_for_icinga_too_and_a_good_one_leaves_the_runs_resu
     assert_eq!((&finding["path"], &finding["matter"]), (&"etc/fstab".into(), &"different".into()));
     assert_eq!(fs::read(source.join("etc/fstab")).unwrap(), b"# nothing\n");
     // All three are in the history.
-    let history = backup::history::History::read(&rig.join("state")).unwrap().unwrap();
+    let history = backup::edge::history::History::read(&rig.join("state")).unwrap().unwrap();
     let rows = history.verifications(&"web".parse().unwrap(), 10).unwrap();
     let different: Vec<u64> = rows.iter().map(|row| row.different).collect();
     assert_eq!(different, [1, 1, 0]);

@@ -7,10 +7,10 @@
 #[allow(dead_code, reason = "each test uses its part of it")]
 mod standin;
 
-use backup::host::HostName;
-use backup::snapshot::{Facts, Origin, SnapshotName, Verdict};
-use backup::store::zfs::System;
-use backup::store::{Removal, Store, StoreError, Workspace, Zfs};
+use backup::core::model::host::HostName;
+use backup::core::model::snapshot::{Facts, Origin, SnapshotName, Verdict};
+use backup::edge::store::zfs::System;
+use backup::edge::store::{Removal, Store, StoreError, Workspace, Zfs};
 use serde_json::json;
 use standin::StandIn;
 use std::fs;

@@ -10,7 +10,7 @@
 #[allow(dead_code, reason = "each test uses its part of it")]
 mod standin;
 
-use backup::process::Program;
+use backup::sys::process::Program;
 use std::collections::BTreeMap;
 
 /// What `examples/zfs_survey.rs` measures, by name.

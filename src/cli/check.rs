@@ -15,16 +15,18 @@ use super::output::Format;
 use super::progress::Bars;
 use super::session::{self, Common};
 use super::signals::Signals;
-use crate::clock::Clock;
-use crate::finding::{Finding, Section, counted};
-use crate::growth;
-use crate::host::{Host, HostName, Transport};
-use crate::inventory::{self, Inventory};
-use crate::settings::{self, Settings};
-use crate::store::{AnyStore, Inspection, Store};
-use crate::tools::{self, Needs};
-use crate::turn::{Pace, Turn, Turns};
-use crate::{config, logging, process};
+use crate::app::turn::{Pace, Turn, Turns};
+use crate::core::model::finding::{Finding, Section, counted};
+use crate::core::model::host::{Host, HostName, Transport};
+use crate::core::model::settings::{self, Settings};
+use crate::core::policy::growth;
+use crate::edge::config;
+use crate::edge::inventory::{self, Inventory};
+use crate::edge::store::{AnyStore, Inspection, Store};
+use crate::sys::clock::Clock;
+use crate::sys::logging;
+use crate::sys::process;
+use crate::sys::tools::{self, Needs};
 use answer::Answer;
 use anyhow::bail;
 use std::future::Future;
@@ -182,7 +184,7 @@ async fn store(settings: &Settings, clock: Clock) -> (Vec<Finding>, Option<Inspe
         settings::Store::Zfs { dataset, .. } => dataset.clone(),
         settings::Store::Directory { path, .. } => path.display().to_string(),
     };
-    let refused = |error: crate::store::StoreError| {
+    let refused = |error: crate::edge::store::StoreError| {
         let remedy = error.hint.unwrap_or_else(|| "correct `[store]`".to_owned());
         Finding::error(&subject, error.what, remedy)
     };
@@ -191,7 +193,7 @@ async fn store(settings: &Settings, clock: Clock) -> (Vec<Finding>, Option<Inspe
         Err(error) => return (vec![refused(error)], None),
     };
     let silent = || {
-        let limit = crate::text::human_duration(STORE_LIMIT);
+        let limit = crate::core::format::text::human_duration(STORE_LIMIT);
         let remedy = "does its disk hang, or the network filesystem that it is on? see `dmesg`";
         Finding::error(&subject, format!("did not answer within {limit}"), remedy)
     };
@@ -204,7 +206,7 @@ async fn store(settings: &Settings, clock: Clock) -> (Vec<Finding>, Option<Inspe
         Ok(Ok(survey)) => {
             let growth = growth::of(survey.hosts.values().map(Vec::as_slice), clock.now());
             findings.push(room.outlook(&subject, growth));
-            findings.extend(crate::backup::clock_behind(&survey, clock.now()).map(|newest| {
+            findings.extend(crate::app::backup::clock_behind(&survey, clock.now()).map(|newest| {
                 Finding::error(
                     "clock",
                     format!("this server's clock is behind the newest snapshot, {newest}: nothing is removed of that host, nor of any whose own clock does not agree"),

@@ -10,10 +10,10 @@ mod engine;
 mod manual;
 
 use super::CANNOT_START;
-use crate::clock::Clock;
-use crate::config;
-use crate::inventory;
-use crate::text::printable;
+use crate::core::format::text::printable;
+use crate::edge::config;
+use crate::edge::inventory;
+use crate::sys::clock::Clock;
 use chrono::{DateTime, NaiveDate};
 use clap::{CommandFactory, ValueEnum};
 use engine::Wanted;

@@ -3,12 +3,12 @@
 use super::output::{Array, Closed, Format, Output};
 use super::session::{self, Common, Session};
 use super::trees::{self, Seen, lossy, shown};
-use crate::clock::Clock;
-use crate::difference::{Amount, Aspect, Change, Difference, Totals};
-use crate::entry::{Entry, Kind, Moment};
-use crate::host::HostName;
-use crate::text::{human_bytes, printable};
-use crate::tree::{Compared, Gone, Told, compare};
+use crate::core::files::difference::{Amount, Aspect, Change, Difference, Totals};
+use crate::core::files::entry::{Entry, Kind, Moment};
+use crate::core::format::text::{human_bytes, printable};
+use crate::core::model::host::HostName;
+use crate::edge::tree::{Compared, Gone, Told, compare};
+use crate::sys::clock::Clock;
 use anyhow::{Context, anyhow, bail};
 use chrono_tz::Tz;
 use serde::Serialize;
@@ -145,7 +145,7 @@ impl Question {
     /// Compares, tells, and gives the exit code.
     fn answer(self, totals: &mut Totals) -> anyhow::Result<u8> {
         let trees = [self.old.open()?, self.new.open()?];
-        let exists = |tree: &crate::tree::Tree| !matches!(tree.entry(&self.path), Ok(None));
+        let exists = |tree: &crate::edge::tree::Tree| !matches!(tree.entry(&self.path), Ok(None));
         if !trees.iter().any(exists) {
             return Err(self.no_such_path(&trees));
         }
@@ -178,7 +178,7 @@ impl Question {
 
     fn compare(
         &self,
-        trees: &[crate::tree::Tree; 2],
+        trees: &[crate::edge::tree::Tree; 2],
         tell: impl FnMut(Told) -> anyhow::Result<()>,
     ) -> anyhow::Result<Compared> {
         compare(trees, &self.path, self.content, tell).map_err(|error: anyhow::Error| {
@@ -192,7 +192,7 @@ impl Question {
         })
     }
 
-    fn no_such_path(&self, trees: &[crate::tree::Tree; 2]) -> anyhow::Error {
+    fn no_such_path(&self, trees: &[crate::edge::tree::Tree; 2]) -> anyhow::Error {
         let near = trees.iter().rev().find_map(|tree| trees::nearest(tree, &self.path));
         let near = near.map(|near| format!("; what exists of it is {near}")).unwrap_or_default();
         anyhow!(
@@ -302,7 +302,7 @@ fn details(
 ) -> Vec<String> {
     let target = |number: usize| {
         let target: &Option<Vec<u8>> = &targets[number];
-        crate::text::printable_bytes(target.as_deref().unwrap_or_default())
+        crate::core::format::text::printable_bytes(target.as_deref().unwrap_or_default())
     };
     let mut owners = false;
     let detail = |aspect: &Aspect| {

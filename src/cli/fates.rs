@@ -1,7 +1,7 @@
 //! What becomes of snapshots, as `backup plan` and `backup prune` tell it.
 
-use crate::retention::{Decision, Fate, Reason};
-use crate::table::{Column, Table};
+use crate::core::format::table::{Column, Table};
+use crate::core::policy::retention::{Decision, Fate, Reason};
 use serde::Serialize;
 
 /// What becomes of the snapshots of many hosts, each list in the order of the

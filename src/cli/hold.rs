@@ -4,12 +4,12 @@
 use super::output::{Format, Output, code_of};
 use super::progress::Bars;
 use super::session::{self, Common, Place, Session};
-use crate::clock::Clock;
-use crate::retention::{Decision, Fate, Reason};
-use crate::rotation::{self, Rotation};
-use crate::snapshot::HoldName;
-use crate::store::Store;
-use crate::text::printable;
+use crate::core::format::text::printable;
+use crate::core::model::snapshot::HoldName;
+use crate::core::policy::retention::{Decision, Fate, Reason};
+use crate::core::policy::rotation::{self, Rotation};
+use crate::edge::store::Store;
+use crate::sys::clock::Clock;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use tracing::{error, info};

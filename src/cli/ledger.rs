@@ -6,13 +6,13 @@
 //! tried again with the next host and at the end; only what is lost in the end
 //! is trouble.
 
-use crate::clock::Clock;
-use crate::history::{History, HistoryError, Opened};
-use crate::host::HostName;
-use crate::outcome::HostReport;
-use crate::store::Survey;
-use crate::timing::{Step, Sums};
-use crate::trend::{self, Past, Sample};
+use crate::core::format::timing::{Step, Sums};
+use crate::core::model::host::HostName;
+use crate::core::model::outcome::HostReport;
+use crate::core::policy::trend::{self, Past, Sample};
+use crate::edge::history::{History, HistoryError, Opened};
+use crate::edge::store::Survey;
+use crate::sys::clock::Clock;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::mpsc;

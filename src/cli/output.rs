@@ -3,8 +3,8 @@
 //! A reader that goes away (`| head`) ends the command quietly: what it wanted
 //! it has.
 
-use crate::table::Table;
-use crate::text;
+use crate::core::format::table::Table;
+use crate::core::format::text;
 use serde::Serialize;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 use std::os::fd::AsFd;

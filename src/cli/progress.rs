@@ -8,8 +8,8 @@
 mod board;
 mod screen;
 
-use crate::backup::{Event, Step};
-use crate::host::HostName;
+use crate::app::backup::{Event, Step};
+use crate::core::model::host::HostName;
 use board::Board;
 use screen::Screen;
 use std::io::IsTerminal;

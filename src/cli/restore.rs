@@ -5,6 +5,7 @@
 //! was written is compared with the snapshot. Nothing is written before all
 //! that can be refused was refused; no symlink is followed; nothing is deleted.
 
+mod comparison;
 mod destination;
 mod lists;
 mod paths;
@@ -15,20 +16,23 @@ use super::progress::Bars;
 use super::session::{self, Common, Place, Session};
 use super::signals::Signals;
 use super::trees::{Seen, rfc3339};
-use crate::clock::Clock;
-use crate::host::{Host, HostName, Transport};
-use crate::inventory;
-use crate::lock::{HostLock, Runtime};
-use crate::remote::{Remote, RemoteError};
-use crate::settings::Settings;
-use crate::snapshot::Snapshot;
-use crate::store::Store;
-use crate::text::{human_bytes, printable};
-use crate::transfer::{Ending, Existing, TransferError};
-use crate::{logging, tree, when};
+use crate::core::format::text::{human_bytes, printable};
+use crate::core::format::when;
+use crate::core::model::host::{Host, HostName, Transport};
+use crate::core::model::settings::Settings;
+use crate::core::model::snapshot::Snapshot;
+use crate::edge::inventory;
+use crate::edge::remote::{Remote, RemoteError};
+use crate::edge::store::Store;
+use crate::edge::transfer::{Ending, Existing, TransferError};
+use crate::edge::tree;
+use crate::sys::clock::Clock;
+use crate::sys::lock::{HostLock, Runtime};
+use crate::sys::logging;
 use anyhow::{Context, bail};
 use chrono::DateTime;
-use destination::{Comparison, Destination, Plan, Stop, Unequal, Wanted};
+use comparison::{Comparison, Unequal};
+use destination::{Destination, Plan, Stop, Wanted};
 use serde::Serialize;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
@@ -185,7 +189,7 @@ async fn restore(arguments: &Arguments, clock: Clock, bars: &Bars, stop: &Stop) 
     }
     let begun = tree::now();
     bars.at(&place.host, "restoring");
-    let progress = |now: crate::transfer::Progress| bars.moved(&place.host, now.files, now.bytes);
+    let progress = |now: crate::edge::transfer::Progress| bars.moved(&place.host, now.files, now.bytes);
     let written = write(&destination, &wanted, &plan, settings, progress, stop).await;
     if !written.inspect_err(|_| bars.done(&place.host))? {
         bars.done(&place.host);
@@ -228,8 +232,8 @@ async fn destination(
 ) -> anyhow::Result<Destination> {
     if let Some(directory) = &arguments.to {
         let stores: Vec<PathBuf> = match &session.settings.store {
-            crate::settings::Store::Directory { path, .. } => vec![path.clone()],
-            crate::settings::Store::Zfs { .. } => session.store.roots(),
+            crate::core::model::settings::Store::Directory { path, .. } => vec![path.clone()],
+            crate::core::model::settings::Store::Zfs { .. } => session.store.roots(),
         };
         return Destination::directory(directory, &stores, !arguments.dry_run);
     }
@@ -350,7 +354,7 @@ async fn write(
     wanted: &Wanted,
     plan: &Plan,
     settings: &Settings,
-    progress: impl FnMut(crate::transfer::Progress),
+    progress: impl FnMut(crate::edge::transfer::Progress),
     stop: &Stop,
 ) -> anyhow::Result<bool> {
     let written = destination.write(wanted, plan, settings, stop, progress).await?;

@@ -3,11 +3,11 @@
 use super::output::{Format, Output, code_of};
 use super::progress::Bars;
 use super::session::{self, Common, Session, nearest};
-use crate::clock::Clock;
-use crate::finding::counted;
-use crate::host::HostName;
-use crate::inventory;
-use crate::store::Store;
+use crate::core::model::finding::counted;
+use crate::core::model::host::HostName;
+use crate::edge::inventory;
+use crate::edge::store::Store;
+use crate::sys::clock::Clock;
 use anyhow::{anyhow, bail};
 use serde::Serialize;
 use tracing::{error, info, warn};

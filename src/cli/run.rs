@@ -10,24 +10,24 @@ use super::output::{self, Format, Output, code_of};
 use super::plan;
 use super::session::{self, Common};
 use super::{progress::Bars, signals::Signals};
-use crate::backup::{self, Run};
-use crate::clock::Clock;
-use crate::filter::{self, Rule};
-use crate::fleet;
-use crate::history::Findings;
-use crate::host::{Host, HostName};
-use crate::inventory::{self, Fault, Rename, SelectError, Unknown};
-use crate::lock::Runtime;
-use crate::outcome::{HostReport, Note, Outcome, Severity, Stage};
-use crate::problem::Problem;
-use crate::process;
-use crate::report::{Reporter, icinga, icinga::Icinga};
-use crate::settings::Settings;
-use crate::snapshot::{Facts, HoldName, latest_good};
-use crate::store::{AnyStore, Store, StoreError, Survey};
-use crate::text::printable;
-use crate::timing::{self, Phase, Span, Sums};
-use crate::turn::{Pace, Turn};
+use crate::app::backup::{self, Run};
+use crate::app::fleet;
+use crate::app::turn::{Pace, Turn};
+use crate::core::filter::{self, Rule};
+use crate::core::format::text::printable;
+use crate::core::format::timing::{self, Phase, Span, Sums};
+use crate::core::model::host::{Host, HostName};
+use crate::core::model::outcome::{HostReport, Note, Outcome, Severity, Stage};
+use crate::core::model::problem::Problem;
+use crate::core::model::settings::Settings;
+use crate::core::model::snapshot::{Facts, HoldName, latest_good};
+use crate::edge::history::Findings;
+use crate::edge::inventory::{self, Fault, Rename, SelectError, Unknown};
+use crate::edge::report::{Reporter, icinga, icinga::Icinga};
+use crate::edge::store::{AnyStore, Store, StoreError, Survey};
+use crate::sys::clock::Clock;
+use crate::sys::lock::Runtime;
+use crate::sys::process;
 use answer::Answer;
 use anyhow::{Context, anyhow, bail};
 use ending::Listed;
@@ -172,7 +172,7 @@ async fn start(arguments: &Arguments, clock: Clock, bars: Bars) -> anyhow::Resul
     bars.clear();
     let phases = stopwatch.run();
     if let Some(file) = trace_file {
-        if let Err(error) = file.write(&crate::trace::of(&run.id, &phases, &reports)) {
+        if let Err(error) = file.write(&crate::core::format::trace::of(&run.id, &phases, &reports)) {
             let problem = Problem::warning(format!("{error:#}"), "");
             warn!("{problem}");
             trouble.push(problem);
@@ -267,7 +267,7 @@ async fn prepare(
     bars.expect(hosts.len());
     let id =
         format!("{}/{}/{}", settings.server, clock.start().format("%Y-%m-%dT%H%M%SZ"), std::process::id());
-    let number = crate::finding::counted(hosts.len() + faults.len(), "host");
+    let number = crate::core::model::finding::counted(hosts.len() + faults.len(), "host");
     info!(syslog_only = true, "run {id} begins: {number}, {} at once", settings.jobs);
     let names: Vec<HostName> = hosts.iter().map(|host| host.name.clone()).collect();
     let held = survey.as_ref().cloned().unwrap_or_default();

@@ -4,16 +4,18 @@
 use super::CANNOT_START;
 use super::output::Closed;
 use super::progress::Bars;
-use crate::clock::Clock;
-use crate::excerpt::Excerpt;
-use crate::history::Findings;
-use crate::host::HostName;
-use crate::settings::Settings;
-use crate::snapshot::{self, Snapshot, Verdict};
-use crate::store::{AnyStore, Store};
-use crate::text::printable;
-use crate::when::{self, WhenError};
-use crate::{config, logging, process};
+use crate::core::format::excerpt::Excerpt;
+use crate::core::format::text::printable;
+use crate::core::format::when::{self, WhenError};
+use crate::core::model::host::HostName;
+use crate::core::model::settings::Settings;
+use crate::core::model::snapshot::{self, Snapshot, Verdict};
+use crate::edge::config;
+use crate::edge::history::Findings;
+use crate::edge::store::{AnyStore, Store};
+use crate::sys::clock::Clock;
+use crate::sys::logging;
+use crate::sys::process;
 use anyhow::{anyhow, bail};
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
@@ -291,7 +293,7 @@ pub(super) fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> O
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::{Facts, Origin};
+    use crate::core::model::snapshot::{Facts, Origin};
 
     fn place(names: &[&str]) -> Place {
         let snapshot = |name: &&str| Snapshot {

@@ -2,14 +2,15 @@
 
 use super::output::{self, Format, Output};
 use super::session::{self, Common, Place, Session};
-use crate::clock::{self, Clock};
-use crate::excerpt::Excerpt;
-use crate::logging;
-use crate::retention::{self, Decision, Fate, Reason};
-use crate::snapshot::{self, Snapshot, Verdict};
-use crate::store::Store;
-use crate::table::{Column, Table};
-use crate::text::{human_bytes, printable};
+use crate::core::format::excerpt::Excerpt;
+use crate::core::format::table::{Column, Table};
+use crate::core::format::text::{human_bytes, printable};
+use crate::core::model::clock;
+use crate::core::model::snapshot::{self, Snapshot, Verdict};
+use crate::core::policy::retention::{self, Decision, Fate, Reason};
+use crate::edge::store::Store;
+use crate::sys::clock::Clock;
+use crate::sys::logging;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use std::collections::BTreeMap;

@@ -2,12 +2,12 @@
 //! that an operator types, and how files are told.
 
 use super::session::{ALIKE, Place};
-use crate::entry::{Entry, Kind, Moment};
-use crate::host::HostName;
-use crate::snapshot::Snapshot;
-use crate::store::{AnyStore, Store};
-use crate::text::{printable, printable_bytes};
-use crate::tree::{Listing, Tree};
+use crate::core::files::entry::{Entry, Kind, Moment};
+use crate::core::format::text::{printable, printable_bytes};
+use crate::core::model::host::HostName;
+use crate::core::model::snapshot::Snapshot;
+use crate::edge::store::{AnyStore, Store};
+use crate::edge::tree::{Listing, Tree};
 use anyhow::{anyhow, bail};
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;

@@ -15,7 +15,7 @@
 )]
 
 use super::rig::{Process, descendants, free_port, processes, program};
-use backup::https;
+use backup::sys::https;
 use reqwest::Method;
 use rustix::process::Signal;
 use serde_json::{Value, json};

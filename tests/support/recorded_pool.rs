@@ -2,7 +2,7 @@
 //! that print those files: what a store reads can so be chosen line by line, and
 //! costs no more than printing it.
 
-use backup::store::zfs::System;
+use backup::edge::store::zfs::System;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::symlink;

@@ -1,9 +1,9 @@
 //! A world with the ZFS stand-in in it: `examples/zfs_standin.rs` says how it
 //! works.
 
-use backup::process::{Failure, Program};
-use backup::store::Zfs;
-use backup::store::zfs::System;
+use backup::edge::store::Zfs;
+use backup::edge::store::zfs::System;
+use backup::sys::process::{Failure, Program};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};

@@ -3,9 +3,9 @@
 use super::super::output::{Output, wants_colour, width};
 use super::Arguments;
 use super::hosts::HostLooked;
-use crate::finding::{Finding, Level, Section, Tally, counted, worst};
-use crate::table::WIDEST;
-use crate::text::printable;
+use crate::core::format::table::WIDEST;
+use crate::core::format::text::printable;
+use crate::core::model::finding::{Finding, Level, Section, Tally, counted, worst};
 use serde::Serialize;
 
 /// Where the text of a finding begins, in columns.

@@ -2,21 +2,22 @@
 //! done there.
 
 use super::{each, parted};
-use crate::clock::{self, Clock, Comparison};
-use crate::excerpt::Excerpt;
-use crate::filter::{self, LeftOut, Look, Missed, Reason, Rule, Selection, Warning};
-use crate::finding::{Finding, Level, worst};
-use crate::host::{Host, Transport};
-use crate::lock::Runtime;
-use crate::offload::{NotInTime, offload};
-use crate::remote::keys;
-use crate::remote::{Links, Probe, Question, Refusal, Remote, RemoteError, SourceState, by_hand};
-use crate::rsync_build::{Build, Version};
-use crate::settings::{self, Settings};
-use crate::store::Inspection;
-use crate::text::{human_duration, printable, printable_bytes};
-use crate::transfer::TransferError;
-use crate::turn::Turn;
+use crate::app::turn::Turn;
+use crate::core::filter::{self, LeftOut, Look, Missed, Reason, Rule, Selection, Warning};
+use crate::core::format::excerpt::Excerpt;
+use crate::core::format::text::{human_duration, printable, printable_bytes};
+use crate::core::model::clock::{self, Comparison};
+use crate::core::model::finding::{Finding, Level, worst};
+use crate::core::model::host::{Host, Transport};
+use crate::core::model::rsync_build::{Build, Version};
+use crate::core::model::settings::{self, Settings};
+use crate::edge::remote::keys;
+use crate::edge::remote::{Links, Probe, Question, Refusal, Remote, RemoteError, SourceState, by_hand};
+use crate::edge::store::Inspection;
+use crate::edge::transfer::TransferError;
+use crate::sys::clock::Clock;
+use crate::sys::lock::Runtime;
+use crate::sys::offload::{NotInTime, offload};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::rc::Rc;

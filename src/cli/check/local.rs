@@ -2,14 +2,14 @@
 //! that runs write to.
 
 use super::parted;
-use crate::clock::Clock;
-use crate::config::{ConfigError, Fault};
-use crate::filter;
-use crate::finding::Finding;
-use crate::history::History;
-use crate::settings::Settings;
-use crate::store::others_may_write;
-use crate::text::printable;
+use crate::core::filter;
+use crate::core::format::text::printable;
+use crate::core::model::finding::Finding;
+use crate::core::model::settings::Settings;
+use crate::edge::config::{ConfigError, Fault};
+use crate::edge::history::History;
+use crate::edge::store::others_may_write;
+use crate::sys::clock::Clock;
 use rustix::fs::{Access, access};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -203,7 +203,7 @@ fn shown(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::finding::Level;
+    use crate::core::model::finding::Level;
 
     #[test]
     fn folders_that_runs_write_to_are_there_or_can_be_made() {

@@ -1,15 +1,15 @@
 //! NetBox and Icinga, as findings.
 
 use super::parted;
-use crate::clock::Clock;
-use crate::finding::{Finding, counted};
-use crate::https;
-use crate::inventory::{self, Answered, Inventory};
-use crate::outcome::Severity;
-use crate::problem::Problem;
-use crate::report::icinga::Icinga;
-use crate::settings::{NetBox, Settings};
-use crate::text::{human_duration, printable};
+use crate::core::format::text::{human_duration, printable};
+use crate::core::model::finding::{Finding, counted};
+use crate::core::model::outcome::Severity;
+use crate::core::model::problem::Problem;
+use crate::core::model::settings::{NetBox, Settings};
+use crate::edge::inventory::{self, Answered, Inventory};
+use crate::edge::report::icinga::Icinga;
+use crate::sys::clock::Clock;
+use crate::sys::https;
 use std::time::Duration;
 use tokio::time::timeout;
 

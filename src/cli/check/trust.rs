@@ -5,13 +5,13 @@
 //! through a stranger.
 
 use super::each;
-use crate::finding::{counted, named};
-use crate::host::{Host, Transport};
-use crate::logging;
-use crate::remote::keys::{self, Hop, Key, KeyError};
-use crate::settings::Settings;
-use crate::text::printable;
-use crate::turn::Turn;
+use crate::app::turn::Turn;
+use crate::core::format::text::printable;
+use crate::core::model::finding::{counted, named};
+use crate::core::model::host::{Host, Transport};
+use crate::core::model::settings::Settings;
+use crate::edge::remote::keys::{self, Hop, Key, KeyError};
+use crate::sys::logging;
 use anyhow::{Context, bail};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{IsTerminal, Write};

@@ -1,6 +1,6 @@
 //! What there is to show, and how it reads. Knows no terminal but its size.
 
-use crate::text::{human_bytes, shortened};
+use crate::core::format::text::{human_bytes, shortened};
 use std::time::{Duration, Instant};
 
 /// How long a rate remembers, in seconds.

@@ -1,6 +1,6 @@
 //! What is to be written where something is there already that is left alone.
 
-use crate::tree::{Gap, Tree, gaps};
+use crate::edge::tree::{Gap, Tree, gaps};
 use anyhow::Context;
 use std::fs::File;
 use std::io::{BufWriter, Write};

@@ -3,10 +3,10 @@
 
 use super::super::session::{Place, nearest};
 use super::super::trees::{Seen, below_root, lossy, shown, taken};
-use crate::entry::Kind;
-use crate::store::AnyStore;
-use crate::text::printable;
-use crate::tree::Tree;
+use crate::core::files::entry::Kind;
+use crate::core::format::text::printable;
+use crate::edge::store::AnyStore;
+use crate::edge::tree::Tree;
 use anyhow::{Context, anyhow, bail};
 use chrono_tz::Tz;
 use std::ffi::{OsStr, OsString};
@@ -71,7 +71,7 @@ impl Search<'_> {
         anyhow!(
             "`{}` leads through `{at}`, a symlink to `{}`: use `{}`",
             shown(path, None, None),
-            crate::text::printable_bytes(&target),
+            crate::core::format::text::printable_bytes(&target),
             shown(&meant, None, None)
         )
     }

@@ -1,8 +1,8 @@
 //! What became of a run, as JSON.
 
-use crate::outcome::{Figures, HostReport, Outcome, Severity};
-use crate::snapshot::Verdict;
-use crate::text::printable;
+use crate::core::format::text::printable;
+use crate::core::model::outcome::{Figures, HostReport, Outcome, Severity};
+use crate::core::model::snapshot::Verdict;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use std::time::Duration;

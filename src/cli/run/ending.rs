@@ -2,15 +2,15 @@
 //! exit code.
 
 use super::{Arguments, LAST_REPORTS, LAST_REPORTS_STOPPED, open_findings};
-use crate::backup::{self, Run};
+use crate::app::backup::{self, Run};
 use crate::cli::output;
-use crate::inventory::Rename;
-use crate::logging;
-use crate::outcome::{self, HostReport, Outcome, Severity};
-use crate::problem::Problem;
-use crate::report::{Reporter, RunReport, metrics, summary};
-use crate::snapshot::HoldName;
-use crate::store::AnyStore;
+use crate::core::model::outcome::{self, HostReport, Outcome, Severity};
+use crate::core::model::problem::Problem;
+use crate::core::model::snapshot::HoldName;
+use crate::edge::inventory::Rename;
+use crate::edge::report::{Reporter, RunReport, metrics, summary};
+use crate::edge::store::AnyStore;
+use crate::sys::logging;
 use chrono::{DateTime, Utc};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -100,7 +100,8 @@ fn run_report(reports: &[HostReport], trouble: &[Problem], took: Duration) -> Ru
         .map(|report| report.host.as_str())
         .collect();
     if !skipped.is_empty() {
-        let what = format!("skipped, locked by another run: {}", crate::finding::named(&skipped));
+        let what =
+            format!("skipped, locked by another run: {}", crate::core::model::finding::named(&skipped));
         problems.push(Problem::warning(what, "that run reports them; if it hangs, stop it"));
     }
     RunReport {

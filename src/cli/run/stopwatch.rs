@@ -3,10 +3,10 @@
 //! Hosts are heard through the run's watch, which tells of each step: so what a
 //! host did is also known if its story broke off.
 
-use crate::backup::Event;
-use crate::clock::Clock;
-use crate::host::HostName;
-use crate::timing::{Phase, Recorder, Span, Step, Timings};
+use crate::app::backup::Event;
+use crate::core::format::timing::{Phase, Recorder, Span, Step, Timings};
+use crate::core::model::host::HostName;
+use crate::sys::clock::Clock;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;

@@ -1,7 +1,7 @@
 //! The file that a trace goes to: looked at before the run begins, and written
 //! at its end, all of it or nothing.
 
-use crate::trace::Trace;
+use crate::core::format::trace::Trace;
 use anyhow::{Context, anyhow, bail};
 use std::fs;
 use std::io::{self, BufWriter, Write};
@@ -63,7 +63,7 @@ impl TraceFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace;
+    use crate::core::format::trace;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     #[test]

@@ -2,13 +2,13 @@
 
 use crate::cli::output::{self, Output};
 use crate::cli::session::Session;
-use crate::history::History;
-use crate::host::HostName;
-use crate::past::Entry;
-use crate::plot::{self, Chart, Glyphs, Point, Unit};
-use crate::snapshot::{Snapshot, Taken, Verdict};
-use crate::store::Store;
-use crate::table::WIDEST;
+use crate::core::format::plot::{self, Chart, Glyphs, Point, Unit};
+use crate::core::format::table::WIDEST;
+use crate::core::model::host::HostName;
+use crate::core::model::past::Entry;
+use crate::core::model::snapshot::{Snapshot, Taken, Verdict};
+use crate::edge::history::History;
+use crate::edge::store::Store;
 use anyhow::Context;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;

@@ -2,14 +2,14 @@
 //! at once.
 
 use crate::cli::session::{Session, nearest};
-use crate::host::{Host, HostName};
-use crate::inventory::{self, Departures, Inventory, InventoryError, SelectError, Unknown};
-use crate::outcome::Severity;
-use crate::problem::Problem;
-use crate::snapshot::Overview;
-use crate::status::{AT_ONCE, Listing};
-use crate::store::{AnyStore, Store, StoreError};
-use crate::text::printable;
+use crate::core::format::text::printable;
+use crate::core::model::host::{Host, HostName};
+use crate::core::model::outcome::Severity;
+use crate::core::model::problem::Problem;
+use crate::core::model::snapshot::Overview;
+use crate::core::policy::status::{AT_ONCE, Listing};
+use crate::edge::inventory::{self, Departures, Inventory, InventoryError, SelectError, Unknown};
+use crate::edge::store::{AnyStore, Store, StoreError};
 use anyhow::anyhow;
 use chrono::{DateTime, Utc};
 use std::collections::{BTreeMap, BTreeSet};

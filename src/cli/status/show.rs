@@ -1,12 +1,12 @@
 //! The answer, as JSON and as tables.
 
 use crate::cli::output::{self, Output};
-use crate::clock;
-use crate::past::Entry;
-use crate::status::{State, Status, human_age};
-use crate::table::{Column, Table};
-use crate::text::{human_bytes, precise_duration};
-use crate::timing::{self, Step, Sums};
+use crate::core::format::table::{Column, Table};
+use crate::core::format::text::{human_bytes, precise_duration};
+use crate::core::format::timing::{self, Step, Sums};
+use crate::core::model::clock;
+use crate::core::model::past::Entry;
+use crate::core::policy::status::{State, Status, human_age};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use chrono_tz::Tz;
 use serde::Serialize;

@@ -1,0 +1,9 @@
+//! What people read and write: texts, tables, pictures, times.
+
+pub mod excerpt;
+pub mod plot;
+pub mod table;
+pub mod text;
+pub mod timing;
+pub mod trace;
+pub mod when;

@@ -1,0 +1,13 @@
+//! The things that the program speaks of: hosts, snapshots, outcomes, settings.
+
+pub mod clock;
+pub mod finding;
+pub mod host;
+pub mod outcome;
+pub mod past;
+pub mod precision;
+pub mod problem;
+pub mod rsync_build;
+pub mod settings;
+pub mod snapshot;
+pub mod verification;

@@ -1,0 +1,10 @@
+//! Each module talks to one thing outside. None knows another: `app` joins them.
+
+pub mod config;
+pub mod history;
+pub mod inventory;
+pub mod remote;
+pub mod report;
+pub mod store;
+pub mod transfer;
+pub mod tree;
