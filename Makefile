@@ -65,7 +65,7 @@ lint: rust ## Check formatting, warnings, documentation and shell scripts
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --lib --no-deps --locked
-	shellcheck -s sh src/edge/remote/*.sh src/edge/transfer/*.sh
+	shellcheck -s sh src/edge/remote/*.sh src/edge/rsync/*.sh
 	git -c safe.directory='*' grep -lE '^#!/.*[/ ](ba|da)?sh$$' -- ':!*.md' ':!*.rs' | xargs shellcheck -x
 
 # Like the tests, the bench starts sshd and keeps owners, so it is root's.

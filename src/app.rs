@@ -1,6 +1,6 @@
 //! Use cases: what the program does, whoever asked for it.
 
-pub mod backup;
+pub mod admission;
 pub mod fleet;
-pub mod turn;
+pub mod run;
 pub mod verify;

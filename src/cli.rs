@@ -3,10 +3,9 @@
 mod check;
 mod completions;
 mod diff;
-mod fates;
 mod find;
+mod history_writer;
 mod hold;
-mod ledger;
 mod output;
 mod plan;
 mod progress;
@@ -14,12 +13,13 @@ mod prune;
 mod rename;
 mod restore;
 mod retire;
+mod rotation_report;
 mod run;
 mod session;
 mod signals;
+mod snapshot_view;
 mod snapshots;
 mod status;
-mod trees;
 mod verify;
 
 use crate::core::format::text;

@@ -5,6 +5,6 @@ pub mod history;
 pub mod inventory;
 pub mod remote;
 pub mod report;
+pub mod rsync;
 pub mod store;
-pub mod transfer;
 pub mod tree;

@@ -13,7 +13,7 @@
 #[allow(dead_code, reason = "each test uses its part of it")]
 mod recorded_pool;
 
-use backup::app::backup::clock_behind;
+use backup::app::run::clock_behind;
 use backup::core::model::settings::Retention;
 use backup::core::model::snapshot::{
     Facts, Origin, Snapshot, SnapshotName, Verdict, is_ancestors, newest_good,

@@ -12,11 +12,11 @@ mod shelf;
 mod standin;
 mod support;
 
-use backup::app::backup::{Event, FRESH, Run, Step, Watch, clock_behind, host};
-use backup::app::turn::{Pace, Turns};
+use backup::app::admission::{Pace, Turns};
+use backup::app::run::{Event, FRESH, Run, Step, Watch, clock_behind, host};
 use backup::core::model::outcome::{HostReport, Outcome, Severity};
 use backup::core::model::snapshot::Verdict;
-use backup::core::policy::trend::Past;
+use backup::core::policy::anomaly::Past;
 use backup::edge::config::{self, Environment};
 use backup::edge::inventory;
 use backup::edge::store::Store;

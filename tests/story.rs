@@ -2,13 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use backup::app::backup::{Event, Watch};
-use backup::app::backup::{Run, Step, clock_behind, host};
-use backup::app::turn::{Pace, Turns};
+use backup::app::admission::{Pace, Turns};
+use backup::app::run::{Event, Watch};
+use backup::app::run::{Run, Step, clock_behind, host};
 use backup::core::model::host::{Host, HostName};
 use backup::core::model::outcome::{HostReport, Outcome, Severity, Stage};
 use backup::core::model::snapshot::{Facts, HoldName, Snapshot, SnapshotName, Verdict};
-use backup::core::policy::trend::Past;
+use backup::core::policy::anomaly::Past;
 use backup::edge::config::{self, Environment};
 use backup::edge::inventory;
 use backup::edge::store::{Directory, Lockable, Removal, Store, StoreError, Survey, Workspace};

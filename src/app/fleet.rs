@@ -3,7 +3,7 @@
 //! One host never stops another: each yields a report, also one whose work
 //! panics, one that never ends when told to, and one that was never begun.
 
-use crate::app::turn::{Pace, Turn, Turns};
+use crate::app::admission::{Pace, Turn, Turns};
 use crate::core::format::timing::Timings;
 use crate::core::model::host::{Host, HostName};
 use crate::core::model::outcome::{HostReport, Outcome, Stage};
@@ -38,7 +38,7 @@ pub fn order(
 }
 
 /// Works on as many hosts at once as `pace` says and gives each one's report to
-/// `done` as it comes. More hosts than that are begun, see [`crate::app::turn`]: work
+/// `done` as it comes. More hosts than that are begun, see [`crate::app::admission`]: work
 /// that must not be done on more hosts at once comes after [`Turn::come`]. When
 /// `cancel` says so, no further host is begun; those under way are expected to
 /// notice it themselves, and are dropped if they do not.

@@ -16,8 +16,8 @@ use crate::core::model::snapshot::{Snapshot, latest_good};
 use crate::core::model::verification::{Matter, Stop, Verification};
 use crate::edge::history::Findings;
 use crate::edge::remote::{Look, Probe, Question, Remote, SourceState};
+use crate::edge::rsync::{Compared, Comparison, Likeness, Limits, TransferError, Unlike};
 use crate::edge::store::Store;
-use crate::edge::transfer::{Compared, Comparison, Likeness, Limits, TransferError, Unlike};
 use crate::sys::clock::Clock;
 use crate::sys::lock::Runtime;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -108,8 +108,9 @@ pub enum Step {
 /// Verifies one host and says what was found.
 pub async fn host<S: Store>(run: &Run<S>, host: &Host) -> Verification {
     let result = Verification::of(&host.name, run.clock.now());
-    let mut story = Story { run, host, result, named: BTreeSet::new(), settled: BTreeSet::new() };
-    story.recall().await;
+    let mut verification =
+        HostVerification { run, host, result, named: BTreeSet::new(), settled: BTreeSet::new() };
+    verification.recall().await;
     let limit = run.settings.transfer.deadline;
     // All files of a large host may take longer than any run; there, what
     // stalls is noticed, and nothing else has an end.
@@ -122,20 +123,20 @@ pub async fn host<S: Store>(run: &Run<S>, host: &Host) -> Verification {
     let end = tokio::select! {
         biased;
         () = run.cancel.cancelled() => Err(Stop::Interrupted),
-        end = story.whole() => end,
+        end = verification.execute() => end,
         () = too_late => Err(Stop::Failed(format!(
             "it was not done within {} (`transfer.deadline`); choose fewer files with `--sample`",
             human_duration(limit)
         ))),
     };
-    story.result.stop = end.err();
-    story.remember().await;
-    story.result.finished = run.clock.now();
+    verification.result.stop = end.err();
+    verification.remember().await;
+    verification.result.finished = run.clock.now();
     (run.watch)(&host.name, Event::Done);
-    story.result
+    verification.result
 }
 
-struct Story<'a, S> {
+struct HostVerification<'a, S> {
     run: &'a Run<S>,
     host: &'a Host,
     result: Verification,
@@ -160,8 +161,8 @@ fn failed(why: impl ToString) -> Stop {
     Stop::Failed(why.to_string())
 }
 
-impl<S: Store> Story<'_, S> {
-    async fn whole(&mut self) -> Result<(), Stop> {
+impl<S: Store> HostVerification<'_, S> {
+    async fn execute(&mut self) -> Result<(), Stop> {
         self.at(Step::Snapshot);
         let (snapshot, root) = self.snapshot().await?;
         self.result.snapshot = Some((snapshot.name.clone(), snapshot.time));

@@ -15,7 +15,7 @@ use super::output::Format;
 use super::progress::Bars;
 use super::session::{self, Common};
 use super::signals::Signals;
-use crate::app::turn::{Pace, Turn, Turns};
+use crate::app::admission::{Pace, Turn, Turns};
 use crate::core::model::finding::{Finding, Section, counted};
 use crate::core::model::host::{Host, HostName, Transport};
 use crate::core::model::settings::{self, Settings};
@@ -206,7 +206,7 @@ async fn store(settings: &Settings, clock: Clock) -> (Vec<Finding>, Option<Inspe
         Ok(Ok(survey)) => {
             let growth = growth::of(survey.hosts.values().map(Vec::as_slice), clock.now());
             findings.push(room.outlook(&subject, growth));
-            findings.extend(crate::app::backup::clock_behind(&survey, clock.now()).map(|newest| {
+            findings.extend(crate::app::run::clock_behind(&survey, clock.now()).map(|newest| {
                 Finding::error(
                     "clock",
                     format!("this server's clock is behind the newest snapshot, {newest}: nothing is removed of that host, nor of any whose own clock does not agree"),

@@ -2,8 +2,8 @@
 
 use super::output::{Array, Closed, Format, Output};
 use super::session::{self, Common, Session};
-use super::trees::{self, Seen, lossy, shown};
-use crate::core::files::difference::{Amount, Aspect, Change, Difference, Totals};
+use super::snapshot_view::{self, Seen, lossy, shown};
+use crate::core::files::diff::{Amount, Aspect, Change, Difference, Totals};
 use crate::core::files::entry::{Entry, Kind, Moment};
 use crate::core::format::text::{human_bytes, printable};
 use crate::core::model::host::HostName;
@@ -87,7 +87,7 @@ impl Words {
         Ok(Words {
             old: old.to_string_lossy().into_owned(),
             new: new.map(|word| word.to_string_lossy().into_owned()),
-            path: path.map(|path| trees::below_root(path)).transpose()?.unwrap_or_default(),
+            path: path.map(|path| snapshot_view::below_root(path)).transpose()?.unwrap_or_default(),
         })
     }
 }
@@ -100,7 +100,7 @@ async fn diff(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     let words = Words::of(arguments)?;
     let session = Session::open(&arguments.common, clock)?;
     let place = session.place(&arguments.host).await?;
-    let newest = trees::some(&place)?.iter().rfind(|snapshot| snapshot.time <= place.now);
+    let newest = snapshot_view::some(&place)?.iter().rfind(|snapshot| snapshot.time <= place.now);
     if let Some(future) = place.of_the_future() {
         warn!("{future}");
     }
@@ -193,7 +193,7 @@ impl Question {
     }
 
     fn no_such_path(&self, trees: &[crate::edge::tree::Tree; 2]) -> anyhow::Error {
-        let near = trees.iter().rev().find_map(|tree| trees::nearest(tree, &self.path));
+        let near = trees.iter().rev().find_map(|tree| snapshot_view::nearest(tree, &self.path));
         let near = near.map(|near| format!("; what exists of it is {near}")).unwrap_or_default();
         anyhow!(
             "neither `{}` nor `{}` has `{}`{near}",
@@ -252,7 +252,7 @@ impl DifferenceJson {
         let side = |entry: Option<&Entry>, target: &Option<Vec<u8>>| {
             entry.map(|entry| SideJson {
                 kind: entry.kind,
-                size: trees::size(entry),
+                size: snapshot_view::size(entry),
                 mtime: entry.mtime,
                 mode: format!("{:04o}", entry.mode),
                 uid: entry.uid,
@@ -313,8 +313,8 @@ fn details(
             Aspect::Mtime if aspects.contains(&Aspect::Size) => return None,
             Aspect::Mtime => format!(
                 "modified {} → {}",
-                trees::modified(old.mtime, zone),
-                trees::modified(new.mtime, zone)
+                snapshot_view::modified(old.mtime, zone),
+                snapshot_view::modified(new.mtime, zone)
             ),
             Aspect::Content => "other bytes".to_owned(),
             Aspect::Target => format!("-> {} → -> {}", target(0), target(1)),

@@ -2,9 +2,9 @@
 
 use super::output::{Array, Format, Output, width};
 use super::session::{self, Common, Session};
-use super::trees::{self, Seen, lossy, rfc3339, shown};
+use super::snapshot_view::{self, Seen, lossy, rfc3339, shown};
 use crate::core::files::entry::{Kind, Moment};
-use crate::core::files::pattern::Pattern;
+use crate::core::files::path_glob::Pattern;
 use crate::core::files::versions::{Sum, Version};
 use crate::core::format::text::printable;
 use crate::core::model::host::HostName;
@@ -80,7 +80,7 @@ async fn find(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     let wanted = arguments.snapshots.iter().map(|word| place.meant(word, &session));
     let wanted: Vec<_> = wanted.collect::<anyhow::Result<_>>()?;
     let snapshots =
-        trees::some(&place)?.iter().filter(|snapshot| wanted.is_empty() || wanted.contains(snapshot));
+        snapshot_view::some(&place)?.iter().filter(|snapshot| wanted.is_empty() || wanted.contains(snapshot));
     let snapshots = snapshots.map(|snapshot| Seen::new(&session.store, &place.host, snapshot)).collect();
     let query = Query {
         host: place.host.clone(),
@@ -195,7 +195,7 @@ impl Query {
             self.pattern.beginning().iter().map(Vec::as_slice).chain(self.pattern.only_name()).collect();
         let path = path.join(&b'/');
         let hint = match trees.last() {
-            Some(tree) if !path.is_empty() => match trees::nearest(tree, &path) {
+            Some(tree) if !path.is_empty() => match snapshot_view::nearest(tree, &path) {
                 Some(near) if self.pattern.only_name().is_some() || !is_directory(tree, &beginning) => {
                     format!("; of `{}` the newest has {near}", shown(&path, None, None))
                 }
@@ -298,9 +298,9 @@ impl Teller<'_> {
         let size = if version.kind.has_size() { version.size.to_string() } else { "-".to_owned() };
         format!(
             "{size:>12}  {:19}  {:16}  {:16}  {:25}",
-            trees::modified(version.mtime, self.zone),
-            trees::taken(self.snapshot(version.first).time, self.zone),
-            trees::taken(self.snapshot(version.last).time, self.zone),
+            snapshot_view::modified(version.mtime, self.zone),
+            snapshot_view::taken(self.snapshot(version.first).time, self.zone),
+            snapshot_view::taken(self.snapshot(version.last).time, self.zone),
             printable(&self.snapshot(version.last).name)
         )
     }

@@ -5,11 +5,11 @@
 //! snapshot counted in. It takes no lock, makes no dataset, keeps no list of
 //! hosts and connects to none.
 
-use super::fates::{Fates, Problem, counted};
 use super::output::{Format, Output, code_of};
+use super::rotation_report::{Fates, Problem, counted};
 use super::run;
 use super::session::{self, Common, Session};
-use crate::app::backup;
+use crate::app::run::clock_behind;
 use crate::core::filter::{self, Rule};
 use crate::core::format::table::{Column, Table};
 use crate::core::format::text::printable;
@@ -132,7 +132,7 @@ async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
             None
         }
     };
-    let behind = survey.as_ref().and_then(|survey| backup::clock_behind(survey, clock.now()));
+    let behind = survey.as_ref().and_then(|survey| clock_behind(survey, clock.now()));
     if let Some(newest) = &behind {
         let why = format!(
             "the clock is behind the newest snapshot, {newest}: nothing would be removed of that host, nor of any whose own clock does not agree with this one"

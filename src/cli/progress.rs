@@ -8,7 +8,7 @@
 mod board;
 mod screen;
 
-use crate::app::backup::{Event, Step};
+use crate::app::run::{Event, Step};
 use crate::core::model::host::HostName;
 use board::Board;
 use screen::Screen;

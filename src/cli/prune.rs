@@ -4,13 +4,13 @@
 //! Each host is locked and asked for its snapshots anew before anything of it
 //! is removed: what a run took meanwhile is not missed, and no run is met.
 
-use super::fates::{Fates, Problem, counted};
 use super::output::{Format, Output, code_of};
 use super::progress::Bars;
+use super::rotation_report::{Fates, Problem, counted};
 use super::run;
 use super::session::{self, Common, Session, nearest};
 use super::signals::Signals;
-use crate::app::backup;
+use crate::app::run::{newest_to_come, removal};
 use crate::core::format::text::printable;
 use crate::core::model::host::HostName;
 use crate::core::model::outcome::Severity;
@@ -221,12 +221,12 @@ impl<'a> Pruning<'a> {
         };
         let plan = rotation.plan(&snapshots, None);
         plan.decisions.iter().for_each(|decision| debug!("{host}: {decision}"));
-        if let Some(newest) = backup::newest_to_come(&snapshots, self.session.clock.now()) {
+        if let Some(newest) = newest_to_come(&snapshots, self.session.clock.now()) {
             let why = format!(
                 "nothing was removed: the clock is behind its newest snapshot, `{}` (correct the clock; if it is \
                  right, it was ahead when that snapshot was taken: {})",
                 printable(&newest.name),
-                backup::removal(&self.session.store, host, &newest.name)
+                removal(&self.session.store, host, &newest.name)
             );
             self.problem(Some(host), why);
         }

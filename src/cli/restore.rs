@@ -15,16 +15,16 @@ use super::output::{Format, Output};
 use super::progress::Bars;
 use super::session::{self, Common, Place, Session};
 use super::signals::Signals;
-use super::trees::{Seen, rfc3339};
+use super::snapshot_view::{Seen, rfc3339};
 use crate::core::format::text::{human_bytes, printable};
-use crate::core::format::when;
+use crate::core::format::time_spec;
 use crate::core::model::host::{Host, HostName, Transport};
 use crate::core::model::settings::Settings;
 use crate::core::model::snapshot::Snapshot;
 use crate::edge::inventory;
 use crate::edge::remote::{Remote, RemoteError};
+use crate::edge::rsync::{Ending, Existing, TransferError};
 use crate::edge::store::Store;
-use crate::edge::transfer::{Ending, Existing, TransferError};
 use crate::edge::tree;
 use crate::sys::clock::Clock;
 use crate::sys::lock::{HostLock, Runtime};
@@ -189,7 +189,7 @@ async fn restore(arguments: &Arguments, clock: Clock, bars: &Bars, stop: &Stop) 
     }
     let begun = tree::now();
     bars.at(&place.host, "restoring");
-    let progress = |now: crate::edge::transfer::Progress| bars.moved(&place.host, now.files, now.bytes);
+    let progress = |now: crate::edge::rsync::Progress| bars.moved(&place.host, now.files, now.bytes);
     let written = write(&destination, &wanted, &plan, settings, progress, stop).await;
     if !written.inspect_err(|_| bars.done(&place.host))? {
         bars.done(&place.host);
@@ -217,7 +217,7 @@ fn chosen<'a>(arguments: &Arguments, place: &'a Place, session: &Session) -> any
     match &arguments.at {
         Some(time) => {
             let zone = session.settings.timezone;
-            place.at(when::parse(time, session.clock.now(), zone)?, zone)
+            place.at(time_spec::parse(time, session.clock.now(), zone)?, zone)
         }
         None => place.meant(arguments.snapshot.as_deref().unwrap_or("latest"), session),
     }
@@ -354,7 +354,7 @@ async fn write(
     wanted: &Wanted,
     plan: &Plan,
     settings: &Settings,
-    progress: impl FnMut(crate::edge::transfer::Progress),
+    progress: impl FnMut(crate::edge::rsync::Progress),
     stop: &Stop,
 ) -> anyhow::Result<bool> {
     let written = destination.write(wanted, plan, settings, stop, progress).await?;
@@ -372,7 +372,7 @@ async fn write(
         }
         Err(TransferError::Cancelled) => warn!("told to stop: {goes_on}"),
         Err(TransferError::StoreFull(said)) => {
-            error!("`{}` is full: {said} (make room; {goes_on})", destination.shown());
+            error!("`{}` is full: {said} (make room; {goes_on})", destination.display());
         }
         Err(TransferError::ConnectionLost(said)) => error!("the connection was lost ({said}): {goes_on}"),
         Err(TransferError::NoSource(said)) => {
@@ -467,7 +467,7 @@ impl Answer {
             snapshot: snapshot.name.clone(),
             time: rfc3339(snapshot.time),
             verdict: snapshot.verdict().map(|verdict| verdict.to_string()),
-            to: to.shown(),
+            to: to.display(),
             paths: paths::told(&wanted.paths),
             dry_run: false,
             files: plan.files,

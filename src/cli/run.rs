@@ -5,14 +5,14 @@ mod ending;
 mod stopwatch;
 mod trace;
 
-use super::ledger::{self, Ledger};
+use super::history_writer::{self, Ledger};
 use super::output::{self, Format, Output, code_of};
 use super::plan;
 use super::session::{self, Common};
 use super::{progress::Bars, signals::Signals};
-use crate::app::backup::{self, Run};
+use crate::app::admission::{Pace, Turn};
 use crate::app::fleet;
-use crate::app::turn::{Pace, Turn};
+use crate::app::run::{self, Run};
 use crate::core::filter::{self, Rule};
 use crate::core::format::text::printable;
 use crate::core::format::timing::{self, Phase, Span, Sums};
@@ -144,7 +144,8 @@ async fn start(arguments: &Arguments, clock: Clock, bars: Bars) -> anyhow::Resul
     let trace_file = arguments.trace.as_deref().map(TraceFile::at).transpose()?;
     // Before there is anything that would have to be cleared away.
     let mut signals = Signals::listen()?;
-    let mut begun = Begun { reporter: Reporter::start(None), listed: Listed::default(), trouble: Vec::new() };
+    let mut begun =
+        Begun { reporter: Reporter::start(None), listed: Listed::default(), problems: Vec::new() };
     let stopwatch = Stopwatch::new(clock);
     let ready = tokio::select! {
         ready = prepare(arguments, clock, &bars, &stopwatch, &mut begun) => ready,
@@ -159,7 +160,7 @@ async fn start(arguments: &Arguments, clock: Clock, bars: Bars) -> anyhow::Resul
             return Err(error);
         }
     };
-    let Begun { reporter, listed, mut trouble } = begun;
+    let Begun { reporter, listed, mut problems } = begun;
     let run = Rc::new(ready.run);
     let lines = bars.clone();
     signals.stop(
@@ -168,20 +169,20 @@ async fn start(arguments: &Arguments, clock: Clock, bars: Bars) -> anyhow::Resul
         move || lines.clear(),
     );
     let told = Told { reporter: &reporter, ledger: ready.ledger, renames: &listed.renames };
-    let reports = back_up(&run, ready.hosts, ready.faults, told, &stopwatch, &mut trouble).await;
+    let reports = back_up(&run, ready.hosts, ready.faults, told, &stopwatch, &mut problems).await;
     bars.clear();
     let phases = stopwatch.run();
     if let Some(file) = trace_file {
         if let Err(error) = file.write(&crate::core::format::trace::of(&run.id, &phases, &reports)) {
             let problem = Problem::warning(format!("{error:#}"), "");
             warn!("{problem}");
-            trouble.push(problem);
+            problems.push(problem);
         }
     }
-    let code = ending::close(&run, arguments, &reporter, &listed, &reports, &mut trouble).await;
+    let code = ending::close(&run, arguments, &reporter, &listed, &reports, &mut problems).await;
     let told = if arguments.timings { print_timings(&reports, &phases) } else { Ok(()) };
     let code = code_of(code, told);
-    let told = if arguments.format.json { print_json(&run, &reports, &trouble, code) } else { Ok(()) };
+    let told = if arguments.format.json { print_json(&run, &reports, &problems, code) } else { Ok(()) };
     Ok(code_of(code, told))
 }
 
@@ -198,7 +199,7 @@ struct Begun {
     reporter: Reporter,
     listed: Listed,
     /// What is wrong beside the hosts.
-    trouble: Vec<Problem>,
+    problems: Vec<Problem>,
 }
 
 /// Who hears of each host as it is done, beside the log.
@@ -248,7 +249,7 @@ async fn prepare(
     stopwatch.at(Phase::Survey);
     let survey = survey(&store).await;
     // Not the run's start: another run may have taken snapshots since.
-    let clock_behind = survey.as_ref().ok().and_then(|survey| backup::clock_behind(survey, clock.now()));
+    let clock_behind = survey.as_ref().ok().and_then(|survey| run::clock_behind(survey, clock.now()));
     if let Some(newest) = &clock_behind {
         let problem = Problem::warning(
             format!(
@@ -261,7 +262,7 @@ async fn prepare(
             ),
         );
         warn!("{problem}");
-        begun.trouble.push(problem);
+        begun.problems.push(problem);
     }
     let hosts = in_order(hosts, clock, survey.as_ref().ok());
     bars.expect(hosts.len());
@@ -272,7 +273,8 @@ async fn prepare(
     let names: Vec<HostName> = hosts.iter().map(|host| host.name.clone()).collect();
     let held = survey.as_ref().cloned().unwrap_or_default();
     stopwatch.at(Phase::History);
-    let (ledger, past) = ledger::open(settings.state_dir.clone(), clock, id.clone(), held, names).await;
+    let (ledger, past) =
+        history_writer::open(settings.state_dir.clone(), clock, id.clone(), held, names).await;
     let (watched, timed) = (bars.clone(), stopwatch.clone());
     let run = Run {
         store,
@@ -288,7 +290,7 @@ async fn prepare(
         clock_agreed: std::cell::Cell::default(),
         names: known,
         past,
-        fresh: backup::FRESH,
+        fresh: run::FRESH,
         watch: Box::new(move |host, event| {
             timed.heard(host, event);
             watched.heard(host, event);
@@ -343,12 +345,12 @@ async fn choose(
     let inventory = inventory::load(settings, clock.start()).await?;
     // Said before a name is looked for: an old list may be why it is not there.
     inventory.problems().for_each(|problem| warn!("{problem}"));
-    begun.trouble.extend(inventory.problems().cloned());
+    begun.problems.extend(inventory.problems().cloned());
     let (departures, unkept) = inventory::follow(&settings.state_dir, &inventory, clock.start());
     let left = departures.problem().filter(|_| arguments.means_all());
     for problem in unkept.into_iter().chain(left) {
         warn!("{problem}");
-        begun.trouble.push(problem);
+        begun.problems.push(problem);
     }
     let (at, renames) = (inventory.listed_at, inventory.renames.clone());
     begun.listed = Listed { at, left: departures.left.into_keys().collect(), renames };
@@ -403,7 +405,7 @@ async fn back_up(
     faults: Vec<Fault>,
     told: Told<'_>,
     stopwatch: &Stopwatch,
-    trouble: &mut Vec<Problem>,
+    problems: &mut Vec<Problem>,
 ) -> Vec<HostReport> {
     let Told { reporter, mut ledger, renames } = told;
     let mut reports: Vec<HostReport> = Vec::with_capacity(hosts.len() + faults.len());
@@ -432,7 +434,7 @@ async fn back_up(
     let work = |host: Host, turn: Turn| {
         let run = run.clone();
         let span = info_span!("host", host = %host.name);
-        async move { backup::host(&run, &host, turn).await }.instrument(span)
+        async move { run::host(&run, &host, turn).await }.instrument(span)
     };
     let pace = Pace {
         jobs: run.settings.jobs,
@@ -448,7 +450,7 @@ async fn back_up(
     let unwritten = ledger.finish(&reports).await.into_iter().map(|what| Problem::warning(what, ""));
     for problem in delivered.problems.into_iter().chain(unwritten) {
         warn!("{problem}");
-        trouble.push(problem);
+        problems.push(problem);
     }
     reports
 }
@@ -493,10 +495,10 @@ fn took(run: &Run<AnyStore>) -> Duration {
 fn print_json(
     run: &Run<AnyStore>,
     reports: &[HostReport],
-    trouble: &[Problem],
+    problems: &[Problem],
     code: u8,
 ) -> anyhow::Result<()> {
-    let problems: Vec<String> = trouble.iter().map(ToString::to_string).collect();
+    let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
     let mut out = Output::new();
     out.json(&Answer::new(&run.id, (run.clock.start(), took(run)), reports, &problems, code))?;
     out.end()

@@ -6,7 +6,7 @@ use super::output::Closed;
 use super::progress::Bars;
 use crate::core::format::excerpt::Excerpt;
 use crate::core::format::text::printable;
-use crate::core::format::when::{self, WhenError};
+use crate::core::format::time_spec::{self, WhenError};
 use crate::core::model::host::HostName;
 use crate::core::model::settings::Settings;
 use crate::core::model::snapshot::{self, Snapshot, Verdict};
@@ -175,7 +175,7 @@ impl Place {
             Err(refusal) => refusal,
         };
         let zone = session.settings.timezone;
-        match when::parse(word, session.clock.now(), zone) {
+        match time_spec::parse(word, session.clock.now(), zone) {
             Ok(time) => self.at(time, zone),
             // More likely a name with a slip than a time.
             Err(WhenError::Unknown(_)) => Err(refusal),

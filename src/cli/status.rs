@@ -1,16 +1,16 @@
 //! `backup status [HOST...]`: how every host is doing.
 
 mod chart;
-mod look;
+mod inspect;
 mod show;
 
 use super::output::{self, Format, Output, code_of};
 use super::session::{self, Common, Session};
 use crate::core::model::host::HostName;
 use crate::core::model::outcome::Severity;
-use crate::core::model::past::Entry;
 use crate::core::model::problem::Problem;
-use crate::core::policy::status::{self, Known, LastRun, Line, Patience, State, Status};
+use crate::core::model::run_record::Entry;
+use crate::core::policy::health::{self, Known, LastRun, Line, Patience, State, Status};
 use crate::edge::history::{Findings, History, HistoryError};
 use crate::sys::clock::Clock;
 use crate::sys::lock;
@@ -109,7 +109,7 @@ pub(super) fn execute(arguments: &Arguments, clock: Clock) -> u8 {
 async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     let draws = arguments.plot || arguments.svg.is_some();
     let session = Session::open(&arguments.common, clock)?;
-    let found = look::at(&session, &arguments.hosts).await?;
+    let found = inspect::at(&session, &arguments.hosts).await?;
     if arguments.nagios && !rustix::process::geteuid().is_root() {
         if let Some(why) = found.hosts.iter().find_map(|host| host.copies.as_ref().err()) {
             // Of a store that is closed to whoever asks nothing is known, good or bad.
@@ -144,11 +144,11 @@ async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
             open: findings.of(&key).map_err(|error| error.to_string()),
             name: host.name,
         };
-        status::judge(known, now, patience)
+        health::judge(known, now, patience)
     });
     let statuses: Vec<Status> = judged.collect();
     if arguments.nagios {
-        return say(&status::plugin(&statuses, found.unlisted.as_deref(), &doubts));
+        return say(&health::plugin(&statuses, found.unlisted.as_deref(), &doubts));
     }
     let critical = doubts.iter().any(|doubt| doubt.severity == Severity::Critical);
     doubts.extend(found.unlisted.iter().map(|why| Problem::warning(why, "")));
@@ -193,7 +193,7 @@ async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     let told = out.end();
     if !arguments.format.json && !arguments.common.quiet {
         let hidden = if shown.len() < statuses.len() { " (`--retired` lists those too)" } else { "" };
-        logging::print(&format!("{}{hidden}", status::counts(&statuses)));
+        logging::print(&format!("{}{hidden}", health::counts(&statuses)));
     }
     Ok(code_of(code.max(u8::from(!drawn)), told))
 }

@@ -9,7 +9,7 @@ use crate::core::format::table::{Column, Table};
 use crate::core::format::text::{human_bytes, human_duration, printable};
 use crate::core::model::host::{Host, HostName};
 use crate::core::model::outcome::Severity;
-use crate::core::model::past;
+use crate::core::model::run_record;
 use crate::core::model::verification::{Finding, MOST_FINDINGS, State, Stop, Verification};
 use crate::edge::history::{History, HistoryError, Opened};
 use crate::edge::inventory::{self, Fault};
@@ -99,18 +99,18 @@ async fn start(arguments: &Arguments, clock: Clock, bars: &Bars) -> anyhow::Resu
     })
     .await;
     bars.clear();
-    let mut trouble = false;
+    let mut has_problems = false;
     for problem in reporter.finish(tokio::time::sleep(LAST_REPORTS)).await.problems {
         warn!("{problem}");
-        trouble = true;
+        has_problems = true;
     }
-    trouble |= !write_metrics(&run, &results);
+    has_problems |= !write_metrics(&run, &results);
     if let Some(problem) = remember(&run, &results).await {
         warn!("{problem}");
-        trouble = true;
+        has_problems = true;
     }
     results.sort_by_key(|result| result.host.to_lowercase());
-    let code = u8::from(trouble || results.iter().any(|result| result.state() != State::Good));
+    let code = u8::from(has_problems || results.iter().any(|result| result.state() != State::Good));
     Ok(code_of(code, answer(arguments, &results)))
 }
 
@@ -222,7 +222,7 @@ fn write_metrics(run: &Run<AnyStore>, results: &[Verification]) -> bool {
 /// if anything is.
 async fn remember(run: &Run<AnyStore>, results: &[Verification]) -> Option<String> {
     let ended = results.iter().filter(|result| result.state() != State::Interrupted);
-    let rows: Vec<past::Verification> = ended.map(row).collect();
+    let rows: Vec<run_record::Verification> = ended.map(row).collect();
     let (state_dir, now) = (run.settings.state_dir.clone(), run.clock.now());
     let writing = tokio::task::spawn_blocking(move || -> Result<Vec<String>, HistoryError> {
         let Opened { history, warnings, .. } = History::open(&state_dir, now)?;
@@ -242,9 +242,9 @@ async fn remember(run: &Run<AnyStore>, results: &[Verification]) -> Option<Strin
 }
 
 /// A result as the history keeps it.
-fn row(result: &Verification) -> past::Verification {
+fn row(result: &Verification) -> run_record::Verification {
     let tally = &result.tally;
-    past::Verification {
+    run_record::Verification {
         host: result.host.to_lowercase(),
         time: result.finished,
         snapshot: result.snapshot.as_ref().map(|(name, _)| name.clone()),

@@ -1,7 +1,7 @@
 //! Entries of directories: what they are, whether two are alike, how people name
 //! them.
 
-pub mod difference;
+pub mod diff;
 pub mod entry;
-pub mod pattern;
+pub mod path_glob;
 pub mod versions;

@@ -8,10 +8,11 @@
 //!
 //! Not known here: where the bytes come from, and how rsync is started.
 
-mod apart;
-mod carve;
+mod candidates;
+mod inplace_paths;
 mod kinds;
 mod lines;
+mod mount_rules;
 mod mountinfo;
 mod mounts;
 mod named;
@@ -19,16 +20,15 @@ mod nesting;
 mod second_look;
 mod standard;
 mod told;
-mod wanted;
 
-pub use apart::{Apart, LONGEST_APART, below, from_source, is_of_the_snapshots};
-pub use carve::emptied;
+pub use candidates::{Look, Wanted, wanted};
+pub use inplace_paths::{Apart, LONGEST_APART, below, from_source, is_of_the_snapshots};
 pub use lines::parse_lines;
+pub use mount_rules::emptied;
 pub use mounts::{Filesystem, LeftOut, Reason, Selection, select};
 pub use second_look::{Changed, changed};
 pub use standard::standard;
 pub use told::{Missed, missed};
-pub use wanted::{Look, Wanted, wanted};
 
 use crate::core::format::text::{printable, printable_bytes, shortened};
 use std::fmt;

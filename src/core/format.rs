@@ -4,6 +4,6 @@ pub mod excerpt;
 pub mod plot;
 pub mod table;
 pub mod text;
+pub mod time_spec;
 pub mod timing;
 pub mod trace;
-pub mod when;

@@ -23,7 +23,7 @@ mod schema;
 use crate::core::format::timing::Sums;
 use crate::core::model::host::HostName;
 use crate::core::model::outcome::HostReport;
-pub use crate::core::model::past::{Entry, Verification};
+pub use crate::core::model::run_record::{Entry, Verification};
 use crate::core::model::snapshot::Snapshot;
 use chrono::{DateTime, TimeDelta, Utc};
 pub use findings::{Findings, FindingsError};

@@ -9,9 +9,9 @@
 pub mod client;
 mod error;
 mod hook;
+mod inspect;
 pub mod keys;
 mod links;
-mod look;
 mod mux;
 mod probe;
 mod refusal;
@@ -22,8 +22,8 @@ mod words;
 
 pub use error::{Refusal, RemoteError, SudoFault};
 pub use hook::{Hook, HookLimits, HookRun};
+pub use inspect::Look;
 pub use links::{Links, each_limit};
-pub use look::Look;
 pub use probe::{Hooks, Probe, Question, SourceState};
 pub use refusal::by_hand;
 pub use target::{Ground, Target};

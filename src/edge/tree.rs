@@ -18,17 +18,17 @@
 
 mod compare;
 mod content;
-mod gaps;
 mod links;
-mod lockstep;
+mod merge_walk;
+mod missing_entries;
 mod search;
 mod walk;
 
 pub use compare::{Compared, Gone, Told, compare};
-pub use gaps::{Gap, NoGaps, gaps};
-pub use lockstep::{
+pub use merge_walk::{
     Afterwards, Ahead, Some10, Stopped, Strictness, Unlike, directories, look_ahead, look_back, now,
 };
+pub use missing_entries::{Gap, NoGaps, gaps};
 pub use search::{Found, Searched, search};
 
 use crate::core::files::entry::{Entry, Kind, Moment};
@@ -84,7 +84,7 @@ impl Tree {
     }
 
     /// A path below its root as it is on disk, safe to print.
-    pub fn shown(&self, path: &[u8]) -> String {
+    pub fn display(&self, path: &[u8]) -> String {
         let root = printable_bytes(self.path.as_os_str().as_bytes());
         if path.is_empty() { root } else { format!("{root}/{}", printable_bytes(path)) }
     }

@@ -15,9 +15,9 @@
 //! lock in the store as well, which whatever writes the copy holds too
 //! (docs/decisions/0024-what-a-run-publishes-is-its-own.md).
 
-mod look;
+mod inspect;
 
-pub use look::running;
+pub use inspect::running;
 
 use crate::core::model::host::HostName;
 use crate::sys::process::{self, Keeper};
@@ -170,7 +170,7 @@ impl Runtime {
     /// Whether a process that is there has locked a host, seen without touching its
     /// lock.
     pub fn is_locked(&self, host: &HostName) -> bool {
-        look::is_held(&self.lock_of(host))
+        inspect::is_held(&self.lock_of(host))
     }
 
     fn lock_of(&self, host: &HostName) -> PathBuf {
@@ -228,7 +228,7 @@ impl HostLock {
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => break,
-                Err(rustix::io::Errno::WOULDBLOCK) => match look::holder_of(&file) {
+                Err(rustix::io::Errno::WOULDBLOCK) => match inspect::holder_of(&file) {
                     Some(by) if !is_there(by) => {
                         if tokio::time::Instant::now() >= until {
                             return Err(LockError::Orphaned { by, path });

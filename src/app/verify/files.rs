@@ -6,7 +6,7 @@
 //! other threads, which tell by their [`Pulse`] that they get on.
 
 use super::Scope;
-use crate::edge::transfer::found;
+use crate::edge::rsync::found;
 use rand::seq::SliceRandom;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;

@@ -2,7 +2,7 @@
 //! done there.
 
 use super::{each, parted};
-use crate::app::turn::Turn;
+use crate::app::admission::Turn;
 use crate::core::filter::{self, LeftOut, Look, Missed, Reason, Rule, Selection, Warning};
 use crate::core::format::excerpt::Excerpt;
 use crate::core::format::text::{human_duration, printable, printable_bytes};
@@ -13,8 +13,8 @@ use crate::core::model::rsync_build::{Build, Version};
 use crate::core::model::settings::{self, Settings};
 use crate::edge::remote::keys;
 use crate::edge::remote::{Links, Probe, Question, Refusal, Remote, RemoteError, SourceState, by_hand};
+use crate::edge::rsync::TransferError;
 use crate::edge::store::Inspection;
-use crate::edge::transfer::TransferError;
 use crate::sys::clock::Clock;
 use crate::sys::lock::Runtime;
 use crate::sys::offload::{NotInTime, offload};

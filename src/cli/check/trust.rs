@@ -5,7 +5,7 @@
 //! through a stranger.
 
 use super::each;
-use crate::app::turn::Turn;
+use crate::app::admission::Turn;
 use crate::core::format::text::printable;
 use crate::core::model::finding::{counted, named};
 use crate::core::model::host::{Host, Transport};
@@ -139,7 +139,7 @@ fn title(ways: &[Way], hop: &Hop) -> String {
         Some(way) => way.host.name.to_string(),
         None => {
             let behind: Vec<String> = these().map(|way| way.host.name.to_string()).collect();
-            format!("{}, on the way to {}", hop.shown(), named(&behind))
+            format!("{}, on the way to {}", hop.display(), named(&behind))
         }
     }
 }

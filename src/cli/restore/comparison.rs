@@ -1,8 +1,8 @@
 //! How what was written compares with the snapshot.
 
 use super::destination::Wanted;
-use crate::core::files::difference::Aspect;
-use crate::edge::transfer::{Existing, Overview};
+use crate::core::files::diff::Aspect;
+use crate::edge::rsync::{Existing, Overview};
 use crate::edge::tree::{Afterwards, Unlike};
 use serde::Serialize;
 
@@ -45,7 +45,7 @@ impl Comparison {
     /// somewhere else.
     pub(super) fn led_astray(&mut self, path: &[u8]) {
         self.wrong += 1;
-        let (path, differs) = (super::super::trees::lossy(path), vec!["kind".to_owned()]);
+        let (path, differs) = (super::super::snapshot_view::lossy(path), vec!["kind".to_owned()]);
         self.first.insert(0, Unequal { path, state: "symlink", differs });
         self.first.truncate(NAMED);
     }
@@ -90,5 +90,5 @@ fn unequal(unlike: &Unlike, state: &'static str) -> Unequal {
     let word = |aspect: &Aspect| format!("{aspect:?}").to_ascii_lowercase();
     let links = unlike.links.then(|| "links".to_owned());
     let differs = unlike.aspects.iter().map(word).chain(links).collect();
-    Unequal { path: super::super::trees::lossy(&unlike.path), state, differs }
+    Unequal { path: super::super::snapshot_view::lossy(&unlike.path), state, differs }
 }

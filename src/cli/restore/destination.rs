@@ -9,7 +9,7 @@ use crate::core::format::text::{human_bytes, printable, printable_bytes};
 use crate::core::model::host::Host;
 use crate::core::model::settings::Settings;
 use crate::edge::remote::{Ground, Remote};
-use crate::edge::transfer::{Confinement, Existing, Limits, Progress, Restore, Transfer, TransferError};
+use crate::edge::rsync::{Confinement, Existing, Limits, Progress, Restore, Transfer, TransferError};
 use crate::edge::tree::{Ahead, Stopped, Strictness, Tree};
 use crate::edge::tree::{directories, look_ahead, look_back};
 use crate::sys::lock::{HostLock, Runtime};
@@ -112,7 +112,7 @@ impl Destination {
     }
 
     /// What people call it.
-    pub(super) fn shown(&self) -> String {
+    pub(super) fn display(&self) -> String {
         match self {
             Destination::Here { root, .. } => printable(&root.to_string_lossy()),
             Destination::There { host, .. } => format!("{}:{}", host.name, printable(&host.settings.source)),
@@ -149,7 +149,8 @@ impl Destination {
         let (mut lists, mut confined, mut looked_at) = (None, None, Vec::new());
         let (ahead, missing, free) = match self {
             Destination::Here { root, held, .. } => {
-                let facts = held.metadata().with_context(|| format!("cannot look at `{}`", self.shown()))?;
+                let facts =
+                    held.metadata().with_context(|| format!("cannot look at `{}`", self.display()))?;
                 if !wanted.into_shared {
                     reach::refuse_shared(root, &facts)?;
                 }
@@ -181,7 +182,7 @@ impl Destination {
                     () = stop.token.cancelled() => bail!("told to stop; nothing was written"),
                 };
                 let Some(target) = target else {
-                    bail!("`{}` is no directory that can be entered (is `source` right?)", self.shown());
+                    bail!("`{}` is no directory that can be entered (is `source` right?)", self.display());
                 };
                 let (before, within) = target.grounds.split_at(above.len());
                 let mut grounds = before.iter();
@@ -207,7 +208,7 @@ impl Destination {
         if let Some(free) = free.filter(|free| ahead.needed > *free) {
             bail!(
                 "`{}` has no room: {} are needed, and {} are free",
-                self.shown(),
+                self.display(),
                 human_bytes(ahead.needed),
                 human_bytes(free)
             );
@@ -249,7 +250,7 @@ impl Destination {
         };
         let paths: Vec<Vec<u8>> = plan.looked_at.iter().map(|(path, _)| path.clone()).collect();
         let Some(target) = remote.target(&host.settings.source, &paths).await? else {
-            bail!("`{}` is not there any more", self.shown());
+            bail!("`{}` is not there any more", self.display());
         };
         let link = Some(Ground::Link);
         for ((path, before), now) in plan.looked_at.iter().zip(target.grounds) {
@@ -422,7 +423,7 @@ impl Destination {
                 // what is behind it.
                 let paths: Vec<Vec<u8>> = plan.looked_at.iter().map(|(path, _)| path.clone()).collect();
                 let Some(target) = remote.target(&host.settings.source, &paths).await? else {
-                    bail!("`{}` is not there any more", self.shown());
+                    bail!("`{}` is not there any more", self.display());
                 };
                 for (path, _) in
                     paths.iter().zip(target.grounds).filter(|(_, now)| *now == Some(Ground::Link))
@@ -474,9 +475,9 @@ fn open(root: &Path) -> anyhow::Result<Tree> {
 }
 
 fn kind_here(tree: &Tree, path: &[u8]) -> anyhow::Result<Option<Ground>> {
-    let entry = tree
-        .entry(path)
-        .map_err(|error| anyhow!("cannot look at `{}`: {}", tree.shown(path), std::io::Error::from(error)))?;
+    let entry = tree.entry(path).map_err(|error| {
+        anyhow!("cannot look at `{}`: {}", tree.display(path), std::io::Error::from(error))
+    })?;
     Ok(entry.map(|entry| match entry.kind {
         Kind::Directory => Ground::Directory,
         Kind::Symlink => Ground::Link,

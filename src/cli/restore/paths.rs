@@ -2,7 +2,7 @@
 //! to say instead.
 
 use super::super::session::{Place, nearest};
-use super::super::trees::{Seen, below_root, lossy, shown, taken};
+use super::super::snapshot_view::{Seen, below_root, lossy, shown, taken};
 use crate::core::files::entry::Kind;
 use crate::core::format::text::printable;
 use crate::edge::store::AnyStore;

@@ -1,7 +1,7 @@
 //! What other users of this machine can do to a directory that is restored to.
 
 use crate::core::format::text::printable;
-use crate::edge::transfer::Confinement;
+use crate::edge::rsync::Confinement;
 use anyhow::bail;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;

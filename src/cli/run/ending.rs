@@ -2,7 +2,7 @@
 //! exit code.
 
 use super::{Arguments, LAST_REPORTS, LAST_REPORTS_STOPPED, open_findings};
-use crate::app::backup::{self, Run};
+use crate::app::run::{self, Run};
 use crate::cli::output;
 use crate::core::model::outcome::{self, HostReport, Outcome, Severity};
 use crate::core::model::problem::Problem;
@@ -49,29 +49,29 @@ pub(super) async fn close(
     reporter: &Reporter,
     listed: &Listed,
     reports: &[HostReport],
-    trouble: &mut Vec<Problem>,
+    problems: &mut Vec<Problem>,
 ) -> u8 {
     let took = super::took(run);
-    let unwritten = write_metrics(run, arguments, listed, reports, trouble, took);
-    trouble.extend(unwritten);
+    let unwritten = write_metrics(run, arguments, listed, reports, problems, took);
+    problems.extend(unwritten);
     // Where a host has the service that was meant for it, the host's result stays.
     let has_service = !reports.iter().any(|report| reporter.is_of_run(&report.host));
     if arguments.means_all() && has_service {
-        let report = run_report(reports, trouble, took);
+        let report = run_report(reports, problems, took);
         let untold = reporter.tell_of_run(&report, long_enough(&run.cancel)).await;
         if let Some(problem) = untold {
             warn!("{problem}");
-            trouble.push(problem);
+            problems.push(problem);
             // Which says by now that everybody was told.
-            let _ = write_metrics(run, arguments, listed, reports, trouble, took);
+            let _ = write_metrics(run, arguments, listed, reports, problems, took);
         }
     }
     if !arguments.common.quiet {
         let held = arguments.keep.as_ref().map(|name| held(name, reports)).unwrap_or_default();
-        let table = summary::table(reports, trouble, took, output::width_of(&std::io::stderr()));
+        let table = summary::table(reports, problems, took, output::width_of(&std::io::stderr()));
         logging::print(&format!("\n{table}{held}"));
     }
-    let code = outcome::exit_code(reports, !trouble.is_empty());
+    let code = outcome::exit_code(reports, !problems.is_empty());
     info!(syslog_only = true, "run {} ended with {code}: {}", run.id, summary::closing(reports, took));
     code
 }
@@ -92,8 +92,8 @@ pub(super) async fn not_begun(reporter: &Reporter, why: &anyhow::Error) {
 }
 
 /// The run as a whole, as it is told of.
-fn run_report(reports: &[HostReport], trouble: &[Problem], took: Duration) -> RunReport {
-    let mut problems = trouble.to_vec();
+fn run_report(reports: &[HostReport], problems: &[Problem], took: Duration) -> RunReport {
+    let mut problems = problems.to_vec();
     let skipped: Vec<&str> = reports
         .iter()
         .filter(|report| matches!(report.outcome, Outcome::Skipped { .. }))
@@ -118,15 +118,15 @@ fn write_metrics(
     arguments: &Arguments,
     listed: &Listed,
     reports: &[HostReport],
-    trouble: &[Problem],
+    problems: &[Problem],
     took: Duration,
 ) -> Option<Problem> {
     let path = run.settings.metrics_textfile.as_ref()?;
     let figures = metrics::RunFigures {
         finished: run.clock.now(),
         duration: took,
-        success: outcome::exit_code(reports, !trouble.is_empty()) == 0,
-        state: trouble.iter().map(|problem| problem.severity).max().unwrap_or(Severity::Ok),
+        success: outcome::exit_code(reports, !problems.is_empty()) == 0,
+        state: problems.iter().map(|problem| problem.severity).max().unwrap_or(Severity::Ok),
         listed: listed.at,
     };
     let server = &run.settings.server;
@@ -141,7 +141,7 @@ fn write_metrics(
 
 /// Which snapshots an operator can come back to, a line each.
 fn held(name: &HoldName, reports: &[HostReport]) -> String {
-    let said = backup::held_as(name);
+    let said = run::held_as(name);
     let held = reports.iter().filter(|report| report.notes.iter().any(|note| note.text == said));
     held.filter_map(|report| match &report.outcome {
         Outcome::Copied { snapshot, .. } => Some(format!("\nheld as `{name}`: {} {snapshot}", report.host)),

@@ -3,7 +3,7 @@
 //! Hosts are heard through the run's watch, which tells of each step: so what a
 //! host did is also known if its story broke off.
 
-use crate::app::backup::Event;
+use crate::app::run::Event;
 use crate::core::format::timing::{Phase, Recorder, Span, Step, Timings};
 use crate::core::model::host::HostName;
 use crate::sys::clock::Clock;

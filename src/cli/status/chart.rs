@@ -5,7 +5,7 @@ use crate::cli::session::Session;
 use crate::core::format::plot::{self, Chart, Glyphs, Point, Unit};
 use crate::core::format::table::WIDEST;
 use crate::core::model::host::HostName;
-use crate::core::model::past::Entry;
+use crate::core::model::run_record::Entry;
 use crate::core::model::snapshot::{Snapshot, Taken, Verdict};
 use crate::edge::history::History;
 use crate::edge::store::Store;

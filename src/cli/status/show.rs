@@ -5,8 +5,8 @@ use crate::core::format::table::{Column, Table};
 use crate::core::format::text::{human_bytes, precise_duration};
 use crate::core::format::timing::{self, Step, Sums};
 use crate::core::model::clock;
-use crate::core::model::past::Entry;
-use crate::core::policy::status::{State, Status, human_age};
+use crate::core::model::run_record::Entry;
+use crate::core::policy::health::{State, Status, human_age};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use chrono_tz::Tz;
 use serde::Serialize;
@@ -224,7 +224,7 @@ fn cells(status: &Status, now: DateTime<Utc>, zone: Tz) -> Vec<String> {
         status.state.to_string(),
         or_dash(status.age.map(human_age)),
         or_dash(
-            status.last_run.as_ref().map(|run| format!("{} {}", short(run.time, now, zone), run.shown())),
+            status.last_run.as_ref().map(|run| format!("{} {}", short(run.time, now, zone), run.display())),
         ),
         or_dash(status.bytes().map(human_bytes)),
         or_dash(status.growth().map(|growth| signed(growth.per_day()))),

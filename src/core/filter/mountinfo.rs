@@ -1,6 +1,6 @@
 //! `/proc/self/mountinfo` as the kernel writes it: proc_pid_mountinfo(5).
 
-use super::carve::normalised;
+use super::mount_rules::normalised;
 use super::nesting::Nesting;
 use super::{Excess, LONGEST_PATTERN, Warning};
 use crate::core::format::excerpt::Excerpt;

@@ -5,8 +5,8 @@
 //! system can mount there again. Where in doubt, a local disk is in: leaving
 //! one out loses files, and an exclude is easily written.
 
-use super::carve::{self, State, inside};
 use super::kinds;
+use super::mount_rules::{self, State, inside};
 use super::mountinfo::{self, Carrier, Mount, Table};
 use super::nesting::Nesting;
 use super::{Excess, Rule, Warning};
@@ -132,7 +132,7 @@ impl fmt::Display for Reason {
 /// The list is one that no host has, or that cannot be told to rsync.
 pub fn select(mountinfo: &[u8], source: &str, filesystems: Filesystems) -> Result<Selection, Excess> {
     let (mounts, warnings) = mountinfo::parse(mountinfo)?;
-    let source = carve::normalised(source.as_bytes());
+    let source = mount_rules::normalised(source.as_bytes());
     let judge = Judge::new(&mounts, &source, filesystems);
     let mut selection = Selection { own: judge.own.map(Mount::filesystem), warnings, ..Selection::default() };
 
@@ -160,7 +160,7 @@ pub fn select(mountinfo: &[u8], source: &str, filesystems: Filesystems) -> Resul
     }
     selection.included.sort_by(|a, b| a.point.cmp(&b.point));
     selection.left_out.sort_by(|a, b| a.filesystem.point.cmp(&b.filesystem.point));
-    selection.rules = carve::rules(&source, &visible)?;
+    selection.rules = mount_rules::rules(&source, &visible)?;
     Ok(selection)
 }
 
@@ -731,7 +731,7 @@ mod tests {
             let below =
                 mount.root.strip_prefix(if shown.root == b"/" { &b""[..] } else { &shown.root[..] })?;
             let holds = shown.device == mount.device && (below.is_empty() || below.starts_with(b"/"));
-            holds.then(|| carve::normalised(&[&shown.point[..], b"/", below].concat()))
+            holds.then(|| mount_rules::normalised(&[&shown.point[..], b"/", below].concat()))
         };
         let reaches = |shown: &Mount, mount: &Mount| {
             let path = rest(shown, mount);
@@ -782,7 +782,7 @@ mod tests {
             }));
             let list = list(&lines.iter().map(String::as_str).collect::<Vec<_>>());
             let (mounts, _) = mountinfo::parse(&list).unwrap();
-            let source = carve::normalised(source.as_bytes());
+            let source = mount_rules::normalised(source.as_bytes());
             let judge = Judge::new(&mounts, &source, Filesystems::Local);
             let verdicts = judge.verdicts();
             let mut quickly: Vec<(&[u8], Option<Reason>)> =

@@ -1,7 +1,7 @@
 //! What rules leave out by its path.
 
 use super::Rule;
-use super::carve::{above, parent};
+use super::mount_rules::{above, parent};
 use std::collections::HashMap;
 
 /// The rules that are about one path each, so that what is in a directory can be

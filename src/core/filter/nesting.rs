@@ -5,7 +5,7 @@
 //! in the order in which every path comes right before all that lies in it, one
 //! pass finds for each what it lies in.
 
-use super::carve::inside;
+use super::mount_rules::inside;
 use std::cmp::Ordering;
 
 /// Absolute paths without needless slashes, each once, in order.

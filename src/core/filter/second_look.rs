@@ -1,6 +1,6 @@
 //! What has become of a host's mounts while it was copied.
 
-use super::carve::{inside, normalised};
+use super::mount_rules::{inside, normalised};
 use super::named::Named;
 use super::{Filesystem, LeftOut, Reason, Rule, Selection};
 use crate::core::format::excerpt::Excerpt;

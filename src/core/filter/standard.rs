@@ -1,7 +1,7 @@
 //! The patterns that are left out of every host, from the files that ship in
 //! `excludes/`.
 
-use super::carve::normalised;
+use super::mount_rules::normalised;
 use super::{Rule, parse_lines};
 
 /// The shipped files, each by its name.

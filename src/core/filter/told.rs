@@ -1,6 +1,6 @@
 //! Mounts that hold data and are not copied, each told once.
 
-use super::carve::{above, inside, normalised};
+use super::mount_rules::{above, inside, normalised};
 use super::named::Named;
 use super::{LeftOut, Reason, Rule, Selection};
 use crate::core::format::excerpt::Excerpt;

@@ -328,9 +328,9 @@ fn first_line(text: &str) -> &str {
 
 /// The exit code of a run that started: 0 if every host is good and everyone
 /// who is told of it was told, else 1. (2 is for a run that could not start.)
-pub fn exit_code(reports: &[HostReport], trouble: bool) -> u8 {
+pub fn exit_code(reports: &[HostReport], problems: bool) -> u8 {
     let all_good = reports.iter().all(|report| report.severity() == Severity::Ok);
-    u8::from(!all_good || trouble)
+    u8::from(!all_good || problems)
 }
 
 #[cfg(test)]

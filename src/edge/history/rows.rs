@@ -6,7 +6,7 @@
 
 use crate::core::format::timing::{self, Step, Sums};
 use crate::core::model::outcome::{HookResult, HostReport, Outcome, Severity};
-use crate::core::model::past::{Entry, Verification};
+use crate::core::model::run_record::{Entry, Verification};
 use chrono::{DateTime, SecondsFormat, Utc};
 use rusqlite::types::ValueRef;
 use rusqlite::{Row, ToSql};

@@ -119,11 +119,11 @@ pub fn departures(state_dir: &Path) -> Result<Departures, Problem> {
 /// [`Departures::see`], kept for the next run. What is wrong with that is no
 /// reason not to go on.
 pub fn follow(state_dir: &Path, inventory: &Inventory, now: DateTime<Utc>) -> (Departures, Option<Problem>) {
-    let mut trouble = None;
+    let mut problems = None;
     let changed =
-        kept::change(state_dir, |departures: &mut Departures| departures.see(inventory, now), &mut trouble);
+        kept::change(state_dir, |departures: &mut Departures| departures.see(inventory, now), &mut problems);
     let departures = changed.unwrap_or_else(|error| {
-        trouble = Some(Problem::warning(
+        problems = Some(Problem::warning(
             format!(
                 "{error}: cannot keep `{}`, which says who has left the inventory",
                 kept::path::<Departures>(state_dir).display()
@@ -132,7 +132,7 @@ pub fn follow(state_dir: &Path, inventory: &Inventory, now: DateTime<Utc>) -> (D
         ));
         Departures::default()
     });
-    (departures, trouble)
+    (departures, problems)
 }
 
 /// Remembers that these hosts are meant to be gone.
@@ -224,9 +224,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(kept::path::<Departures>(folder.path()), "{").unwrap();
         assert!(departures(folder.path()).unwrap_err().what.contains("the next run sets it aside"));
-        let (departures, trouble) = follow(folder.path(), &inventory(&["a"]), at(1));
+        let (departures, problems) = follow(folder.path(), &inventory(&["a"]), at(1));
         assert!(departures.left.is_empty());
-        assert!(trouble.unwrap().what.contains("hosts.json.corrupt"));
+        assert!(problems.unwrap().what.contains("hosts.json.corrupt"));
         assert_eq!(follow(folder.path(), &inventory(&["a"]), at(2)).1, None);
     }
 

@@ -49,13 +49,13 @@ pub(super) fn read<T: Kept>(state_dir: &Path, aside: Aside) -> Result<T, Problem
 pub(super) fn change<T: Kept>(
     state_dir: &Path,
     work: impl FnOnce(&mut T),
-    trouble: &mut Option<Problem>,
+    problems: &mut Option<Problem>,
 ) -> io::Result<T> {
     DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
     let folder = File::open(state_dir)?;
     flock(&folder, FlockOperation::LockExclusive)?;
     let before = read::<T>(state_dir, Aside::Move).unwrap_or_else(|problem| {
-        *trouble = Some(problem);
+        *problems = Some(problem);
         T::default()
     });
     let mut after = before.clone();
@@ -68,12 +68,12 @@ pub(super) fn change<T: Kept>(
 
 /// [`change`] for a command that is nothing without it.
 pub(super) fn must_change<T: Kept>(state_dir: &Path, work: impl FnOnce(&mut T)) -> Result<(), Problem> {
-    let mut trouble = None;
-    change(state_dir, work, &mut trouble).map_err(|error| {
+    let mut problems = None;
+    change(state_dir, work, &mut problems).map_err(|error| {
         Problem::critical(
             format!("{error}: cannot write `{}`", path::<T>(state_dir).display()),
             "is this root?",
         )
     })?;
-    trouble.map_or(Ok(()), Err)
+    problems.map_or(Ok(()), Err)
 }

@@ -130,7 +130,7 @@ impl Called {
     }
 
     /// Which it is, for people.
-    fn shown(&self) -> String {
+    fn display(&self) -> String {
         let Listed { kind, id, name, .. } = &self.machine;
         let own = printable(name.as_deref().unwrap_or_default());
         match self.by {
@@ -216,7 +216,7 @@ fn fit(name: &str, object: Object) -> String {
 
 /// One fault for each spelling of a name that several hosts bear.
 fn collision(machines: &[Called]) -> Vec<Fault> {
-    let who: Vec<String> = machines.iter().map(Called::shown).collect();
+    let who: Vec<String> = machines.iter().map(Called::display).collect();
     let remedies: Vec<String> = machines
         .iter()
         .filter(|called| called.by == By::NetBox)

@@ -78,7 +78,7 @@ struct Configured {
     /// The files of known hosts, the user's own first, which may be missing.
     files: Vec<PathBuf>,
     /// Hosts to go through, the nearest first.
-    jumps: Vec<String>,
+    deviations: Vec<String>,
     /// A program to go through.
     proxy: Option<String>,
     /// Whether it is to look in no file of the user's own (`UserKnownHostsFile none`).
@@ -124,10 +124,10 @@ impl fmt::Display for Bastion {
 
 impl Configured {
     fn bastion(self) -> Option<Bastion> {
-        if self.jumps.is_empty() {
+        if self.deviations.is_empty() {
             return self.proxy.map(Bastion::Program);
         }
-        Some(Bastion::Hosts(self.jumps.join(",")))
+        Some(Bastion::Hosts(self.deviations.join(",")))
     }
 }
 
@@ -155,7 +155,7 @@ impl Hop {
     }
 
     /// What people call it.
-    pub fn shown(&self) -> String {
+    pub fn display(&self) -> String {
         printable(self.destination.strip_prefix("ssh://").unwrap_or(&self.destination))
     }
 
@@ -193,7 +193,7 @@ impl Hop {
     pub async fn file(&self) -> Result<PathBuf, KeyError> {
         let configured = self.configured().await?;
         if configured.keeps_none {
-            let why = format!("ssh keeps no known hosts for `{}`: `UserKnownHostsFile none`", self.shown());
+            let why = format!("ssh keeps no known hosts for `{}`: `UserKnownHostsFile none`", self.display());
             return Err(error(why, ELSEWHERE));
         }
         let first = configured.files.into_iter().next();
@@ -275,11 +275,11 @@ pub async fn way(host: &Host, settings: &settings::Ssh) -> Result<Vec<Hop>, KeyE
         if first.through.is_some() {
             break;
         }
-        let jumps = first.configured().await?.jumps;
-        if jumps.is_empty() {
+        let deviations = first.configured().await?.deviations;
+        if deviations.is_empty() {
             break;
         }
-        let hops = (0..jumps.len()).map(|at| Hop::jump(&jumps[at], &jumps[..at]));
+        let hops = (0..deviations.len()).map(|at| Hop::jump(&deviations[at], &deviations[..at]));
         way.splice(0..0, hops.collect::<Vec<_>>());
     }
     Ok(way)
@@ -332,10 +332,10 @@ fn parse(said: &str) -> Configured {
     };
     let files = value("userknownhostsfile").unwrap_or_default().split_ascii_whitespace();
     let files = files.filter(|file| file.starts_with('/')).map(PathBuf::from).collect();
-    let jumps = value("proxyjump").unwrap_or_default().split(',').filter(|jump| !jump.is_empty());
+    let deviations = value("proxyjump").unwrap_or_default().split(',').filter(|jump| !jump.is_empty());
     let proxy = value("proxycommand").map(str::to_owned);
     let keeps_none = said.lines().any(|line| line.trim_end() == "userknownhostsfile none");
-    Configured { files, jumps: jumps.map(str::to_owned).collect(), proxy, keeps_none }
+    Configured { files, deviations: deviations.map(str::to_owned).collect(), proxy, keeps_none }
 }
 
 /// The keys of a file of known hosts that ssh wrote.
@@ -451,7 +451,7 @@ mod tests {
         let files = "userknownhostsfile /root/.ssh/known_hosts /root/.ssh/known_hosts2\n";
         let hosts = |hosts: &str| Some(Bastion::Hosts(hosts.to_owned()));
         let (two, program) = ("me@gate:2222,ssh://inner", Some(Bastion::Program("nc %h".to_owned())));
-        for (said, jumps, bastion, reason) in [
+        for (said, deviations, bastion, reason) in [
             ("hostname vpn\nport 22\n", &[][..], None, "nothing in between"),
             ("proxyjump gate\n", &["gate"], hosts("gate"), "behind another host"),
             (&format!("proxyjump {two}\n"), &["me@gate:2222", "ssh://inner"], hosts(two), "behind two"),
@@ -459,7 +459,7 @@ mod tests {
             ("proxycommand none\nproxyjump none\n", &[], None, "behind nobody"),
         ] {
             let configured = parse(&format!("{said}{files}"));
-            assert_eq!(configured.jumps, jumps, "{reason}");
+            assert_eq!(configured.deviations, deviations, "{reason}");
             assert_eq!(configured.files[0], Path::new("/root/.ssh/known_hosts"));
             assert_eq!(configured.files.len(), 2);
             assert_eq!(configured.bastion(), bastion, "{reason}");
@@ -468,11 +468,11 @@ mod tests {
 
     #[test]
     fn a_jump_behind_another_is_reached_through_it() {
-        let jumps = ["me@gate:2222".to_owned(), "inner".to_owned()];
-        assert_eq!(Hop::jump(&jumps[0], &[]).address(), ["--", "ssh://me@gate:2222"]);
-        let inner = Hop::jump(&jumps[1], &jumps[..1]);
+        let deviations = ["me@gate:2222".to_owned(), "inner".to_owned()];
+        assert_eq!(Hop::jump(&deviations[0], &[]).address(), ["--", "ssh://me@gate:2222"]);
+        let inner = Hop::jump(&deviations[1], &deviations[..1]);
         assert_eq!(inner.address(), ["-J", "me@gate:2222", "--", "ssh://inner"]);
-        assert_eq!(inner.shown(), "inner");
+        assert_eq!(inner.display(), "inner");
     }
 
     #[test]

@@ -26,7 +26,7 @@ const WORDS: usize = 2;
 /// wrong with a host stands below it, what is wrong beside the hosts at the
 /// end. `width` is the terminal's, if it is written to one: there names that are
 /// too long are cut, and problems go on in further lines. Elsewhere nothing is.
-pub fn table(reports: &[HostReport], trouble: &[Problem], took: Duration, width: Option<u16>) -> String {
+pub fn table(reports: &[HostReport], problems: &[Problem], took: Duration, width: Option<u16>) -> String {
     let groups = Groups::of(reports);
     let mut sorted: Vec<&HostReport> = reports.iter().collect();
     sorted.sort_by_cached_key(|report| (report.severity(), groups.first(report), report.rank()));
@@ -57,7 +57,7 @@ pub fn table(reports: &[HostReport], trouble: &[Problem], took: Duration, width:
         }
     }
     text.push_str(&closing(reports, took));
-    for problem in trouble {
+    for problem in problems {
         // Else a table of good hosts would end a run that exits with 1.
         for line in wrapped(&format!("{}: {problem}", problem.severity), INDENT, width) {
             text.push('\n');
@@ -269,16 +269,16 @@ mod tests {
         let mut wide = copied(&long, Verdict::Suspect, &long, 999_999_999_999, 360_000);
         wide.snapshots = Some(10_000);
         let stopped = report("vpn", Outcome::Interrupted);
-        let trouble = [Problem::warning(format!("\u{1b}{long}"), "")];
+        let problems = [Problem::warning(format!("\u{1b}{long}"), "")];
         let reports = [hostile, wide, stopped];
         for width in [80, 100, 300] {
-            let text = table(&reports, &trouble, Duration::from_secs(360_000), Some(width));
+            let text = table(&reports, &problems, Duration::from_secs(360_000), Some(width));
             for line in text.lines() {
                 assert!(line.chars().count() <= usize::from(width.min(WIDEST)), "{line}");
                 assert!(!line.contains(char::is_control), "{line:?}");
             }
         }
-        let whole = table(&reports, &trouble, Duration::from_secs(360_000), None);
+        let whole = table(&reports, &problems, Duration::from_secs(360_000), None);
         assert_eq!(whole.matches(&long).count(), 4, "in a pipe nothing is cut: {whole}");
         assert_eq!(whole.lines().count(), 9, "{whole}");
     }

@@ -13,7 +13,7 @@ use super::content::{Reader, attributes, is_acl};
 use super::search::{Failures, warn_unread};
 use super::walk::{Members, Walk};
 use super::{Directory, Listed, Listing, Tree, is_absent, parent};
-use crate::core::files::difference::{Aspect, Difference, aspects};
+use crate::core::files::diff::{Aspect, Difference, aspects};
 use crate::core::files::entry::{Entry, Kind};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};

@@ -9,7 +9,7 @@ use super::content::Reader;
 use super::walk::{Members, Walk};
 use super::{Directory, Listed, Listing, MOST_NAMES, Tree, is_absent};
 use crate::core::files::entry::{Entry, Kind};
-use crate::core::files::pattern::{Pattern, States};
+use crate::core::files::path_glob::{Pattern, States};
 use crate::core::files::versions::{Version, Versions};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
@@ -330,7 +330,7 @@ impl Failures {
 /// Says that something cannot be read, and how much more there is of the kind.
 pub(super) fn warn_unread(tree: &Tree, path: &[u8], name: &[u8], error: Errno, more: u64) {
     let slash: &[u8] = if path.is_empty() || name.is_empty() { b"" } else { b"/" };
-    let place = tree.shown(&[path, slash, name].concat());
+    let place = tree.display(&[path, slash, name].concat());
     let more = match more {
         0 => String::new(),
         more => format!("; nor {more} more like it"),

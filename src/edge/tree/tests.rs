@@ -1,6 +1,6 @@
 use super::*;
-use crate::core::files::difference::Change;
-use crate::core::files::pattern::Pattern;
+use crate::core::files::diff::Change;
+use crate::core::files::path_glob::Pattern;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;

@@ -1,16 +1,16 @@
 //! After the copy: what it is worth, its snapshot, and which old ones go.
 
-use super::{Step, Story, failed, newest_to_come, removal};
+use super::{HostRun, Step, failed, newest_to_come, removal};
 use crate::core::format::text::{human_bytes, printable};
 use crate::core::model::outcome::{Figures, Outcome, Severity, Stage};
 use crate::core::model::snapshot::{Facts, HoldName, Origin, Snapshot, SnapshotName, Verdict, baseline};
+use crate::core::policy::anomaly::{self, Deviation, Sample};
 use crate::core::policy::guard::Observed;
 use crate::core::policy::namesake;
 use crate::core::policy::rotation::Rotation;
-use crate::core::policy::trend::{self, Jump, Sample};
 use crate::edge::remote::Probe;
+use crate::edge::rsync::{Ending, Transfer, Unkept};
 use crate::edge::store::{Kept, Store, Survey};
-use crate::edge::transfer::{Ending, Transfer, Unkept};
 use crate::sys::lock::HostLock;
 use std::time::Duration;
 use tracing::{debug, info};
@@ -41,7 +41,7 @@ pub fn held_as(name: &HoldName) -> String {
     format!("held as `{name}`")
 }
 
-impl<S: Store> Story<'_, S> {
+impl<S: Store> HostRun<'_, S> {
     /// Takes the snapshot with its verdict; rotates if the run was good.
     pub(super) async fn keep(
         &mut self,
@@ -89,8 +89,9 @@ impl<S: Store> Story<'_, S> {
             self.close_findings(name).await;
         }
         self.tell_open();
-        let jumps = if verdict == Verdict::Good { self.jumps(&taken) } else { Vec::new() };
-        let (falls, rises): (Vec<Jump>, Vec<Jump>) = jumps.into_iter().partition(Jump::is_fall);
+        let deviations = if verdict == Verdict::Good { self.deviations(&taken) } else { Vec::new() };
+        let (falls, rises): (Vec<Deviation>, Vec<Deviation>) =
+            deviations.into_iter().partition(Deviation::is_fall);
         self.note_jumps(&falls, name, survey);
         let good = verdict == Verdict::Good && self.notes.iter().all(|note| note.severity == Severity::Ok);
         if good {
@@ -156,26 +157,26 @@ impl<S: Store> Story<'_, S> {
     }
 
     /// What of a good copy is not as it usually is.
-    fn jumps(&self, taken: &Snapshot) -> Vec<Jump> {
+    fn deviations(&self, taken: &Snapshot) -> Vec<Deviation> {
         let past = self.run.past.get(self.host.name.key()).map_or(&[][..], Vec::as_slice);
         let now = Sample::of_snapshots(std::slice::from_ref(taken));
-        let jumps = now.first().map(|now| trend::jumps(past, now)).unwrap_or_default();
+        let deviations = now.first().map(|now| anomaly::deviations(past, now)).unwrap_or_default();
         // What the operator has accepted is not held against the copy.
-        jumps.into_iter().filter(|jump| !(self.run.accept_deletions && jump.is_fall())).collect()
+        deviations.into_iter().filter(|jump| !(self.run.accept_deletions && jump.is_fall())).collect()
     }
 
-    fn note_jumps(&mut self, jumps: &[Jump], taken: SnapshotName, survey: &Survey) {
-        if jumps.is_empty() {
+    fn note_jumps(&mut self, deviations: &[Deviation], taken: SnapshotName, survey: &Survey) {
+        if deviations.is_empty() {
             return;
         }
-        let what: Vec<String> = jumps.iter().map(Jump::to_string).collect();
+        let what: Vec<String> = deviations.iter().map(Deviation::to_string).collect();
         let host = &self.host.name;
         let now = self.run.clock.now();
         let is_left = |snapshot: &&Snapshot| {
             snapshot.is_good() && snapshot.time <= now && !self.removed.contains(&snapshot.name)
         };
         let former = survey.of(host).iter().rfind(is_left);
-        let former = former.filter(|_| jumps.iter().any(Jump::is_of_the_copy));
+        let former = former.filter(|_| deviations.iter().any(Deviation::is_of_the_copy));
         let diff = former.map_or_else(String::new, |former| {
             format!("`backup diff {host} {} {}` shows what changed, ", printable(&former.name), taken)
         });

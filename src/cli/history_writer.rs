@@ -9,7 +9,7 @@
 use crate::core::format::timing::{Step, Sums};
 use crate::core::model::host::HostName;
 use crate::core::model::outcome::HostReport;
-use crate::core::policy::trend::{self, Past, Sample};
+use crate::core::policy::anomaly::{self, Past, Sample};
 use crate::edge::history::{History, HistoryError, Opened};
 use crate::edge::store::Survey;
 use crate::sys::clock::Clock;
@@ -196,7 +196,7 @@ impl Book {
     /// What the last good runs of these hosts were like.
     fn past(&self, hosts: &[HostName]) -> Past {
         let samples = |host: &HostName| {
-            let entries = self.history.as_ref().map(|history| history.good_runs(host, trend::WINDOW));
+            let entries = self.history.as_ref().map(|history| history.good_runs(host, anomaly::WINDOW));
             let entries = entries.and_then(Result::ok).unwrap_or_default();
             (host.key().to_owned(), Sample::of_either(&entries, self.survey.of(host)))
         };

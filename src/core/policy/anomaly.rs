@@ -19,7 +19,7 @@
 //! that), and what is to be done about a jump.
 
 use crate::core::format::text::{human_bytes, human_duration};
-use crate::core::model::past::Entry;
+use crate::core::model::run_record::Entry;
 use crate::core::model::snapshot::Snapshot;
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
@@ -67,7 +67,7 @@ pub enum Measure {
 
 /// A figure that leaves what is plausible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Jump {
+pub struct Deviation {
     /// Which.
     pub measure: Measure,
     /// What it is.
@@ -139,7 +139,7 @@ impl Measure {
         }
     }
 
-    fn shown(self, value: u64) -> String {
+    fn display(self, value: u64) -> String {
         match self {
             Measure::Bytes => human_bytes(value),
             Measure::Files => value.to_string(),
@@ -148,7 +148,7 @@ impl Measure {
     }
 }
 
-impl Jump {
+impl Deviation {
     /// Whether it is less than it should be.
     pub fn is_fall(&self) -> bool {
         self.value < self.low
@@ -160,9 +160,9 @@ impl Jump {
     }
 }
 
-impl fmt::Display for Jump {
+impl fmt::Display for Deviation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [value, low, high] = [self.value, self.low, self.high].map(|value| self.measure.shown(value));
+        let [value, low, high] = [self.value, self.low, self.high].map(|value| self.measure.display(value));
         let how = if self.is_fall() { "fell" } else { "jumped" };
         match self.measure {
             Measure::Bytes => write!(f, "its size {how} to {value}")?,
@@ -177,7 +177,7 @@ impl fmt::Display for Jump {
 
 /// What of a run's figures leaves what the good runs before it make plausible.
 /// They may come in any order; the newest [`WINDOW`] are looked at.
-pub fn jumps(past: &[Sample], now: &Sample) -> Vec<Jump> {
+pub fn deviations(past: &[Sample], now: &Sample) -> Vec<Deviation> {
     [Measure::Bytes, Measure::Files, Measure::Duration]
         .into_iter()
         .filter_map(|measure| jump(measure, past, now))
@@ -190,7 +190,7 @@ pub fn jumps(past: &[Sample], now: &Sample) -> Vec<Jump> {
     clippy::cast_sign_loss,
     reason = "estimates: of 2^53 bytes the last few do not matter, and what is too much becomes the most there is"
 )]
-fn jump(measure: Measure, past: &[Sample], now: &Sample) -> Option<Jump> {
+fn jump(measure: Measure, past: &[Sample], now: &Sample) -> Option<Deviation> {
     let value = now.of(measure)?;
     let mut points: Vec<(DateTime<Utc>, u64)> =
         // What is dated in the future is older than that.
@@ -223,7 +223,7 @@ fn jump(measure: Measure, past: &[Sample], now: &Sample) -> Option<Jump> {
         Measure::Bytes | Measure::Files => line.level.min(next) - room.max(below * FARTHER),
     };
     let (low, high) = (low.max(0.0).ceil() as u64, high.floor() as u64);
-    let jump = Jump { measure, value, low, high, runs: points.len() };
+    let jump = Deviation { measure, value, low, high, runs: points.len() };
     (value < low || value > high).then_some(jump)
 }
 

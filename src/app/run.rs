@@ -17,7 +17,7 @@ pub use keep::held_as;
 pub use ready::FRESH;
 use ready::Reached;
 
-use crate::app::turn::Turn;
+use crate::app::admission::Turn;
 use crate::core::filter::Rule;
 use crate::core::format::text::printable;
 pub use crate::core::format::timing::Step;
@@ -31,13 +31,13 @@ use crate::core::model::precision::{self, Precision};
 use crate::core::model::problem::Problem;
 use crate::core::model::settings::Settings;
 use crate::core::model::snapshot::{HoldName, Snapshot, Verdict, baseline, latest_good};
+use crate::core::policy::anomaly::Past;
 use crate::core::policy::guard::Guard;
 use crate::core::policy::namesake::{self, Name};
-use crate::core::policy::trend::Past;
 use crate::edge::inventory;
 use crate::edge::remote::{Hook, HookLimits, Probe, Remote};
+use crate::edge::rsync::Progress;
 use crate::edge::store::{Lockable, Store, StoreError, Survey, Workspace};
-use crate::edge::transfer::Progress;
 use crate::sys::clock::Clock;
 use crate::sys::lock::{HostLock, LockError, Runtime};
 use crate::sys::offload::{NotInTime, offload};
@@ -166,7 +166,7 @@ fn clock_is_vouched_for(survey: &Survey, clock: Clock) -> bool {
 
 /// Backs one host up and says how it went. It is connected to before its turn.
 pub async fn host<S: Store>(run: &Run<S>, host: &Host, turn: Turn) -> HostReport {
-    let mut story = Story {
+    let mut host_run = HostRun {
         run,
         host,
         turn,
@@ -186,14 +186,14 @@ pub async fn host<S: Store>(run: &Run<S>, host: &Host, turn: Turn) -> HostReport
         clocks_agree: false,
         left_out: None,
     };
-    story.recall().await;
-    let outcome = story.whole().await.unwrap_or_else(|stop| stop);
-    let report = story.report(outcome);
+    host_run.recall().await;
+    let outcome = host_run.execute().await.unwrap_or_else(|stop| stop);
+    let report = host_run.report(outcome);
     (run.watch)(&host.name, Event::Done);
     report
 }
 
-struct Story<'a, S> {
+struct HostRun<'a, S> {
     run: &'a Run<S>,
     host: &'a Host,
     turn: Turn,
@@ -240,9 +240,9 @@ fn failed(stage: Stage, why: impl ToString) -> Outcome {
     Outcome::Failed { stage, why: why.to_string() }
 }
 
-impl<S: Store> Story<'_, S> {
+impl<S: Store> HostRun<'_, S> {
     /// All of it; `Err` where it stopped before its end.
-    async fn whole(&mut self) -> Result<Outcome, Outcome> {
+    async fn execute(&mut self) -> Result<Outcome, Outcome> {
         self.stop_if_told()?;
         let survey = self.run.survey.as_ref().map_err(|error| failed(Stage::Store, error))?;
         // Whom another run has is not connected to.
@@ -272,11 +272,11 @@ impl<S: Store> Story<'_, S> {
         let Some(object) = self.host.object else { return };
         let (state_dir, name) = (self.run.settings.state_dir.clone(), self.host.name.clone());
         let work = move || inventory::remember(&state_dir, object, &name);
-        let trouble = offload(LAST_FLUSH, work).await.unwrap_or_else(|NotInTime| {
+        let problems = offload(LAST_FLUSH, work).await.unwrap_or_else(|NotInTime| {
             let what = "cannot remember what NetBox's object was backed up as: its disk does not answer";
             Some(Problem::warning(what, "check `state_dir`"))
         });
-        if let Some(problem) = trouble {
+        if let Some(problem) = problems {
             self.note(Severity::Warning, problem.to_string());
         }
     }

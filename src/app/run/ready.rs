@@ -1,14 +1,14 @@
 //! Before a host's turn: it is connected to and asked what it has while others
 //! are copied (docs/decisions/0017-ready-before-their-turn.md).
 
-use super::{Event, Story, failed};
+use super::{Event, HostRun, failed};
 use crate::core::format::text::printable;
 use crate::core::format::timing::Step;
 use crate::core::model::clock::{self, Comparison};
 use crate::core::model::outcome::{Outcome, Stage};
 use crate::edge::remote::{Probe, Question, Remote, SourceState};
+use crate::edge::rsync::TransferError;
 use crate::edge::store::Store;
-use crate::edge::transfer::TransferError;
 use chrono::TimeDelta;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -34,7 +34,7 @@ pub(super) struct Reached {
     heard: Instant,
 }
 
-impl<S: Store> Story<'_, S> {
+impl<S: Store> HostRun<'_, S> {
     /// Makes the host ready and waits for its turn. One that goes away while it
     /// waits is tried as often as after a lost connection, and lets the others
     /// go first meanwhile.
@@ -50,7 +50,7 @@ impl<S: Store> Story<'_, S> {
             };
             drop(reached);
             self.turn.put_off();
-            let reach = async |story: &mut Self| story.reach().await;
+            let reach = async |run: &mut Self| run.reach().await;
             reached = self.try_again("it went away before its turn", why, &mut lost, reach).await?;
         }
     }

@@ -7,7 +7,7 @@
 //! received. No other file of the copy is touched, so that none that it shares
 //! with a snapshot is changed.
 
-use super::parted::found;
+use super::broken_links::found;
 use super::{Statistics, Transfer, TransferError};
 use crate::core::format::text::printable_bytes;
 use std::collections::{BTreeMap, BTreeSet};

@@ -7,7 +7,7 @@ use crate::core::model::host::{Host, HostName};
 use crate::core::model::outcome::Severity;
 use crate::core::model::problem::Problem;
 use crate::core::model::snapshot::Overview;
-use crate::core::policy::status::{AT_ONCE, Listing};
+use crate::core::policy::health::{AT_ONCE, Listing};
 use crate::edge::inventory::{self, Departures, Inventory, InventoryError, SelectError, Unknown};
 use crate::edge::store::{AnyStore, Store, StoreError};
 use anyhow::anyhow;

@@ -10,7 +10,7 @@ use super::links::{Files, Links};
 use super::search::{Failures, warn_unread};
 use super::walk::{Members, Walk};
 use super::{Directory, Listing, Tree, is_absent, parent};
-use crate::core::files::difference::Aspect;
+use crate::core::files::diff::Aspect;
 use crate::core::files::entry::{Entry, Kind, Moment};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, HashMap};

@@ -50,7 +50,7 @@ pub fn gaps(
     mut say: impl FnMut(Gap<'_>) -> io::Result<()>,
 ) -> Result<bool, NoGaps> {
     let unread = |tree: usize, path: &[u8], error: Errno| {
-        NoGaps::Unread(trees[tree].shown(path), io::Error::from(error))
+        NoGaps::Unread(trees[tree].display(path), io::Error::from(error))
     };
     let look = |tree: usize, path: &[u8]| trees[tree].entry(path).map_err(|error| unread(tree, path, error));
     let mut any = false;

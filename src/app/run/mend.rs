@@ -6,16 +6,16 @@
 //! loses no snapshot.
 
 use super::copy::Try;
-use super::{Event, Step, Story};
+use super::{Event, HostRun, Step};
 use crate::core::format::text::printable_bytes;
 use crate::core::model::outcome::Severity;
 use crate::core::model::snapshot::SnapshotName;
 use crate::core::model::verification::{Damage, OpenFindings};
 use crate::edge::history::Findings;
-use crate::edge::store::Store;
-use crate::edge::transfer::{
+use crate::edge::rsync::{
     Comparison, Job, Likeness, Limits, Transfer, TransferError, What, Writing, take_out,
 };
+use crate::edge::store::Store;
 use std::collections::BTreeSet;
 use tracing::{info, warn};
 
@@ -32,7 +32,7 @@ pub(super) struct Mending {
     gone: BTreeSet<Vec<u8>>,
 }
 
-impl<S: Store> Story<'_, S> {
+impl<S: Store> HostRun<'_, S> {
     /// Reads what is open. Where that cannot be read nobody knows what older
     /// snapshots are needed for, and none is removed.
     pub(super) async fn recall(&mut self) {

@@ -19,7 +19,9 @@ fn nightly(sizes: impl IntoIterator<Item = u64>) -> Vec<Sample> {
 
 /// The nights on which something was told, of hosts that go on whatever it is.
 fn told(samples: &[Sample]) -> Vec<usize> {
-    (0..samples.len()).filter(|&number| !jumps(&samples[..number], &samples[number]).is_empty()).collect()
+    (0..samples.len())
+        .filter(|&number| !deviations(&samples[..number], &samples[number]).is_empty())
+        .collect()
 }
 
 #[test]
@@ -27,7 +29,7 @@ fn what_is_ordinary_is_not_told_and_what_is_not_is() {
     let calm = || nightly([100 * GIB; 30]);
     let last = |samples: Vec<Sample>, bytes| {
         let number = i64::try_from(samples.len()).unwrap();
-        jumps(&samples, &sized(number, bytes)).first().map(Jump::is_fall)
+        deviations(&samples, &sized(number, bytes)).first().map(Deviation::is_fall)
     };
     let wavy = nightly((0..30).map(|n| 100 * GIB + (n * 7919 % 11) * 4 * GIB));
     for (samples, bytes, expected, why) in [
@@ -104,7 +106,7 @@ fn every_figure_is_judged_by_itself_and_says_what_is_usual() {
     };
     let mut past: Vec<Sample> = (0..40).map(|number| sample(number, 100 * GIB, 20_000, 1200)).collect();
     let said = |now: Sample, past: &[Sample]| -> Vec<String> {
-        jumps(past, &now).iter().map(Jump::to_string).collect()
+        deviations(past, &now).iter().map(Deviation::to_string).collect()
     };
     let now = sample(40, 812 * GIB, 13_000, 12_000);
     assert_eq!(
@@ -183,7 +185,7 @@ proptest! {
     #[test]
     fn a_jump_is_outside_of_what_it_says_is_usual(past in anything(), now in anything()) {
         for now in &now {
-            for jump in jumps(&past, now) {
+            for jump in deviations(&past, now) {
                 prop_assert!(jump.low <= jump.high);
                 prop_assert!(jump.value < jump.low || jump.value > jump.high);
                 prop_assert!(jump.runs >= ENOUGH && jump.runs <= WINDOW);
@@ -197,7 +199,7 @@ proptest! {
         let mut turned = past.clone();
         turned.reverse();
         for now in &now {
-            prop_assert_eq!(jumps(&past, now), jumps(&turned, now));
+            prop_assert_eq!(deviations(&past, now), deviations(&turned, now));
         }
     }
 

@@ -6,23 +6,23 @@
 //! looked at here and nowhere else.
 
 mod anew;
+mod broken_links;
 mod capabilities;
 mod compare;
 mod confined;
 mod error;
 mod judge;
 mod lines;
-mod parted;
 mod reason;
 mod restore;
 mod stats;
 mod unkept;
 
 pub use anew::{TakenOut, take_out};
+pub use broken_links::{Parted, found, parted};
 pub use compare::{Compared, Comparison, Likeness, Unlike};
 pub use confined::Confinement;
 pub use error::TransferError;
-pub use parted::{Parted, found, parted};
 pub use restore::{Existing, Overview, Restore};
 pub use stats::{Progress, Statistics};
 pub use unkept::Unkept;

@@ -406,7 +406,7 @@ fn a_good_copy_beside_which_something_went_wrong_is_not_called_good_and_no_more(
         ("partial", Severity::Warning, "partial"),
     ] {
         let run = LastRun { time: now(), word: word.to_owned(), severity, problem: String::new() };
-        assert_eq!(run.shown(), shown, "{word} {severity}");
+        assert_eq!(run.display(), shown, "{word} {severity}");
     }
 }
 

@@ -125,7 +125,7 @@ pub struct LastRun {
 impl LastRun {
     /// The word for people: a good copy beside which something went wrong is not
     /// called good and no more.
-    pub fn shown(&self) -> String {
+    pub fn display(&self) -> String {
         match (self.severity, Verdict::Good.to_string() == self.word) {
             (Severity::Warning | Severity::Critical, true) => format!("{}, but", self.word),
             _ => self.word.clone(),

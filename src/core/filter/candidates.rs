@@ -1,7 +1,7 @@
 //! Which of the paths that are to be written in place a host can have, and
 //! where to look for hard links in them.
 
-use super::carve::{inside, normalised};
+use super::mount_rules::{inside, normalised};
 use super::nesting::Nesting;
 use super::{LeftOut, Reason, Selection, from_source};
 use crate::core::model::host::HostSettings;

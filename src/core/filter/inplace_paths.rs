@@ -11,7 +11,7 @@
 //!
 //! Not known here: how the two write.
 
-use super::carve::{above, inside, literal, normalised, parent};
+use super::mount_rules::{above, inside, literal, normalised, parent};
 use super::{NotAPattern, Rule, to_rsync};
 use std::collections::{BTreeMap, BTreeSet};
 

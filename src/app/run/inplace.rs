@@ -1,7 +1,7 @@
 //! Which paths of a host are written in place in this run: those that the
 //! operator names, that are there, and in which no file has a second name.
 
-use super::Story;
+use super::HostRun;
 use crate::core::filter::{self, Apart, Look, Reason, Selection};
 use crate::core::format::text::{human_duration, printable, printable_bytes};
 use crate::core::format::timing::Step;
@@ -18,7 +18,7 @@ use tracing::{debug, info, warn};
 /// At most so many places of a host are looked through for hard links.
 const MOST_LOOKS: usize = 1000;
 
-impl<S: Store> Story<'_, S> {
+impl<S: Store> HostRun<'_, S> {
     /// The paths that a second rsync copies in place. All others, those too that
     /// cannot be looked at, are copied like the rest, which is always right and
     /// only costs space.

@@ -1,15 +1,15 @@
 //! What a host's mounts and excludes mean for its copy: before it, and after it
 //! once more.
 
-use super::{Story, failed};
+use super::{HostRun, failed};
 use crate::core::filter::{self, Excess, LeftOut, Rule, Selection, Warning};
 use crate::core::format::excerpt::Excerpt;
 use crate::core::format::text::{human_duration, printable};
 use crate::core::model::outcome::{Outcome, Stage};
 use crate::core::model::snapshot::Snapshot;
 use crate::edge::remote::{Probe, Remote};
+use crate::edge::rsync::Transfer;
 use crate::edge::store::Store;
-use crate::edge::transfer::Transfer;
 use crate::sys::offload::{NotInTime, offload};
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
@@ -25,7 +25,7 @@ const LONG: Duration = Duration::from_secs(10);
 /// The patterns of an exclude file, and its lines that are none.
 type Patterns = (Vec<Rule>, Excerpt<Warning>);
 
-impl<S: Store> Story<'_, S> {
+impl<S: Store> HostRun<'_, S> {
     /// The filter rules of this host, in rsync's order: the first that matches
     /// decides, and what of its filesystems is copied.
     pub(super) async fn rules(&mut self, probe: &Probe) -> Result<(Vec<Rule>, Selection), Outcome> {

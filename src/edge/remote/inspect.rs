@@ -6,7 +6,7 @@ use crate::sys::process::After;
 use chrono::{DateTime, Utc};
 use std::time::Duration;
 
-pub(super) const SCRIPT: &str = include_str!("look.sh");
+pub(super) const SCRIPT: &str = include_str!("inspect.sh");
 
 /// More than is said of one file, in bytes.
 const LONGEST_LINE: usize = 64;

@@ -2,15 +2,15 @@
 //! lost.
 
 use super::inplace::shared;
-use super::{Event, Step, Story, failed};
+use super::{Event, HostRun, Step, failed};
 use crate::core::filter::{Apart, NotAPattern, Rule};
 use crate::core::model::outcome::{Outcome, Severity, Stage};
 use crate::core::model::snapshot::{Snapshot, baseline};
 use crate::edge::remote::{Probe, Remote};
-use crate::edge::store::{Store, Survey, Workspace};
-use crate::edge::transfer::{
+use crate::edge::rsync::{
     Job, Limits, Parted, Progress, Statistics, Transfer, TransferError, What, Writing, parted,
 };
+use crate::edge::store::{Store, Survey, Workspace};
 use crate::sys::lock::HostLock;
 use std::convert::Infallible;
 use std::fs::File;
@@ -51,7 +51,7 @@ impl Try<'_> {
     }
 }
 
-impl<S: Store> Story<'_, S> {
+impl<S: Store> HostRun<'_, S> {
     /// How many files may be deleted in the copy. Where no good run says how
     /// many there were, they are counted.
     async fn max_delete(&self, workspace: &Workspace, survey: &Survey) -> Option<u64> {
@@ -292,7 +292,7 @@ impl<S: Store> Story<'_, S> {
     /// that does not get as far as a connection is one of those that the operator
     /// wants, not the last.
     async fn reconnect(&mut self, why: String, lost: &mut u32) -> Result<Remote, Outcome> {
-        let connect = async |story: &mut Self| story.connect().await;
+        let connect = async |run: &mut Self| run.connect().await;
         match self.try_again("the connection was lost", why, lost, connect).await {
             Err(Outcome::Failed { stage, why }) => {
                 let why = format!("the connection was lost and could not be restored: {why}");
