@@ -14,7 +14,7 @@ mod recorded_pool;
 use backup::core::model::settings::Retention;
 use backup::core::model::snapshot::SnapshotName;
 use backup::core::policy::retention;
-use backup::edge::store::{Store, Zfs, zfs::System};
+use backup::edge::store::{Store, ZfsStore, zfs::System};
 use backup::sys::process::Program;
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
@@ -77,7 +77,7 @@ async fn measure(system: &System, now: DateTime<Utc>, expected: u32, rounds: u32
     let (mut surveys, mut plans, mut peak) = (Vec::new(), Vec::new(), None);
     for _ in 0..rounds {
         let begin = Instant::now();
-        let survey = Zfs::on(system.clone(), "data", 0)?.survey().await?;
+        let survey = ZfsStore::on(system.clone(), "data", 0)?.survey().await?;
         surveys.push(begin.elapsed());
         let begin = Instant::now();
         let planned: Vec<_> = survey

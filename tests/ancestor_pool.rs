@@ -19,7 +19,7 @@ use backup::core::model::snapshot::{
     Facts, Origin, Snapshot, SnapshotName, Verdict, is_ancestors, newest_good,
 };
 use backup::core::policy::retention::{self, Plan, Reason, Tier};
-use backup::edge::store::{Store, Survey, Zfs};
+use backup::edge::store::{Store, Survey, ZfsStore};
 use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
 use proptest::prelude::*;
@@ -102,7 +102,7 @@ fn surveyed(snapshots: Vec<Recorded>) -> Survey {
     let dir = tempfile::tempdir().unwrap();
     let system = recorded_pool::record(dir.path(), [("vpn".to_owned(), snapshots)]).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let store = Zfs::on(system, "data", 0).unwrap();
+    let store = ZfsStore::on(system, "data", 0).unwrap();
     runtime.block_on(store.survey()).unwrap()
 }
 

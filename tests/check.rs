@@ -8,7 +8,7 @@
 mod standin;
 mod support;
 
-use backup::core::model::finding::{Finding, Level, worst};
+use backup::core::model::finding::{CheckFinding, Level, worst};
 use backup::edge::store::{AnyStore, Inspection};
 use serde_json::{Value, json};
 use standin::StandIn as Pool;
@@ -651,7 +651,7 @@ fn the_days_that_a_store_lasts_are_told() {
 
 fn tells(inspection: &Inspection, level: Level, text: &str, remedy: &str) -> bool {
     let all = inspection.findings.iter().chain(inspection.places.values().flatten());
-    let said = |finding: &Finding| format!("{}: {}", finding.subject, finding.text);
+    let said = |finding: &CheckFinding| format!("{}: {}", finding.subject, finding.text);
     all.into_iter().any(|finding| {
         finding.level == level
             && said(finding).contains(text)

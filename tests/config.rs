@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use backup::core::model::host::{Filesystems, Transport};
-use backup::core::model::settings::{AddressFrom, Store};
+use backup::core::model::settings::{AddressFrom, StoreSettings};
 use backup::edge::config::{ConfigError, Environment, ICINGA_PASSWORD, Loaded, NETBOX_TOKEN, load, parse};
 use secrecy::{ExposeSecret, SecretString};
 use std::collections::BTreeMap;
@@ -113,7 +113,7 @@ fn what_is_not_said_takes_its_default() {
     assert_eq!(settings.host_defaults.filesystems, Filesystems::Local);
     assert!(settings.hosts["vpn"].listed);
     assert_eq!(settings.transfer.deadline, Duration::from_secs(12 * 3600));
-    assert_eq!(settings.store, Store::Zfs { dataset: "data".into(), min_free_percent: 5 });
+    assert_eq!(settings.store, StoreSettings::Zfs { dataset: "data".into(), min_free_percent: 5 });
     assert!(settings.netbox.is_none() && settings.icinga.is_none() && settings.metrics_textfile.is_none());
 }
 
@@ -163,7 +163,7 @@ fn what_is_said_counts() {
     assert_eq!((vpn.name.spelled(), vpn.listed), ("VPN", false));
     assert_eq!(vpn.exclude.as_deref().unwrap(), ["/tmp/*", "*.o"]);
     assert_eq!(settings.transfer.bandwidth_limit.as_deref(), Some("1.5m"));
-    assert_eq!(settings.store, Store::Directory { path: "/srv/backup".into(), min_free_percent: 0 });
+    assert_eq!(settings.store, StoreSettings::Directory { path: "/srv/backup".into(), min_free_percent: 0 });
     assert_eq!((settings.retention.daily, settings.retention.yearly.unwrap().get()), (None, 1));
     let icinga = settings.icinga.unwrap();
     assert_eq!(icinga.password.expose_secret(), "p w", "only the line break goes");

@@ -6,7 +6,7 @@
 
 use backup::core::model::host::HostName;
 use backup::core::model::snapshot::{Facts, Origin, Snapshot, SnapshotName, Verdict};
-use backup::edge::store::{Directory, Store, Workspace};
+use backup::edge::store::{DirectoryStore, Store, Workspace};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -36,13 +36,13 @@ fn facts(verdict: Verdict) -> Facts {
 
 struct World {
     dir: tempfile::TempDir,
-    store: Directory,
+    store: DirectoryStore,
 }
 
 impl World {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = Directory::new(dir.path(), 0).unwrap();
+        let store = DirectoryStore::new(dir.path(), 0).unwrap();
         World { dir, store }
     }
 
@@ -162,7 +162,7 @@ async fn what_a_run_left_in_order_is_linked_with_and_what_a_killed_one_left_is_n
     let world = World::new();
     world.attempt().await;
     let survey = world.store.survey().await.unwrap();
-    let next_run = || Directory::new(world.dir.path(), 0).unwrap();
+    let next_run = || DirectoryStore::new(world.dir.path(), 0).unwrap();
     let killed = next_run().prepare(&vpn(), &survey).await.unwrap();
     assert!(killed.link_dest.is_empty(), "what was lost on its way to the disk nobody knows");
     world.attempt().await;
@@ -186,7 +186,7 @@ async fn files_of_the_store_are_open_to_nobody_else() {
 async fn a_tree_that_no_run_prepared_is_not_kept() {
     let world = World::new();
     world.attempt().await;
-    let other = Directory::new(world.dir.path(), 0).unwrap();
+    let other = DirectoryStore::new(world.dir.path(), 0).unwrap();
     let survey = other.survey().await.unwrap();
     other.prepare(&vpn(), &survey).await.unwrap();
     let refusal = world.store.commit(&vpn(), day(1), &facts(Verdict::Good)).await.unwrap_err().to_string();
@@ -211,7 +211,7 @@ async fn attempts_that_fill_the_disk_are_given_up() {
     let world = World::new();
     world.attempt().await;
     world.attempt().await;
-    let store = Directory::new(world.dir.path(), 100).unwrap();
+    let store = DirectoryStore::new(world.dir.path(), 100).unwrap();
     let survey = store.survey().await.unwrap();
     let refusal = store.prepare(&vpn(), &survey).await.unwrap_err().to_string();
     assert!(refusal.contains("free"), "{refusal}");
@@ -285,13 +285,13 @@ async fn a_store_that_may_be_an_unmounted_disk_is_not_made() {
     symlink("/nowhere/at/all", dir.path().join("dangling")).unwrap();
     fs::write(dir.path().join("file"), "").unwrap();
     for name in ["missing", "dangling", "file"] {
-        let store = Directory::new(&dir.path().join(name), 0).unwrap();
+        let store = DirectoryStore::new(&dir.path().join(name), 0).unwrap();
         let refusal = store.survey().await.unwrap_err().to_string();
         assert!(refusal.contains("an unmounted disk would look just like"), "{refusal}");
         store.prepare(&vpn(), &Default::default()).await.unwrap_err();
     }
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
-    assert!(Directory::new(Path::new("srv/backup"), 0).is_err(), "relative to what?");
+    assert!(DirectoryStore::new(Path::new("srv/backup"), 0).is_err(), "relative to what?");
 }
 
 #[tokio::test]
@@ -300,7 +300,7 @@ async fn a_store_behind_a_symlink_is_used_by_its_real_path() {
     let beside = tempfile::tempdir().unwrap();
     let link = beside.path().join("link");
     symlink(world.dir.path(), &link).unwrap();
-    let store = Directory::new(&link, 0).unwrap();
+    let store = DirectoryStore::new(&link, 0).unwrap();
     let survey = store.survey().await.unwrap();
     let workspace = store.prepare(&vpn(), &survey).await.unwrap();
     assert_eq!(workspace.destination, world.path(".incomplete"));

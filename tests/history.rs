@@ -9,7 +9,7 @@ use backup::core::format::timing::Timings;
 use backup::core::model::host::HostName;
 use backup::core::model::outcome::{Figures, HostReport, Outcome, Severity};
 use backup::core::model::snapshot::{SnapshotName, Verdict};
-use backup::edge::history::{Entry, History};
+use backup::edge::history::{History, HostRecord};
 use chrono::{DateTime, TimeDelta, Utc};
 use rustix::process::Signal;
 use std::fs::{self, File};
@@ -29,7 +29,7 @@ fn database(rig: &Rig) -> PathBuf {
 
 /// A host's entries, newest first.
 #[track_caller]
-fn entries(rig: &Rig, host: &str) -> Vec<Entry> {
+fn entries(rig: &Rig, host: &str) -> Vec<HostRecord> {
     let history = History::read(&state(rig)).unwrap().unwrap();
     history.runs(&host.parse::<HostName>().unwrap(), 100).unwrap()
 }

@@ -384,7 +384,7 @@ fn a_late_result_does_not_hide_a_newer_one() {
     backup(&rig, &["vpn"]).exits(0);
     let newest = result(&icinga, "VPN");
     let arrived = newest["execution_end"].as_f64().unwrap();
-    let settings = backup::core::model::settings::Icinga {
+    let settings = backup::core::model::settings::IcingaSettings {
         url: icinga.url().parse().unwrap(),
         user: USER.into(),
         password: PASSWORD.to_owned().into(),

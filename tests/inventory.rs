@@ -7,7 +7,8 @@ mod support;
 
 use backup::core::model::host::{Filesystems, HostSettings, Transport};
 use backup::core::model::settings::{
-    AddressFrom, Excludes, Hooks, HostOverride, NetBox, Retention, Settings, Ssh, Store, Transfer,
+    AddressFrom, Excludes, HookSettings, HostOverride, NetBox, Retention, Settings, Ssh, StoreSettings,
+    TransferSettings,
 };
 use backup::edge::inventory::{self, Inventory, InventoryError};
 use chrono::{DateTime, Utc};
@@ -114,7 +115,7 @@ fn settings(url: &str, state_dir: &Path) -> Settings {
         inplace: Vec::new(),
         hooks: true,
     };
-    let transfer = Transfer {
+    let transfer = TransferSettings {
         compress: true,
         bandwidth_limit: None,
         stall_timeout: Duration::from_secs(600),
@@ -137,10 +138,10 @@ fn settings(url: &str, state_dir: &Path) -> Settings {
             connect_timeout: Duration::from_secs(20),
             connections_per_second: NonZeroU32::MIN,
         },
-        hooks: Hooks { directory: "/etc/backup-scripts".to_owned(), timeout: Duration::from_secs(60) },
+        hooks: HookSettings { directory: "/etc/backup-scripts".to_owned(), timeout: Duration::from_secs(60) },
         transfer,
         excludes: Excludes { files: Vec::new(), remote_file: "/etc/backup-exclude.conf".to_owned() },
-        store: Store::Zfs { dataset: "data".to_owned(), min_free_percent: 5 },
+        store: StoreSettings::Zfs { dataset: "data".to_owned(), min_free_percent: 5 },
         retention: Retention { daily: Some(NonZeroU32::MIN), ..Retention::default() },
         icinga: None,
         metrics_textfile: None,

@@ -256,6 +256,40 @@ fn dependencies_point_downwards_only() {
     assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
 }
 
+/// The public types that a file declares.
+fn public_types(tokens: TokenStream, found: &mut Vec<String>) {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    for (at, token) in tokens.iter().enumerate() {
+        if let TokenTree::Group(group) = token {
+            public_types(group.stream(), found);
+        }
+        let word = |at: usize| tokens.get(at).and_then(ident).unwrap_or_default();
+        if word(at) == "pub" && ["struct", "enum", "trait", "type"].contains(&word(at + 1).as_str()) {
+            found.push(word(at + 2));
+        }
+    }
+}
+
+/// Whoever reads `State` in a message of the compiler need not ask which.
+#[test]
+fn every_public_type_has_a_name_of_its_own() {
+    let mut found = Vec::new();
+    public_types(
+        "pub struct A; mod m { pub enum B {} struct C; pub(crate) type D = A; }".parse().unwrap(),
+        &mut found,
+    );
+    assert_eq!(found, ["A", "B"]);
+    let mut at = std::collections::BTreeMap::<String, Vec<String>>::new();
+    for (path, text) in sources() {
+        let mut found = Vec::new();
+        public_types(text.parse().unwrap(), &mut found);
+        found.into_iter().for_each(|name| at.entry(name).or_default().push(path.clone()));
+    }
+    assert!(at.len() > 100, "the types were not found");
+    at.retain(|_, paths| paths.len() > 1);
+    assert!(at.is_empty(), "declared more than once: {at:#?}");
+}
+
 /// Whether conditions are chained with a `let`: `if a && let Some(b) = c`.
 fn chains_a_let(tokens: TokenStream) -> bool {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();

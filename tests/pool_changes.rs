@@ -9,7 +9,7 @@ mod support;
 use backup::core::model::host::HostName;
 use backup::core::model::snapshot::{Facts, Origin, SnapshotName, Verdict};
 use backup::edge::store::zfs::System;
-use backup::edge::store::{Store, Zfs};
+use backup::edge::store::{Store, ZfsStore};
 use futures_util::future::join_all;
 use std::fs::{self, File};
 use std::io::Write;
@@ -42,7 +42,7 @@ fn facts() -> Facts {
     }
 }
 
-async fn prepare(store: &Zfs) {
+async fn prepare(store: &ZfsStore) {
     let survey = store.survey().await.unwrap();
     store.prepare(&vpn(), &survey).await.unwrap();
 }
@@ -52,7 +52,7 @@ async fn prepare(store: &Zfs) {
 async fn snapshots_in_the_same_moment_do_not_spoil_each_other() {
     const MANY: u32 = 16;
     let below = Dataset::new();
-    let store = Zfs::new(&below.name, 0).unwrap();
+    let store = ZfsStore::new(&below.name, 0).unwrap();
     prepare(&store).await;
     // ZFS takes one of a dataset in each of its transactions: of two that come
     // together, one has to try again.
@@ -74,7 +74,7 @@ async fn snapshots_in_the_same_moment_do_not_spoil_each_other() {
 async fn a_pool_that_stops_while_a_snapshot_is_taken_does_not_stop_the_run() {
     let pool = Pool::new(1, 512, 60);
     let system = System { change_deadline: Duration::from_secs(3), ..System::default() };
-    let store = Zfs::on(system, &pool.name, 0).unwrap();
+    let store = ZfsStore::on(system, &pool.name, 0).unwrap();
     prepare(&store).await;
     store.commit(&vpn(), minute(1), &facts()).await.unwrap();
     // No room is left for what the next transaction writes, with the snapshot.
@@ -115,7 +115,7 @@ async fn the_library_is_no_slower_than_the_program() {
     // libzfs_core takes the place of no `zfs` that has a path.
     let program = must("sh", &["-c", "command -v zfs"]);
     let by_program = System { zfs: program.trim().into(), ..System::default() };
-    let stores = [Zfs::new(&below.name, 0).unwrap(), Zfs::on(by_program, &below.name, 0).unwrap()];
+    let stores = [ZfsStore::new(&below.name, 0).unwrap(), ZfsStore::on(by_program, &below.name, 0).unwrap()];
     for store in &stores {
         prepare(store).await;
     }

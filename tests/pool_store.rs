@@ -10,7 +10,7 @@ use backup::core::model::finding::Level;
 use backup::core::model::host::HostName;
 use backup::core::model::snapshot::{Facts, Origin, SnapshotName, Verdict};
 use backup::edge::store::zfs::System;
-use backup::edge::store::{AnyStore, Removal, Store, StoreError, Workspace, Zfs};
+use backup::edge::store::{AnyStore, Removal, Store, StoreError, Workspace, ZfsStore};
 use std::fs::{self, File};
 use std::path::Path;
 use support::pool::{Dataset, Pool, property, snapshots, try_zfs, zfs};
@@ -39,17 +39,17 @@ fn facts() -> Facts {
     }
 }
 
-fn store(dataset: &str) -> Zfs {
-    Zfs::new(dataset, 0).unwrap()
+fn store(dataset: &str) -> ZfsStore {
+    ZfsStore::new(dataset, 0).unwrap()
 }
 
-async fn prepared(store: &Zfs) -> Result<Workspace, StoreError> {
+async fn prepared(store: &ZfsStore) -> Result<Workspace, StoreError> {
     let survey = store.survey().await?;
     store.prepare(&vpn(), &survey).await
 }
 
 /// Makes the host's dataset with these days' snapshots in it.
-async fn take(store: &Zfs, days: std::ops::RangeInclusive<u32>) {
+async fn take(store: &ZfsStore, days: std::ops::RangeInclusive<u32>) {
     let workspace = prepared(store).await.unwrap();
     for number in days {
         fs::write(workspace.destination.join("file"), format!("day {number}")).unwrap();
@@ -298,7 +298,7 @@ async fn a_degraded_pool_is_used() {
 #[ignore = "needs a pool: `make vm`"]
 async fn a_full_pool_is_refused_before_anything_is_written() {
     let pool = Pool::new(1, 128, 200);
-    let store = Zfs::new(&pool.name, 5).unwrap();
+    let store = ZfsStore::new(&pool.name, 5).unwrap();
     take(&store, 1..=1).await;
     let big = pool.mountpoint().join("vpn/big");
     let said = program("cp").args(["/dev/urandom", big.to_str().unwrap()]).output().unwrap().stderr;
@@ -414,7 +414,7 @@ async fn thousands_of_snapshots_are_listed_in_one_call() {
     }
     let dir = tempfile::tempdir().unwrap();
     let counting = System { zfs: counted(dir.path()), ..System::default() };
-    let store = Zfs::on(counting, &below, 0).unwrap();
+    let store = ZfsStore::on(counting, &below, 0).unwrap();
     let survey = store.survey().await.unwrap();
     assert_eq!(calls(dir.path()), 2, "one for the datasets, one for the snapshots");
     assert_eq!(survey.hosts.len(), HOSTS);
@@ -513,7 +513,7 @@ async fn all_that_a_host_has_too_much_goes_with_one_program() {
     }
     let dir = tempfile::tempdir().unwrap();
     let counting = System { zfs: counted(dir.path()), ..System::default() };
-    let store = Zfs::on(counting, &below.name, 0).unwrap();
+    let store = ZfsStore::on(counting, &below.name, 0).unwrap();
     store.survey().await.unwrap();
     let before = calls(dir.path());
     let removal = store.remove(&vpn(), &old).await.unwrap();

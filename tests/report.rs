@@ -17,8 +17,8 @@ use support::icinga::{Fault, Icinga as StandIn, PASSWORD, USER};
 /// Longer than anything here takes.
 const GRACE: Duration = Duration::from_secs(60);
 
-fn settings(stand_in: &StandIn) -> settings::Icinga {
-    settings::Icinga {
+fn settings(stand_in: &StandIn) -> settings::IcingaSettings {
+    settings::IcingaSettings {
         url: stand_in.url().parse().unwrap(),
         user: USER.into(),
         password: PASSWORD.to_owned().into(),
@@ -94,7 +94,8 @@ async fn a_refusal_says_what_to_do_and_is_not_tried_again() {
 #[tokio::test]
 async fn a_wrong_password_is_told_and_not_shown() {
     let stand_in = knows_vpn();
-    let wrong = settings::Icinga { password: "correct horse".to_owned().into(), ..settings(&stand_in) };
+    let wrong =
+        settings::IcingaSettings { password: "correct horse".to_owned().into(), ..settings(&stand_in) };
     let error = Icinga::new(&wrong, "b32-1").unwrap().send(&report("vpn")).await.unwrap_err();
     assert!(error.to_string().contains("the user and the password (401)"), "{error}");
     assert!(!format!("{error} {error:?}").contains("correct horse"));
@@ -113,7 +114,8 @@ async fn a_host_that_icinga_lacks_is_told_with_the_service_to_create() {
 #[tokio::test]
 async fn a_certificate_of_a_strange_ca_is_refused_before_anything_is_sent() {
     let stand_in = knows_vpn();
-    let strange = settings::Icinga { ca_file: Some(stand_in.stranger_ca_file()), ..settings(&stand_in) };
+    let strange =
+        settings::IcingaSettings { ca_file: Some(stand_in.stranger_ca_file()), ..settings(&stand_in) };
     let error = Icinga::new(&strange, "b32-1").unwrap().send(&report("vpn")).await.unwrap_err();
     assert!(matches!(error, ReportError::Refused(_)), "{error:?}");
     assert!(error.to_string().contains("TLS failed") && error.to_string().contains("`ca_file`"), "{error}");
@@ -123,7 +125,8 @@ async fn a_certificate_of_a_strange_ca_is_refused_before_anything_is_sent() {
 #[tokio::test]
 async fn a_missing_ca_file_is_told_at_the_start() {
     let stand_in = knows_vpn();
-    let missing = settings::Icinga { ca_file: Some(PathBuf::from("/missing/ca.crt")), ..settings(&stand_in) };
+    let missing =
+        settings::IcingaSettings { ca_file: Some(PathBuf::from("/missing/ca.crt")), ..settings(&stand_in) };
     let error = Icinga::new(&missing, "b32-1").unwrap_err();
     assert!(error.to_string().contains("`/missing/ca.crt`: No such file"), "{error}");
 }
@@ -207,7 +210,10 @@ async fn a_whole_fleet_is_told_and_each_problem_once() {
 async fn a_port_where_nobody_listens_costs_a_fleet_seconds_and_is_one_problem() {
     let stand_in = knows_vpn();
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let down = settings::Icinga { url: format!("https://{nobody}/").parse().unwrap(), ..settings(&stand_in) };
+    let down = settings::IcingaSettings {
+        url: format!("https://{nobody}/").parse().unwrap(),
+        ..settings(&stand_in)
+    };
     let reporter = Reporter::start(Some(Icinga::new(&down, "b32-1").unwrap()));
     for n in 0..200 {
         reporter.submit(report(&format!("web{n:03}")));

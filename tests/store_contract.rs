@@ -16,7 +16,7 @@ use backup::core::model::snapshot::{
     Facts, HoldName, Origin, Overview, Snapshot, SnapshotName, Verdict, newest_good,
 };
 use backup::edge::store::zfs::System;
-use backup::edge::store::{Directory, Store, Survey, Workspace, Zfs};
+use backup::edge::store::{DirectoryStore, Store, Survey, Workspace, ZfsStore};
 use backup::sys::process::Program;
 use standin::StandIn;
 use std::fs;
@@ -49,10 +49,10 @@ impl DirectoryHarness {
 }
 
 impl Harness for DirectoryHarness {
-    type Store = Directory;
+    type Store = DirectoryStore;
 
-    fn store(&self, min_free_percent: u8) -> Directory {
-        Directory::new(self.0.path(), min_free_percent).unwrap()
+    fn store(&self, min_free_percent: u8) -> DirectoryStore {
+        DirectoryStore::new(self.0.path(), min_free_percent).unwrap()
     }
 
     async fn take_foreign(&self, host: &str, name: &str) {
@@ -97,10 +97,10 @@ impl ZfsHarness {
 }
 
 impl Harness for ZfsHarness {
-    type Store = Zfs;
+    type Store = ZfsStore;
 
-    fn store(&self, min_free_percent: u8) -> Zfs {
-        Zfs::on(self.system.clone(), &self.dataset, min_free_percent).unwrap()
+    fn store(&self, min_free_percent: u8) -> ZfsStore {
+        ZfsStore::on(self.system.clone(), &self.dataset, min_free_percent).unwrap()
     }
 
     async fn take_foreign(&self, host: &str, name: &str) {

@@ -11,7 +11,7 @@ use backup::core::model::snapshot::{Facts, HoldName, Snapshot, SnapshotName, Ver
 use backup::core::policy::anomaly::Past;
 use backup::edge::config::{self, Environment};
 use backup::edge::inventory;
-use backup::edge::store::{Directory, Lockable, Removal, Store, StoreError, Survey, Workspace};
+use backup::edge::store::{DirectoryStore, Lockable, Removal, Store, StoreError, Survey, Workspace};
 use backup::sys::clock::Clock;
 use backup::sys::lock::Runtime;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 /// A directory store that never comes to the end of one of its tasks, as on a
 /// disk that does not answer.
 struct Stuck {
-    store: Directory,
+    store: DirectoryStore,
     at: Step,
 }
 
@@ -117,7 +117,7 @@ async fn run(dir: &Path, minute: i64, at: Step, cancel: &CancellationToken, watc
     std::fs::write(dir.join("config.toml"), text).unwrap();
     let settings = config::load(&dir.join("config.toml"), &Environment::of_this_machine()).unwrap().settings;
     let now = noon() + TimeDelta::minutes(minute);
-    let store = Stuck { store: Directory::new(&dir.join("store"), 0).unwrap(), at };
+    let store = Stuck { store: DirectoryStore::new(&dir.join("store"), 0).unwrap(), at };
     let survey = store.survey().await;
     Run {
         runtime: Runtime::enter(&settings.runtime_dir).unwrap().0,

@@ -10,7 +10,7 @@ mod standin;
 use backup::core::model::host::HostName;
 use backup::core::model::snapshot::{Facts, Origin, SnapshotName, Verdict};
 use backup::edge::store::zfs::System;
-use backup::edge::store::{Removal, Store, StoreError, Workspace, Zfs};
+use backup::edge::store::{Removal, Store, StoreError, Workspace, ZfsStore};
 use serde_json::json;
 use standin::StandIn;
 use std::fs;
@@ -40,12 +40,12 @@ fn facts() -> Facts {
     }
 }
 
-async fn prepared(store: &Zfs) -> Result<Workspace, StoreError> {
+async fn prepared(store: &ZfsStore) -> Result<Workspace, StoreError> {
     let survey = store.survey().await?;
     store.prepare(&vpn(), &survey).await
 }
 
-async fn take(store: &Zfs, days: std::ops::RangeInclusive<u32>) {
+async fn take(store: &ZfsStore, days: std::ops::RangeInclusive<u32>) {
     let workspace = prepared(store).await.unwrap();
     for number in days {
         fs::write(workspace.destination.join("file"), "text").unwrap();
@@ -167,7 +167,7 @@ async fn below_a_parent_that_cannot_be_used_no_dataset_is_made() {
 async fn a_parent_that_only_holds_others_need_not_be_mounted() {
     let world = StandIn::new().await;
     world.zfs(&["create", "-o", "canmount=off", "-o", "compression=lz4", "data/hosts"]).await;
-    let store = Zfs::on(world.system(), "data/hosts", 0).unwrap();
+    let store = ZfsStore::on(world.system(), "data/hosts", 0).unwrap();
     let workspace = prepared(&store).await.unwrap();
     assert_eq!(workspace.destination, world.mountpoint("data/hosts/vpn"));
     assert!(!world.calls().iter().any(|call| call.contains("zstd")), "the operator's lz4 is inherited");
@@ -180,13 +180,13 @@ async fn what_is_missing_is_named_with_what_makes_it() {
     assert!(refusal.contains("no such pool") && refusal.ends_with("(zpool import data)"), "{refusal}");
 
     world.zfs(&["create", "data"]).await;
-    let store = Zfs::on(world.system(), "data/backup", 0).unwrap();
+    let store = ZfsStore::on(world.system(), "data/backup", 0).unwrap();
     let refusal = store.survey().await.unwrap_err().to_string();
     assert!(refusal.contains("dataset does not exist"), "{refusal}");
     assert!(refusal.ends_with("(zfs create data/backup)"), "{refusal}");
 
     let system = System { zpool: "/nowhere/zpool".into(), ..world.system() };
-    let refusal = Zfs::on(system, "data", 0).unwrap().survey().await.unwrap_err().to_string();
+    let refusal = ZfsStore::on(system, "data", 0).unwrap().survey().await.unwrap_err().to_string();
     assert!(refusal.contains("not installed") && refusal.contains("zfsutils-linux"), "{refusal}");
 }
 
@@ -249,7 +249,7 @@ async fn a_mount_inside_the_copy_is_refused() {
 async fn a_full_pool_is_refused_for_new_hosts_and_for_old_ones() {
     let world = StandIn::new().await;
     let system = world.system();
-    let store = || Zfs::on(system.clone(), "data", 5).unwrap();
+    let store = || ZfsStore::on(system.clone(), "data", 5).unwrap();
     prepared(&store()).await.unwrap();
     world.space(u64::MAX / 2, 1000);
     let refusal = prepared(&store()).await.unwrap_err().to_string();
@@ -264,7 +264,7 @@ async fn a_full_pool_is_refused_for_new_hosts_and_for_old_ones() {
 async fn a_program_that_hangs_is_given_up_and_not_asked_again() {
     let world = StandIn::new().await;
     let system = System { change_deadline: Duration::from_millis(300), ..world.system() };
-    let store = Zfs::on(system, "data", 0).unwrap();
+    let store = ZfsStore::on(system, "data", 0).unwrap();
     take(&world.store(), 1..=3).await;
     store.survey().await.unwrap();
     world.faults(json!([{ "call": ["zfs destroy"], "times": 9, "hang": true }]));
@@ -279,7 +279,7 @@ async fn a_program_that_hangs_is_given_up_and_not_asked_again() {
 
     world.faults(json!([{ "call": ["zpool list"], "times": 1, "hang": true }]));
     let system = System { list_deadline: Duration::from_millis(300), ..world.system() };
-    let refusal = Zfs::on(system, "data", 0).unwrap().survey().await.unwrap_err().to_string();
+    let refusal = ZfsStore::on(system, "data", 0).unwrap().survey().await.unwrap_err().to_string();
     assert!(refusal.contains("did not end within"), "{refusal}");
 }
 
@@ -372,7 +372,7 @@ async fn datasets_that_are_no_hosts_are_left_alone() {
 #[test]
 fn a_dataset_that_zfs_would_not_take_is_refused_at_once() {
     for dataset in ["", "-r", "/data", "data/", "data@x", &"d".repeat(101)] {
-        let refusal = Zfs::new(dataset, 5).unwrap_err().to_string();
+        let refusal = ZfsStore::new(dataset, 5).unwrap_err().to_string();
         assert!(refusal.contains("cannot be the dataset"), "{refusal}");
     }
 }

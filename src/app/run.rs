@@ -22,7 +22,7 @@ use crate::core::filter::Rule;
 use crate::core::format::text::printable;
 pub use crate::core::format::timing::Step;
 use crate::core::format::timing::Timings;
-use crate::core::model::clock::{self, Comparison};
+use crate::core::model::clock::{self, ClockSkew};
 use crate::core::model::host::{Host, HostName};
 use crate::core::model::outcome::{
     Allowed, Figures, HookEnd, HookResult, HostReport, Note, Outcome, Severity, Stage,
@@ -425,13 +425,13 @@ impl<S: Store> HostRun<'_, S> {
             return;
         };
         let (days, how) = match clock::compare(self.run.clock.now(), theirs) {
-            Comparison::Alike => {
+            ClockSkew::Alike => {
                 // Of this machine itself it is one clock, asked twice.
                 self.clocks_agree = !probe.is_this_machine;
                 return;
             }
-            Comparison::Ahead(days) => (days, "ahead of"),
-            Comparison::Behind(days) => (days, "behind"),
+            ClockSkew::Ahead(days) => (days, "ahead of"),
+            ClockSkew::Behind(days) => (days, "behind"),
         };
         let days = if days == 1 { "a day".to_owned() } else { format!("{days} days") };
         let what = format!(

@@ -15,8 +15,8 @@ use crate::core::model::settings::Settings;
 use crate::core::model::snapshot::{Snapshot, latest_good};
 use crate::core::model::verification::{Matter, Stop, Verification};
 use crate::edge::history::Findings;
-use crate::edge::remote::{Look, Probe, Question, Remote, SourceState};
-use crate::edge::rsync::{Compared, Comparison, Likeness, Limits, TransferError, Unlike};
+use crate::edge::remote::{Probe, Question, Remote, RemoteFile, SourceState};
+use crate::edge::rsync::{Compared, Comparison, Likeness, Limits, Mismatch, TransferError};
 use crate::edge::store::Store;
 use crate::sys::clock::Clock;
 use crate::sys::lock::Runtime;
@@ -56,7 +56,7 @@ pub enum Scope {
 }
 
 /// What a verification has for all its hosts.
-pub struct Run<S> {
+pub struct VerifyRun<S> {
     /// What the operator wants.
     pub settings: Settings,
     /// Where copies live.
@@ -70,17 +70,17 @@ pub struct Run<S> {
     /// Says when to stop.
     pub cancel: CancellationToken,
     /// Hears how hosts get on.
-    pub watch: Watch,
+    pub watch: VerifyWatch,
 }
 
 /// Hears how a host gets on.
-pub type Watch = Box<dyn Fn(&HostName, Event)>;
+pub type VerifyWatch = Box<dyn Fn(&HostName, VerifyEvent)>;
 
 /// How a host gets on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
+pub enum VerifyEvent {
     /// It is at this step now.
-    At(Step),
+    At(VerifyStep),
     /// So many files were looked at, and so many bytes read.
     Checked {
         /// Files of the snapshot.
@@ -94,7 +94,7 @@ pub enum Event {
 
 /// The steps that take time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum VerifyStep {
     /// Looking for the snapshot.
     Snapshot,
     /// Connecting and probing.
@@ -106,7 +106,7 @@ pub enum Step {
 }
 
 /// Verifies one host and says what was found.
-pub async fn host<S: Store>(run: &Run<S>, host: &Host) -> Verification {
+pub async fn host<S: Store>(run: &VerifyRun<S>, host: &Host) -> Verification {
     let result = Verification::of(&host.name, run.clock.now());
     let mut verification =
         HostVerification { run, host, result, named: BTreeSet::new(), settled: BTreeSet::new() };
@@ -132,12 +132,12 @@ pub async fn host<S: Store>(run: &Run<S>, host: &Host) -> Verification {
     verification.result.stop = end.err();
     verification.remember().await;
     verification.result.finished = run.clock.now();
-    (run.watch)(&host.name, Event::Done);
+    (run.watch)(&host.name, VerifyEvent::Done);
     verification.result
 }
 
 struct HostVerification<'a, S> {
-    run: &'a Run<S>,
+    run: &'a VerifyRun<S>,
     host: &'a Host,
     result: Verification,
     /// The paths of open findings.
@@ -163,10 +163,10 @@ fn failed(why: impl ToString) -> Stop {
 
 impl<S: Store> HostVerification<'_, S> {
     async fn execute(&mut self) -> Result<(), Stop> {
-        self.at(Step::Snapshot);
+        self.at(VerifyStep::Snapshot);
         let (snapshot, root) = self.snapshot().await?;
         self.result.snapshot = Some((snapshot.name.clone(), snapshot.time));
-        self.at(Step::Connect);
+        self.at(VerifyStep::Connect);
         let dir = self.run.runtime.connection_dir().map_err(failed)?;
         let remote = Remote::connect(self.host, &self.run.settings.ssh, dir).await.map_err(failed)?;
         let probe = self.probe(&remote, &snapshot).await?;
@@ -174,7 +174,7 @@ impl<S: Store> HostVerification<'_, S> {
         let apart = probe.time.map_or(TimeDelta::zero(), |theirs| theirs - self.run.clock.now());
         let precision = self.run.store.precision(&self.host.name, &snapshot.name).await.map_err(failed)?;
         let sides = Sides { remote, root, precision, begun: copy_begun(&snapshot) + apart };
-        self.at(Step::Compare);
+        self.at(VerifyStep::Compare);
         self.compare_all(&sides).await.map_err(|stop| match stop {
             // Whatever it was that failed, this is why.
             Stop::Failed(_) if is_gone(&sides.root) => failed(
@@ -365,7 +365,7 @@ impl<S: Store> HostVerification<'_, S> {
 
     /// Takes what is not as on the host beside contents, unless the host has
     /// changed it since.
-    async fn judge_unlike(&mut self, sides: &Sides, unlike: Vec<(Entry, Vec<Unlike>)>) {
+    async fn judge_unlike(&mut self, sides: &Sides, unlike: Vec<(Entry, Vec<Mismatch>)>) {
         if unlike.is_empty() {
             return;
         }
@@ -374,12 +374,12 @@ impl<S: Store> HostVerification<'_, S> {
         let looks = sides.remote.changes(&self.host.settings.source, &paths, limit).await;
         let looks = looks.unwrap_or_else(|error| {
             warn!("cannot look closely at what differs: {error}");
-            vec![Look::File { changed: None }; paths.len()]
+            vec![RemoteFile::File { changed: None }; paths.len()]
         });
         for ((entry, unlike), look) in unlike.into_iter().zip(looks) {
-            let Look::File { changed } = look else { continue };
+            let RemoteFile::File { changed } = look else { continue };
             if changed.is_none_or(|changed| changed <= sides.begun - SLACK) {
-                let unlike: Vec<String> = unlike.iter().map(Unlike::to_string).collect();
+                let unlike: Vec<String> = unlike.iter().map(Mismatch::to_string).collect();
                 self.result.find(entry.path, Matter::Attributes(changed), Some(unlike.join(", ")));
             }
         }
@@ -388,7 +388,7 @@ impl<S: Store> HostVerification<'_, S> {
     /// Finds out what is behind files that have their copies' time and other
     /// contents.
     async fn look_again(&mut self, sides: &Sides, suspects: Vec<Entry>) -> Result<(), Stop> {
-        self.at(Step::LookAgain);
+        self.at(VerifyStep::LookAgain);
         // rsync takes a copy that cannot be read for one with other contents.
         let read = self.read(sides.root.clone(), suspects.clone()).await?;
         self.result.tally.bytes += read.bytes;
@@ -413,28 +413,28 @@ impl<S: Store> HostVerification<'_, S> {
         let looks = self.look(sides, &different).await;
         for (place, (entry, look)) in different.into_iter().zip(looks).enumerate() {
             let matter = match look {
-                Look::Gone => {
+                RemoteFile::Gone => {
                     self.count(sides, &entry, None)?;
                     continue;
                 }
-                Look::Unreadable => Matter::UnreadableThere,
+                RemoteFile::Unreadable => Matter::UnreadableThere,
                 // Runs see such a change, so that it may have been during the copy.
-                Look::File { changed: Some(changed) }
+                RemoteFile::File { changed: Some(changed) }
                     if place >= same_size && changed > sides.begun - SLACK =>
                 {
                     self.count(sides, &entry, Some(Likeness::Changed))?;
                     continue;
                 }
-                Look::File { changed } if place >= same_size => Matter::Resized(changed),
-                Look::File { changed: Some(changed) } if changed > sides.begun + SLACK => {
+                RemoteFile::File { changed } if place >= same_size => Matter::Resized(changed),
+                RemoteFile::File { changed: Some(changed) } if changed > sides.begun + SLACK => {
                     Matter::Overlooked(changed)
                 }
-                Look::File { changed } => Matter::Different(changed),
+                RemoteFile::File { changed } => Matter::Different(changed),
             };
             self.result.tally.sampled += 1;
             self.result.find(entry.path, matter, None);
         }
-        self.at(Step::Compare);
+        self.at(VerifyStep::Compare);
         self.tell();
         Ok(())
     }
@@ -475,8 +475,8 @@ impl<S: Store> HostVerification<'_, S> {
 
     /// Looks closely at files of the host. Where that cannot be done, they are
     /// what rsync takes them for.
-    async fn look(&self, sides: &Sides, entries: &[Entry]) -> Vec<Look> {
-        let unknown = || vec![Look::File { changed: None }; entries.len()];
+    async fn look(&self, sides: &Sides, entries: &[Entry]) -> Vec<RemoteFile> {
+        let unknown = || vec![RemoteFile::File { changed: None }; entries.len()];
         if entries.is_empty() {
             return Vec::new();
         }
@@ -557,13 +557,13 @@ impl<S: Store> HostVerification<'_, S> {
         Ok(())
     }
 
-    fn at(&self, step: Step) {
-        (self.run.watch)(&self.host.name, Event::At(step));
+    fn at(&self, step: VerifyStep) {
+        (self.run.watch)(&self.host.name, VerifyEvent::At(step));
     }
 
     fn tell(&self) {
         let tally = &self.result.tally;
-        (self.run.watch)(&self.host.name, Event::Checked { files: tally.sampled, bytes: tally.bytes });
+        (self.run.watch)(&self.host.name, VerifyEvent::Checked { files: tally.sampled, bytes: tally.bytes });
     }
 }
 

@@ -16,7 +16,7 @@ use super::progress::Bars;
 use super::session::{self, Common};
 use super::signals::Signals;
 use crate::app::admission::{Pace, Turn, Turns};
-use crate::core::model::finding::{Finding, Section, counted};
+use crate::core::model::finding::{CheckFinding, Section, counted};
 use crate::core::model::host::{Host, HostName, Transport};
 use crate::core::model::settings::{self, Settings};
 use crate::core::policy::growth;
@@ -120,7 +120,7 @@ async fn look(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     answer.section("configuration", configuration);
     answer.section("tools", tools);
     let Some((inventory, findings)) = examined else {
-        let skipped = || vec![Finding::skipped("--offline", "not looked at")];
+        let skipped = || vec![CheckFinding::skipped("--offline", "not looked at")];
         answer.section("inventory", skipped());
         answer.section("icinga", if settings.icinga.is_some() { skipped() } else { Vec::new() });
         answer.section("store", store);
@@ -153,7 +153,7 @@ fn needs(settings: &Settings) -> Needs {
     let ssh = settings.netbox.is_some()
         || settings.host_defaults.transport == Transport::Ssh
         || settings.hosts.values().any(|host| !local(host.transport));
-    Needs { zfs: matches!(settings.store, settings::Store::Zfs { .. }), ssh }
+    Needs { zfs: matches!(settings.store, settings::StoreSettings::Zfs { .. }), ssh }
 }
 
 /// The hosts to look at. Where the inventory cannot be had, those that are
@@ -179,14 +179,14 @@ fn choose(
 }
 
 /// The store's findings, and what it holds, if that is known.
-async fn store(settings: &Settings, clock: Clock) -> (Vec<Finding>, Option<Inspection>) {
+async fn store(settings: &Settings, clock: Clock) -> (Vec<CheckFinding>, Option<Inspection>) {
     let subject = match &settings.store {
-        settings::Store::Zfs { dataset, .. } => dataset.clone(),
-        settings::Store::Directory { path, .. } => path.display().to_string(),
+        settings::StoreSettings::Zfs { dataset, .. } => dataset.clone(),
+        settings::StoreSettings::Directory { path, .. } => path.display().to_string(),
     };
     let refused = |error: crate::edge::store::StoreError| {
         let remedy = error.hint.unwrap_or_else(|| "correct `[store]`".to_owned());
-        Finding::error(&subject, error.what, remedy)
+        CheckFinding::error(&subject, error.what, remedy)
     };
     let store = match AnyStore::open(&settings.store) {
         Ok(store) => store,
@@ -195,7 +195,7 @@ async fn store(settings: &Settings, clock: Clock) -> (Vec<Finding>, Option<Inspe
     let silent = || {
         let limit = crate::core::format::text::human_duration(STORE_LIMIT);
         let remedy = "does its disk hang, or the network filesystem that it is on? see `dmesg`";
-        Finding::error(&subject, format!("did not answer within {limit}"), remedy)
+        CheckFinding::error(&subject, format!("did not answer within {limit}"), remedy)
     };
     let Ok(mut inspection) = timeout(STORE_LIMIT, store.inspect(clock.now())).await else {
         return (vec![silent()], None);
@@ -207,7 +207,7 @@ async fn store(settings: &Settings, clock: Clock) -> (Vec<Finding>, Option<Inspe
             let growth = growth::of(survey.hosts.values().map(Vec::as_slice), clock.now());
             findings.push(room.outlook(&subject, growth));
             findings.extend(crate::app::run::clock_behind(&survey, clock.now()).map(|newest| {
-                Finding::error(
+                CheckFinding::error(
                     "clock",
                     format!("this server's clock is behind the newest snapshot, {newest}: nothing is removed of that host, nor of any whose own clock does not agree"),
                     format!(

@@ -7,7 +7,7 @@ use crate::core::files::diff::{Amount, Aspect, Change, Difference, Totals};
 use crate::core::files::entry::{Entry, Kind, Moment};
 use crate::core::format::text::{human_bytes, printable};
 use crate::core::model::host::HostName;
-use crate::edge::tree::{Compared, Gone, Told, compare};
+use crate::edge::tree::{CompareStats, Gone, Told, compare};
 use crate::sys::clock::Clock;
 use anyhow::{Context, anyhow, bail};
 use chrono_tz::Tz;
@@ -180,7 +180,7 @@ impl Question {
         &self,
         trees: &[crate::edge::tree::Tree; 2],
         tell: impl FnMut(Told) -> anyhow::Result<()>,
-    ) -> anyhow::Result<Compared> {
+    ) -> anyhow::Result<CompareStats> {
         compare(trees, &self.path, self.content, tell).map_err(|error: anyhow::Error| {
             let Some(Gone(tree)) = error.downcast_ref() else { return error };
             let gone = if *tree == 0 { &self.old } else { &self.new };

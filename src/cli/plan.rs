@@ -211,7 +211,7 @@ fn plan(
     let guard = Guard { max_delete_percent: settings.transfer.max_delete_percent, accept_deletions: false };
     let last_good = baseline(before, now);
     let files = last_good.and_then(Snapshot::facts).and_then(|facts| facts.files);
-    let in_place = matches!(settings.store, settings::Store::Zfs { .. });
+    let in_place = matches!(settings.store, settings::StoreSettings::Zfs { .. });
     let own = &host.settings;
     let is_below = |path: &&String| in_place && filter::from_source(path, &own.source).is_some();
     Planned {

@@ -18,7 +18,7 @@ use crate::core::model::settings::Settings;
 use crate::core::model::snapshot::Snapshot;
 use crate::core::policy::retention::{Fate, Plan};
 use crate::core::policy::rotation::Rotation;
-use crate::edge::history::{Entry, Findings, History, HistoryError};
+use crate::edge::history::{Findings, History, HistoryError, HostRecord};
 use crate::edge::inventory::{self, Inventory};
 use crate::edge::store::{Removal, Store, StoreError, Survey};
 use crate::sys::clock::Clock;
@@ -278,7 +278,7 @@ impl<'a> Pruning<'a> {
     }
 
     /// The host's last run that the history knows of.
-    fn last_run(&self, host: &HostName) -> Result<Option<Entry>, HistoryError> {
+    fn last_run(&self, host: &HostName) -> Result<Option<HostRecord>, HistoryError> {
         let history = self.history.as_ref().map_err(HistoryError::clone)?;
         let runs = history.as_ref().map_or(Ok(Vec::new()), |history| history.runs(host, PASSED_OVER))?;
         // One that found the host taken says nothing of it.

@@ -232,8 +232,8 @@ async fn destination(
 ) -> anyhow::Result<Destination> {
     if let Some(directory) = &arguments.to {
         let stores: Vec<PathBuf> = match &session.settings.store {
-            crate::core::model::settings::Store::Directory { path, .. } => vec![path.clone()],
-            crate::core::model::settings::Store::Zfs { .. } => session.store.roots(),
+            crate::core::model::settings::StoreSettings::Directory { path, .. } => vec![path.clone()],
+            crate::core::model::settings::StoreSettings::Zfs { .. } => session.store.roots(),
         };
         return Destination::directory(directory, &stores, !arguments.dry_run);
     }

@@ -22,7 +22,7 @@ use crate::core::model::problem::Problem;
 use crate::core::model::settings::Settings;
 use crate::core::model::snapshot::{Facts, HoldName, latest_good};
 use crate::edge::history::Findings;
-use crate::edge::inventory::{self, Fault, Rename, SelectError, Unknown};
+use crate::edge::inventory::{self, Rename, SelectError, UnfitHost, Unknown};
 use crate::edge::report::{Reporter, icinga, icinga::Icinga};
 use crate::edge::store::{AnyStore, Store, StoreError, Survey};
 use crate::sys::clock::Clock;
@@ -190,7 +190,7 @@ async fn start(arguments: &Arguments, clock: Clock, bars: Bars) -> anyhow::Resul
 struct Ready {
     run: Run<AnyStore>,
     hosts: Vec<Host>,
-    faults: Vec<Fault>,
+    faults: Vec<UnfitHost>,
     ledger: Ledger,
 }
 
@@ -322,7 +322,7 @@ struct Chosen {
     /// The hosts to back up.
     hosts: Vec<Host>,
     /// Those that should be and cannot be.
-    faults: Vec<Fault>,
+    faults: Vec<UnfitHost>,
     /// What all hosts of the inventory are called, in small letters.
     names: BTreeSet<String>,
 }
@@ -402,7 +402,7 @@ pub(super) fn pattern_files(files: &[PathBuf]) -> anyhow::Result<Vec<Rule>> {
 async fn back_up(
     run: &Rc<Run<AnyStore>>,
     hosts: Vec<Host>,
-    faults: Vec<Fault>,
+    faults: Vec<UnfitHost>,
     told: Told<'_>,
     stopwatch: &Stopwatch,
     problems: &mut Vec<Problem>,

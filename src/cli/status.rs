@@ -9,7 +9,7 @@ use super::session::{self, Common, Session};
 use crate::core::model::host::HostName;
 use crate::core::model::outcome::Severity;
 use crate::core::model::problem::Problem;
-use crate::core::model::run_record::Entry;
+use crate::core::model::run_record::HostRecord;
 use crate::core::policy::health::{self, Known, LastRun, Line, Patience, State, Status};
 use crate::edge::history::{Findings, History, HistoryError};
 use crate::sys::clock::Clock;
@@ -202,19 +202,19 @@ async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
 #[derive(Default)]
 struct Past {
     history: Option<History>,
-    last_runs: BTreeMap<String, Entry>,
+    last_runs: BTreeMap<String, HostRecord>,
 }
 
 impl Past {
     /// What is remembered of the run that is a host's last one; nothing if only
     /// its snapshot tells of that.
-    fn last_run(&self, status: &Status) -> Option<&Entry> {
+    fn last_run(&self, status: &Status) -> Option<&HostRecord> {
         let entry = self.last_runs.get(&status.name.to_lowercase())?;
         status.last_run.as_ref().filter(|run| run.time == entry.finished).map(|_| entry)
     }
 
     /// What is remembered of the only host's runs, newest first.
-    fn runs(&self, statuses: &[Status]) -> Option<Vec<Entry>> {
+    fn runs(&self, statuses: &[Status]) -> Option<Vec<HostRecord>> {
         let host: HostName = statuses.first()?.name.parse().ok()?;
         match self.history.as_ref()?.runs(&host, MOST_RUNS) {
             Ok(runs) => Some(runs),
@@ -233,7 +233,7 @@ fn past(state_dir: &Path) -> Result<Past, HistoryError> {
 }
 
 /// What the history says of a host's last run.
-fn last_run(entry: &Entry) -> LastRun {
+fn last_run(entry: &HostRecord) -> LastRun {
     let problem = match entry.severity {
         Severity::Ok => String::new(),
         // What a snapshot knows, it says itself.

@@ -4,15 +4,15 @@ use super::output::{Format, Output, code_of};
 use super::progress::Bars;
 use super::session::{self, Common};
 use super::signals::Signals;
-use crate::app::verify::{self, Event, Run, Scope, Step};
+use crate::app::verify::{self, Scope, VerifyEvent, VerifyRun, VerifyStep};
 use crate::core::format::table::{Column, Table};
 use crate::core::format::text::{human_bytes, human_duration, printable};
 use crate::core::model::host::{Host, HostName};
 use crate::core::model::outcome::Severity;
 use crate::core::model::run_record;
-use crate::core::model::verification::{Finding, MOST_FINDINGS, State, Stop, Verification};
+use crate::core::model::verification::{Finding, MOST_FINDINGS, Stop, Verification, VerificationState};
 use crate::edge::history::{History, HistoryError, Opened};
-use crate::edge::inventory::{self, Fault};
+use crate::edge::inventory::{self, UnfitHost};
 use crate::edge::report::{Reporter, icinga::Icinga, metrics};
 use crate::edge::store::AnyStore;
 use crate::sys::clock::Clock;
@@ -110,15 +110,16 @@ async fn start(arguments: &Arguments, clock: Clock, bars: &Bars) -> anyhow::Resu
         has_problems = true;
     }
     results.sort_by_key(|result| result.host.to_lowercase());
-    let code = u8::from(has_problems || results.iter().any(|result| result.state() != State::Good));
+    let code =
+        u8::from(has_problems || results.iter().any(|result| result.state() != VerificationState::Good));
     Ok(code_of(code, answer(arguments, &results)))
 }
 
 /// What can begin.
 struct Ready {
-    run: Run<AnyStore>,
+    run: VerifyRun<AnyStore>,
     hosts: Vec<Host>,
-    faults: Vec<Fault>,
+    faults: Vec<UnfitHost>,
     icinga: Option<Icinga>,
 }
 
@@ -138,7 +139,7 @@ async fn prepare(arguments: &Arguments, clock: Clock, bars: &Bars) -> anyhow::Re
     let faults = selection.faults.into_iter().cloned().collect();
     let store = AnyStore::open(&settings.store)?;
     let watched = bars.clone();
-    let run = Run {
+    let run = VerifyRun {
         store,
         runtime,
         clock,
@@ -151,7 +152,7 @@ async fn prepare(arguments: &Arguments, clock: Clock, bars: &Bars) -> anyhow::Re
 }
 
 /// Verifies `jobs` hosts at once and gives each one's result to `done`.
-async fn all_hosts(run: &Rc<Run<AnyStore>>, hosts: Vec<Host>, mut done: impl FnMut(Verification)) {
+async fn all_hosts(run: &Rc<VerifyRun<AnyStore>>, hosts: Vec<Host>, mut done: impl FnMut(Verification)) {
     let mut waiting = hosts.into_iter();
     let mut tasks = JoinSet::new();
     let mut begun: HashMap<Id, (HostName, DateTime<Utc>)> = HashMap::new();
@@ -184,7 +185,7 @@ async fn all_hosts(run: &Rc<Run<AnyStore>>, hosts: Vec<Host>, mut done: impl FnM
 }
 
 /// The result of a host that should be backed up and cannot be.
-fn unfit(fault: &Fault, now: DateTime<Utc>) -> Verification {
+fn unfit(fault: &UnfitHost, now: DateTime<Utc>) -> Verification {
     Verification {
         host: fault.name.clone(),
         snapshot: None,
@@ -212,7 +213,7 @@ fn say(result: &Verification) {
 }
 
 /// `false` if the textfile that is wanted cannot be written.
-fn write_metrics(run: &Run<AnyStore>, results: &[Verification]) -> bool {
+fn write_metrics(run: &VerifyRun<AnyStore>, results: &[Verification]) -> bool {
     let Some(path) = &run.settings.metrics_textfile else { return true };
     let written = metrics::write_verifications(path, &run.settings.server, results);
     written.map_err(|error| warn!("{error}")).is_ok()
@@ -220,9 +221,9 @@ fn write_metrics(run: &Run<AnyStore>, results: &[Verification]) -> bool {
 
 /// Writes the results into the history, away from this thread; what is lost,
 /// if anything is.
-async fn remember(run: &Run<AnyStore>, results: &[Verification]) -> Option<String> {
-    let ended = results.iter().filter(|result| result.state() != State::Interrupted);
-    let rows: Vec<run_record::Verification> = ended.map(row).collect();
+async fn remember(run: &VerifyRun<AnyStore>, results: &[Verification]) -> Option<String> {
+    let ended = results.iter().filter(|result| result.state() != VerificationState::Interrupted);
+    let rows: Vec<run_record::VerificationRecord> = ended.map(row).collect();
     let (state_dir, now) = (run.settings.state_dir.clone(), run.clock.now());
     let writing = tokio::task::spawn_blocking(move || -> Result<Vec<String>, HistoryError> {
         let Opened { history, warnings, .. } = History::open(&state_dir, now)?;
@@ -242,9 +243,9 @@ async fn remember(run: &Run<AnyStore>, results: &[Verification]) -> Option<Strin
 }
 
 /// A result as the history keeps it.
-fn row(result: &Verification) -> run_record::Verification {
+fn row(result: &Verification) -> run_record::VerificationRecord {
     let tally = &result.tally;
-    run_record::Verification {
+    run_record::VerificationRecord {
         host: result.host.to_lowercase(),
         time: result.finished,
         snapshot: result.snapshot.as_ref().map(|(name, _)| name.clone()),
@@ -253,23 +254,23 @@ fn row(result: &Verification) -> run_record::Verification {
         changed: tally.changed + tally.overlooked,
         different: tally.different,
         unreadable: tally.unreadable + tally.unreadable_there,
-        problem: (result.state() != State::Good).then(|| result.summary()),
+        problem: (result.state() != VerificationState::Good).then(|| result.summary()),
     }
 }
 
-fn show(bars: &Bars, host: &HostName, event: Event) {
+fn show(bars: &Bars, host: &HostName, event: VerifyEvent) {
     match event {
-        Event::At(step) => bars.at(
+        VerifyEvent::At(step) => bars.at(
             host,
             match step {
-                Step::Snapshot => "choosing the snapshot",
-                Step::Connect => "connecting",
-                Step::Compare => "comparing",
-                Step::LookAgain => "looking again",
+                VerifyStep::Snapshot => "choosing the snapshot",
+                VerifyStep::Connect => "connecting",
+                VerifyStep::Compare => "comparing",
+                VerifyStep::LookAgain => "looking again",
             },
         ),
-        Event::Checked { files, bytes } => bars.moved(host, files, bytes),
-        Event::Done => bars.done(host),
+        VerifyEvent::Checked { files, bytes } => bars.moved(host, files, bytes),
+        VerifyEvent::Done => bars.done(host),
     }
 }
 
@@ -410,7 +411,7 @@ impl<'a> From<&'a Verification> for HostJson<'a> {
             attributes: tally.attributes,
             too_large: tally.too_large,
             bytes_read: tally.bytes,
-            problem: (state != State::Good).then(|| result.summary()),
+            problem: (state != VerificationState::Good).then(|| result.summary()),
             open: result.open.paths().take(MOST_FINDINGS).map(lossy).collect(),
             findings: result.findings.iter().take(MOST_FINDINGS).map(FindingJson::from).collect(),
         }

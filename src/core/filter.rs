@@ -21,11 +21,11 @@ mod second_look;
 mod standard;
 mod told;
 
-pub use candidates::{Look, Wanted, wanted};
+pub use candidates::{SearchRoot, Wanted, wanted};
 pub use inplace_paths::{Apart, LONGEST_APART, below, from_source, is_of_the_snapshots};
 pub use lines::parse_lines;
 pub use mount_rules::emptied;
-pub use mounts::{Filesystem, LeftOut, Reason, Selection, select};
+pub use mounts::{Filesystem, LeftOut, MountReason, Selection, select};
 pub use second_look::{Changed, changed};
 pub use standard::standard;
 pub use told::{Missed, missed};

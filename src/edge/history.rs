@@ -23,7 +23,7 @@ mod schema;
 use crate::core::format::timing::Sums;
 use crate::core::model::host::HostName;
 use crate::core::model::outcome::HostReport;
-pub use crate::core::model::run_record::{Entry, Verification};
+pub use crate::core::model::run_record::{HostRecord, VerificationRecord};
 use crate::core::model::snapshot::Snapshot;
 use chrono::{DateTime, TimeDelta, Utc};
 pub use findings::{Findings, FindingsError};
@@ -207,7 +207,7 @@ impl History {
     }
 
     /// Remembers how a verification went.
-    pub fn record_verification(&self, verification: &Verification) -> Result<(), HistoryError> {
+    pub fn record_verification(&self, verification: &VerificationRecord) -> Result<(), HistoryError> {
         self.change("record a verification in", |connection| {
             let sql = format!(
                 "INSERT INTO verifications ({}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
@@ -225,8 +225,8 @@ impl History {
         &self,
         snapshots: impl Iterator<Item = (&'a str, &'a Snapshot)>,
     ) -> Result<usize, HistoryError> {
-        let mut entries: Vec<Entry> =
-            snapshots.filter_map(|(host, snapshot)| Entry::from_snapshot(host, snapshot)).collect();
+        let mut entries: Vec<HostRecord> =
+            snapshots.filter_map(|(host, snapshot)| HostRecord::from_snapshot(host, snapshot)).collect();
         entries.sort_by_key(|entry| entry.finished);
         self.change("rebuild", |connection| {
             let mut known = connection.prepare("SELECT 1 FROM runs WHERE host = ?1 AND run = ?2")?;
@@ -273,27 +273,27 @@ impl History {
 
     /// Each host's newest entry, by the host's name in lower case; of a run that
     /// skipped it only if there is no other.
-    pub fn last_runs(&self) -> Result<BTreeMap<String, Entry>, HistoryError> {
+    pub fn last_runs(&self) -> Result<BTreeMap<String, HostRecord>, HistoryError> {
         let entries = self.ask(|connection| {
             connection
                 .prepare(&readable(connection, LAST)?)?
                 .query_map([], rows::entry)?
-                .collect::<rusqlite::Result<Vec<Entry>>>()
+                .collect::<rusqlite::Result<Vec<HostRecord>>>()
         })?;
         Ok(entries.into_iter().map(|entry| (entry.host.clone(), entry)).collect())
     }
 
     /// A host's newest entries, the newest first.
-    pub fn runs(&self, host: &HostName, most: usize) -> Result<Vec<Entry>, HistoryError> {
+    pub fn runs(&self, host: &HostName, most: usize) -> Result<Vec<HostRecord>, HistoryError> {
         self.entries(RUNS, host, most)
     }
 
     /// A host's newest entries of runs that made a good copy, the newest first.
-    pub fn good_runs(&self, host: &HostName, most: usize) -> Result<Vec<Entry>, HistoryError> {
+    pub fn good_runs(&self, host: &HostName, most: usize) -> Result<Vec<HostRecord>, HistoryError> {
         self.entries(GOOD, host, most)
     }
 
-    fn entries(&self, sql: &str, host: &HostName, most: usize) -> Result<Vec<Entry>, HistoryError> {
+    fn entries(&self, sql: &str, host: &HostName, most: usize) -> Result<Vec<HostRecord>, HistoryError> {
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         self.ask(|connection| {
             let sql = readable(connection, sql)?;
@@ -302,7 +302,11 @@ impl History {
     }
 
     /// A host's newest verifications, the newest first.
-    pub fn verifications(&self, host: &HostName, most: usize) -> Result<Vec<Verification>, HistoryError> {
+    pub fn verifications(
+        &self,
+        host: &HostName,
+        most: usize,
+    ) -> Result<Vec<VerificationRecord>, HistoryError> {
         let sql = format!(
             "SELECT {} FROM verifications WHERE host = ?1 ORDER BY id DESC LIMIT ?2",
             rows::VERIFICATION
@@ -350,7 +354,7 @@ impl History {
     }
 }
 
-fn insert(connection: &Connection, entry: &Entry) -> rusqlite::Result<()> {
+fn insert(connection: &Connection, entry: &HostRecord) -> rusqlite::Result<()> {
     let sql = format!("INSERT INTO runs ({}) VALUES ({})", rows::COLUMNS, rows::PLACES);
     connection.prepare_cached(&sql)?.execute(params_from_iter(rows::values(entry)))?;
     Ok(())

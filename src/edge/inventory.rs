@@ -2,7 +2,7 @@
 //! hosts of the configuration.
 //!
 //! A host that should be backed up and is not must be heard of. So a host that
-//! cannot be backed up is a [`Fault`] and not a gap; an answer of NetBox that
+//! cannot be backed up is a [`UnfitHost`] and not a gap; an answer of NetBox that
 //! is missing, empty or much shorter than the last good one is not believed,
 //! and the last good list fills in; and all of that is a warning, which fails
 //! the run's exit code. This module does not know how hosts are backed up.
@@ -20,7 +20,7 @@ pub use identities::{
     Identities, Rename, Renaming, begin_renaming, cancel_renaming, end_renaming, identities, remember,
 };
 pub use resolve::forced;
-pub use select::{SelectError, Selection, Unknown, select};
+pub use select::{SelectError, SelectedHosts, Unknown, select};
 
 use crate::core::format::text::{human_duration, printable};
 use crate::core::model::host::{Host, HostName, Object};
@@ -41,7 +41,7 @@ pub struct Inventory {
     /// name.
     pub hosts: Vec<Host>,
     /// Every host that should be and cannot be, sorted by name.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<UnfitHost>,
     /// Why the last good list stands in for NetBox's answer, if it does; fails
     /// the run's exit code, and is critical once that list is older than
     /// `max_age`.
@@ -90,7 +90,7 @@ impl Inventory {
 
 /// A host that cannot be backed up; nobody else will notice.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct UnfitHost {
     /// The name as the inventory spells it, which may hold anything; empty for
     /// a nameless host.
     pub name: String,

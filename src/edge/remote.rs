@@ -22,7 +22,7 @@ mod words;
 
 pub use error::{Refusal, RemoteError, SudoFault};
 pub use hook::{Hook, HookLimits, HookRun};
-pub use inspect::Look;
+pub use inspect::RemoteFile;
 pub use links::{Links, each_limit};
 pub use probe::{Hooks, Probe, Question, SourceState};
 pub use refusal::by_hand;

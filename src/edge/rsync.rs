@@ -20,10 +20,10 @@ mod unkept;
 
 pub use anew::{TakenOut, take_out};
 pub use broken_links::{Parted, found, parted};
-pub use compare::{Compared, Comparison, Likeness, Unlike};
+pub use compare::{Compared, Comparison, Likeness, Mismatch};
 pub use confined::Confinement;
 pub use error::TransferError;
-pub use restore::{Existing, Overview, Restore};
+pub use restore::{Existing, Restore, RestorePreview};
 pub use stats::{Progress, Statistics};
 pub use unkept::Unkept;
 

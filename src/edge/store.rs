@@ -2,7 +2,7 @@
 //!
 //! A store knows its hosts' snapshots and makes room for new copies. It does
 //! not know retention, what verdicts mean, or rsync. Two stand behind the
-//! seam: [`Zfs`], and [`Directory`] for machines without ZFS; one contract
+//! seam: [`ZfsStore`], and [`DirectoryStore`] for machines without ZFS; one contract
 //! suite, `tests/store_contract.rs`, holds both to what [`Store`] promises.
 
 mod closed;
@@ -10,9 +10,9 @@ pub mod directory;
 mod inspection;
 pub mod zfs;
 
-pub use directory::{Directory, others_may_write};
+pub use directory::{DirectoryStore, others_may_write};
 pub use inspection::{Inspection, Room};
-pub use zfs::Zfs;
+pub use zfs::ZfsStore;
 
 use crate::core::format::text::{human_bytes, printable};
 use crate::core::model::host::HostName;
@@ -252,21 +252,21 @@ pub trait Store {
 #[expect(clippy::large_enum_variant, reason = "a run has one store")]
 pub enum AnyStore {
     /// Datasets and snapshots.
-    Zfs(Zfs),
+    Zfs(ZfsStore),
     /// Directories and hard links.
-    Directory(Directory),
+    Directory(DirectoryStore),
 }
 
 impl AnyStore {
     /// The store of these settings. Touches nothing yet; the error is one of
     /// the settings.
-    pub fn open(settings: &settings::Store) -> Result<Self, StoreError> {
+    pub fn open(settings: &settings::StoreSettings) -> Result<Self, StoreError> {
         Ok(match settings {
-            settings::Store::Zfs { dataset, min_free_percent } => {
-                AnyStore::Zfs(Zfs::new(dataset, *min_free_percent)?)
+            settings::StoreSettings::Zfs { dataset, min_free_percent } => {
+                AnyStore::Zfs(ZfsStore::new(dataset, *min_free_percent)?)
             }
-            settings::Store::Directory { path, min_free_percent } => {
-                AnyStore::Directory(Directory::new(path, *min_free_percent)?)
+            settings::StoreSettings::Directory { path, min_free_percent } => {
+                AnyStore::Directory(DirectoryStore::new(path, *min_free_percent)?)
             }
         })
     }
@@ -500,8 +500,10 @@ mod tests {
 
     #[test]
     fn the_settings_name_the_store() {
-        let zfs = |dataset: &str| settings::Store::Zfs { dataset: dataset.to_owned(), min_free_percent: 5 };
-        let directory = |path: &str| settings::Store::Directory { path: path.into(), min_free_percent: 5 };
+        let zfs =
+            |dataset: &str| settings::StoreSettings::Zfs { dataset: dataset.to_owned(), min_free_percent: 5 };
+        let directory =
+            |path: &str| settings::StoreSettings::Directory { path: path.into(), min_free_percent: 5 };
         assert!(matches!(AnyStore::open(&zfs("data")), Ok(AnyStore::Zfs(_))));
         assert!(matches!(AnyStore::open(&directory("/srv/backup")), Ok(AnyStore::Directory(_))));
         assert!(AnyStore::open(&zfs("-r")).is_err());

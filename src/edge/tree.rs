@@ -24,7 +24,7 @@ mod missing_entries;
 mod search;
 mod walk;
 
-pub use compare::{Compared, Gone, Told, compare};
+pub use compare::{CompareStats, Gone, Told, compare};
 pub use merge_walk::{
     Afterwards, Ahead, Some10, Stopped, Strictness, Unlike, directories, look_ahead, look_back, now,
 };

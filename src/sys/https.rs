@@ -98,7 +98,7 @@ impl Answer {
 /// No usable answer came.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{why}")]
-pub struct Failure {
+pub struct HttpFailure {
     /// What went wrong, on one line, without the URL and without secrets.
     pub why: String,
     /// What to try, if that is known.
@@ -108,22 +108,22 @@ pub struct Failure {
     pub transient: bool,
 }
 
-impl Failure {
+impl HttpFailure {
     fn lasting(why: impl Into<String>, hint: &'static str) -> Self {
-        Failure { why: why.into(), hint: Some(hint), transient: false }
+        HttpFailure { why: why.into(), hint: Some(hint), transient: false }
     }
 }
 
 /// Sends the request and reads the whole answer, of at most `longest` bytes.
 /// A redirect is a failure that says where it points.
-pub async fn ask(request: RequestBuilder, longest: usize) -> Result<Answer, Failure> {
+pub async fn ask(request: RequestBuilder, longest: usize) -> Result<Answer, HttpFailure> {
     let begun = Instant::now();
     let mut response = request.send().await.map_err(|e| failure(&e, begun))?;
     let status = response.status();
     let header = |name| response.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
     if status.is_redirection() {
         let target = header(LOCATION).unwrap_or_default();
-        return Err(Failure::lasting(
+        return Err(HttpFailure::lasting(
             format!(
                 "the server answered {status} and points to `{}`",
                 shortened(&printable(&without_secrets(&target)), 200)
@@ -136,7 +136,7 @@ pub async fn ask(request: RequestBuilder, longest: usize) -> Result<Answer, Fail
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|e| failure(&e, begun))? {
         if body.len() + chunk.len() > longest {
-            return Err(Failure {
+            return Err(HttpFailure {
                 why: format!("the answer is longer than {}", human_bytes(longest as u64)),
                 hint: None,
                 transient: false,
@@ -170,15 +170,19 @@ fn without_secrets(url: &str) -> String {
 }
 
 /// What a failed request means.
-fn failure(error: &reqwest::Error, begun: Instant) -> Failure {
+fn failure(error: &reqwest::Error, begun: Instant) -> HttpFailure {
     let cause = printable(&root_cause(error));
     // rustls adds where its manual speaks of it, which is for programmers.
     let cause = cause.split(": https://docs.rs/").next().unwrap_or_default();
     if let Some(tls) = tls_error(error) {
-        return Failure { why: format!("TLS failed: {cause}"), hint: tls_hint(tls), transient: false };
+        return HttpFailure { why: format!("TLS failed: {cause}"), hint: tls_hint(tls), transient: false };
     }
     if error.is_builder() {
-        return Failure { why: format!("the request cannot be made: {cause}"), hint: None, transient: false };
+        return HttpFailure {
+            why: format!("the request cannot be made: {cause}"),
+            hint: None,
+            transient: false,
+        };
     }
     let why = match (error.is_timeout(), error.is_connect()) {
         (true, true) => format!("no connection within {}", human_duration(begun.elapsed())),
@@ -186,7 +190,7 @@ fn failure(error: &reqwest::Error, begun: Instant) -> Failure {
         (false, true) => format!("cannot connect: {cause}"),
         (false, false) => format!("the connection broke: {cause}"),
     };
-    Failure { why, hint: None, transient: true }
+    HttpFailure { why, hint: None, transient: true }
 }
 
 fn tls_hint(error: &rustls::Error) -> Option<&'static str> {

@@ -4,8 +4,8 @@
 //! Not known here: what the programs are used for.
 
 use crate::core::format::text::{printable, printable_bytes};
-use crate::core::model::finding::Finding;
-use crate::core::model::rsync_build::{self, Build, Version};
+use crate::core::model::finding::CheckFinding;
+use crate::core::model::rsync_build::{self, Build, RsyncVersion};
 use crate::sys::process::{Program, locate};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use std::time::Duration;
 /// How long a program may take to say its version.
 const DEADLINE: Duration = Duration::from_secs(20);
 /// The oldest rsync that knows `--modify-window=-1`.
-const OLDEST_RSYNC: Version = Version(3, 1, 3);
+const OLDEST_RSYNC: RsyncVersion = RsyncVersion(3, 1, 3);
 
 /// What the configuration makes use of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,23 +25,25 @@ pub struct Needs {
 }
 
 /// What there is to say of the programs that are needed.
-pub async fn inspect(needs: Needs) -> Vec<Finding> {
+pub async fn inspect(needs: Needs) -> Vec<CheckFinding> {
     let mut findings = rsync().await;
     if needs.ssh {
         findings.push(match version("ssh", &["-V"]).await {
-            Ok((path, said)) => Finding::ok("ssh", found(&path, said.split(',').next().unwrap_or_default())),
-            Err(why) => Finding::error("ssh", why, "install it (`apt install openssh-client`)"),
+            Ok((path, said)) => {
+                CheckFinding::ok("ssh", found(&path, said.split(',').next().unwrap_or_default()))
+            }
+            Err(why) => CheckFinding::error("ssh", why, "install it (`apt install openssh-client`)"),
         });
         for name in ["ssh-keyscan", "ssh-keygen"] {
             if locate(name).is_none() {
                 let text = "is not installed: host keys cannot be shown or taken from here";
-                findings.push(Finding::note(name, text, "install it (`apt install openssh-client`)"));
+                findings.push(CheckFinding::note(name, text, "install it (`apt install openssh-client`)"));
             }
         }
     }
     findings.push(match version("setpriv", &["--version"]).await {
-        Ok((path, said)) => Finding::ok("setpriv", found(&path, &said)),
-        Err(why) => Finding::warning(
+        Ok((path, said)) => CheckFinding::ok("setpriv", found(&path, &said)),
+        Err(why) => CheckFinding::warning(
             "setpriv",
             format!("{why}: should a run be killed, the programs that it started go on"),
             "install it (it is a part of util-linux)",
@@ -53,18 +55,18 @@ pub async fn inspect(needs: Needs) -> Vec<Finding> {
     findings
 }
 
-async fn zfs() -> Vec<Finding> {
+async fn zfs() -> Vec<CheckFinding> {
     let install = "install it (`apt install zfsutils-linux`), or use `[store.directory]`";
     let mut findings = Vec::new();
     // Its second line is the kernel's part.
     match version("zfs", &["version"]).await {
-        Ok((path, said)) => findings.push(Finding::ok("zfs", found(&path, &said))),
-        Err(why) => findings.push(Finding::error("zfs", why, install)),
+        Ok((path, said)) => findings.push(CheckFinding::ok("zfs", found(&path, &said))),
+        Err(why) => findings.push(CheckFinding::error("zfs", why, install)),
     }
     if let Some(path) = locate("zpool") {
-        findings.push(Finding::ok("zpool", format!("is `{}`", path.display())));
+        findings.push(CheckFinding::ok("zpool", format!("is `{}`", path.display())));
     } else {
-        findings.push(Finding::error("zpool", "is not installed", install));
+        findings.push(CheckFinding::error("zpool", "is not installed", install));
     }
     findings
 }
@@ -85,26 +87,28 @@ fn found(path: &Path, said: &str) -> String {
     format!("is `{}` ({said})", printable(&path.to_string_lossy()))
 }
 
-async fn rsync() -> Vec<Finding> {
+async fn rsync() -> Vec<CheckFinding> {
     let install = "install it (`apt install rsync`)";
     let Some(path) = locate("rsync") else {
-        return vec![Finding::error("rsync", "is not installed", install)];
+        return vec![CheckFinding::error("rsync", "is not installed", install)];
     };
     let asked =
         Program::new("sh").args(["-c", rsync_build::SCRIPT, "sh"]).called("rsync --version".to_owned());
     let said = match asked.deadline(DEADLINE).run().await {
         Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
-        Err(failure) => return vec![Finding::error("rsync", format!("does not work: {failure}"), install)],
+        Err(failure) => {
+            return vec![CheckFinding::error("rsync", format!("does not work: {failure}"), install)];
+        }
     };
     let Some(build) = Build::parse(&said) else {
         let first = said.lines().next().unwrap_or_default();
         let text = format!("`{}` is not a supported rsync: {}", path.display(), printable(first));
-        return vec![Finding::error("rsync", text, "install your distribution's rsync")];
+        return vec![CheckFinding::error("rsync", text, "install your distribution's rsync")];
     };
-    let mut findings = vec![Finding::ok("rsync", found(&path, &build.to_string()))];
+    let mut findings = vec![CheckFinding::ok("rsync", found(&path, &build.to_string()))];
     if build.version < OLDEST_RSYNC {
         let text = format!("{} lacks options that are needed (`{}`)", build.version, path.display());
-        findings.push(Finding::error("rsync", text, format!("install rsync {OLDEST_RSYNC} or later")));
+        findings.push(CheckFinding::error("rsync", text, format!("install rsync {OLDEST_RSYNC} or later")));
     }
     findings.extend(build.faults("rsync"));
     findings

@@ -369,7 +369,7 @@ pub fn ask(root: &str, ca_file: &Path, request: Request<'_>) -> Answer {
     try_ask(root, ca_file, request).unwrap()
 }
 
-fn try_ask(root: &str, ca_file: &Path, request: Request<'_>) -> Result<Answer, https::Failure> {
+fn try_ask(root: &str, ca_file: &Path, request: Request<'_>) -> Result<Answer, https::HttpFailure> {
     let url = url::Url::parse(root).unwrap().join(request.path).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let answer = runtime.block_on(async {

@@ -1,7 +1,7 @@
 //! A world with the ZFS stand-in in it: `examples/zfs_standin.rs` says how it
 //! works.
 
-use backup::edge::store::Zfs;
+use backup::edge::store::ZfsStore;
 use backup::edge::store::zfs::System;
 use backup::sys::process::{Failure, Program};
 use std::fs;
@@ -51,8 +51,8 @@ impl StandIn {
         }
     }
 
-    pub fn store(&self) -> Zfs {
-        Zfs::on(self.system(), "data", 0).unwrap()
+    pub fn store(&self) -> ZfsStore {
+        ZfsStore::on(self.system(), "data", 0).unwrap()
     }
 
     /// Does something with `zfs`, which must succeed.

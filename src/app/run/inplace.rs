@@ -2,7 +2,7 @@
 //! operator names, that are there, and in which no file has a second name.
 
 use super::HostRun;
-use crate::core::filter::{self, Apart, Look, Reason, Selection};
+use crate::core::filter::{self, Apart, MountReason, SearchRoot, Selection};
 use crate::core::format::text::{human_duration, printable, printable_bytes};
 use crate::core::format::timing::Step;
 use crate::core::model::outcome::Outcome;
@@ -35,7 +35,7 @@ impl<S: Store> HostRun<'_, S> {
                 printable(named)
             );
             match mount.reason {
-                Reason::Bind => warn!("{text} (name the path where it is copied)"),
+                MountReason::Bind => warn!("{text} (name the path where it is copied)"),
                 _ => info!("{text}"),
             }
         }
@@ -59,7 +59,7 @@ impl<S: Store> HostRun<'_, S> {
             return Ok(Apart::default());
         }
         self.at(Step::Probe);
-        let looks: Vec<Look> = wanted.looks.iter().map(|(look, _)| look.clone()).collect();
+        let looks: Vec<SearchRoot> = wanted.looks.iter().map(|(look, _)| look.clone()).collect();
         let left = self.deadline.saturating_duration_since(Instant::now());
         let limit = self.run.settings.transfer.stall_timeout.min(left);
         let answer = tokio::select! {

@@ -4,7 +4,7 @@
 use super::{Event, HostRun, failed};
 use crate::core::format::text::printable;
 use crate::core::format::timing::Step;
-use crate::core::model::clock::{self, Comparison};
+use crate::core::model::clock::{self, ClockSkew};
 use crate::core::model::outcome::{Outcome, Stage};
 use crate::edge::remote::{Probe, Question, Remote, SourceState};
 use crate::edge::rsync::TransferError;
@@ -162,7 +162,7 @@ impl<S: Store> HostRun<'_, S> {
             probe = remote.probe(question) => probe.map_err(|error| failed(Stage::Probe, error))?,
             () = self.run.cancel.cancelled() => return Err(Outcome::Interrupted),
         };
-        let is_alike = |theirs| clock::compare(self.run.clock.now(), theirs) == Comparison::Alike;
+        let is_alike = |theirs| clock::compare(self.run.clock.now(), theirs) == ClockSkew::Alike;
         if !probe.is_this_machine && probe.time.is_some_and(is_alike) {
             self.run.clock_agreed.set(true);
         }

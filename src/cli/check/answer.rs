@@ -5,7 +5,7 @@ use super::Arguments;
 use super::hosts::HostLooked;
 use crate::core::format::table::WIDEST;
 use crate::core::format::text::printable;
-use crate::core::model::finding::{Finding, Level, Section, Tally, counted, worst};
+use crate::core::model::finding::{CheckFinding, CheckTally, Level, Section, counted, worst};
 use serde::Serialize;
 
 /// Where the text of a finding begins, in columns.
@@ -36,14 +36,14 @@ struct Json<'a> {
 
 impl Answer {
     /// Adds a section, unless there is nothing in it.
-    pub(super) fn section(&mut self, name: &'static str, findings: Vec<Finding>) {
+    pub(super) fn section(&mut self, name: &'static str, findings: Vec<CheckFinding>) {
         if !findings.is_empty() {
             self.sections.push(Section { name, findings });
         }
     }
 
-    fn tally(&self) -> Tally {
-        let mut tally = Tally::default();
+    fn tally(&self) -> CheckTally {
+        let mut tally = CheckTally::default();
         self.sections.iter().for_each(|section| tally.count(&section.findings));
         self.hosts.iter().for_each(|host| tally.count(&host.findings));
         tally
@@ -114,18 +114,18 @@ struct Layout {
 }
 
 impl Layout {
-    fn finding(self, finding: &Finding) -> String {
+    fn finding(self, finding: &CheckFinding) -> String {
         let said = format!("{}: {}", printable(&finding.subject), printable(&finding.text));
         self.line(finding.level, &said) + &self.remedy(finding)
     }
 
     /// A finding of a host, below its line.
-    fn below(self, finding: &Finding) -> String {
+    fn below(self, finding: &CheckFinding) -> String {
         let said = format!("{}: {}", finding.level, printable(&finding.text));
         self.wrapped(&said, INDENT, INDENT) + &self.remedy(finding)
     }
 
-    fn remedy(self, finding: &Finding) -> String {
+    fn remedy(self, finding: &CheckFinding) -> String {
         let Some(remedy) = &finding.remedy else { return String::new() };
         self.wrapped(&format!("→ {}", printable(remedy)), INDENT, INDENT + 2)
     }
@@ -177,8 +177,8 @@ mod tests {
         answer.section(
             "tools",
             vec![
-                Finding::ok("ssh", "is `/usr/bin/ssh`"),
-                Finding::error(
+                CheckFinding::ok("ssh", "is `/usr/bin/ssh`"),
+                CheckFinding::error(
                     "rsync",
                     "is not installed \u{1b}[2J",
                     "install it (`apt install rsync`), from wherever your distribution has it in the end",
@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn nothing_wrong_is_ready() {
         let mut answer = Answer::default();
-        answer.section("tools", vec![Finding::note("x", "odd", "look")]);
+        answer.section("tools", vec![CheckFinding::note("x", "odd", "look")]);
         assert!(answer.text(Layout { width: None, colour: false, least: Level::Ok }).ends_with("\nready\n"));
     }
 }

@@ -3,13 +3,13 @@
 
 use super::{each, parted};
 use crate::app::admission::Turn;
-use crate::core::filter::{self, LeftOut, Look, Missed, Reason, Rule, Selection, Warning};
+use crate::core::filter::{self, LeftOut, Missed, MountReason, Rule, SearchRoot, Selection, Warning};
 use crate::core::format::excerpt::Excerpt;
 use crate::core::format::text::{human_duration, printable, printable_bytes};
-use crate::core::model::clock::{self, Comparison};
-use crate::core::model::finding::{Finding, Level, worst};
+use crate::core::model::clock::{self, ClockSkew};
+use crate::core::model::finding::{CheckFinding, Level, worst};
 use crate::core::model::host::{Host, Transport};
-use crate::core::model::rsync_build::{Build, Version};
+use crate::core::model::rsync_build::{Build, RsyncVersion};
 use crate::core::model::settings::{self, Settings};
 use crate::edge::remote::keys;
 use crate::edge::remote::{Links, Probe, Question, Refusal, Remote, RemoteError, SourceState, by_hand};
@@ -29,7 +29,7 @@ const ASK_LIMIT: Duration = Duration::from_secs(120);
 /// Clocks that are further apart than this are worth a note.
 const APART: i64 = 5 * 60;
 /// The oldest rsync that a host does with.
-const OLDEST_RSYNC: Version = Version(3, 1, 0);
+const OLDEST_RSYNC: RsyncVersion = RsyncVersion(3, 1, 0);
 
 /// What there is to say of a host.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -57,7 +57,7 @@ pub(super) struct HostLooked {
     /// first run makes, `unknown`.
     place: &'static str,
     /// What is wrong, and what to do.
-    pub(super) findings: Vec<Finding>,
+    pub(super) findings: Vec<CheckFinding>,
 }
 
 /// Something mounted that is not copied.
@@ -109,13 +109,13 @@ impl HostLooked {
     /// Of what a host repeats, how much was not told.
     fn find_more(&mut self, more: usize, what: &str) {
         if more > 0 {
-            self.find(Finding::warning, format!("{more} more {what}"), "correct the ones listed first");
+            self.find(CheckFinding::warning, format!("{more} more {what}"), "correct the ones listed first");
         }
     }
 
     fn find(
         &mut self,
-        finding: fn(String, String, String) -> Finding,
+        finding: fn(String, String, String) -> CheckFinding,
         text: impl Into<String>,
         remedy: impl Into<String>,
     ) {
@@ -138,9 +138,9 @@ pub(super) async fn look(
     settings: &Settings,
     inspection: Option<&Inspection>,
     clock: Clock,
-) -> Result<Vec<HostLooked>, Finding> {
+) -> Result<Vec<HostLooked>, CheckFinding> {
     let (runtime, _) = Runtime::enter(&settings.runtime_dir).map_err(|error| {
-        Finding::error("runtime_dir", error.to_string(), "is this root, and `runtime_dir` right?")
+        CheckFinding::error("runtime_dir", error.to_string(), "is this root, and `runtime_dir` right?")
     })?;
     // What is wrong with those files is told beside the hosts.
     let files = settings.excludes.files.iter().filter_map(|file| std::fs::read(file).ok());
@@ -154,13 +154,13 @@ pub(super) async fn look(
     let place = |(host, looked): (Host, Option<HostLooked>)| {
         let mut looked = looked.unwrap_or_else(|| {
             let mut broken = HostLooked::of(&host);
-            broken.find(Finding::error, "the check of it broke off", "please report this as a bug");
+            broken.find(CheckFinding::error, "the check of it broke off", "please report this as a bug");
             broken
         });
         if let Some(inspection) = inspection {
             let found = inspection.places.get(host.name.key());
             looked.place = if found.is_some() { "there" } else { "new" };
-            looked.findings.extend(found.into_iter().flatten().map(|finding| Finding {
+            looked.findings.extend(found.into_iter().flatten().map(|finding| CheckFinding {
                 text: format!("`{}` {}", finding.subject, finding.text),
                 subject: looked.name.clone(),
                 ..finding.clone()
@@ -179,7 +179,7 @@ async fn host_looked(shared: &Shared, host: &Host, turn: Turn) -> HostLooked {
     let dir = match shared.runtime.connection_dir() {
         Ok(dir) => dir,
         Err(error) => {
-            looked.find(Finding::error, error.to_string(), "is this root, and `runtime_dir` right?");
+            looked.find(CheckFinding::error, error.to_string(), "is this root, and `runtime_dir` right?");
             return looked;
         }
     };
@@ -213,12 +213,16 @@ async fn host_looked(shared: &Shared, host: &Host, turn: Turn) -> HostLooked {
         }
         Ok(Err(error)) => {
             let unless = format!("log in by hand: `ssh {}@{}`", host.settings.user, host.address);
-            looked.find(Finding::error, error.what(), error.remedy().unwrap_or(unless));
+            looked.find(CheckFinding::error, error.what(), error.remedy().unwrap_or(unless));
         }
         Err(_) => {
             let text =
                 format!("it accepted the login and did not answer within {}", human_duration(ASK_LIMIT));
-            looked.find(Finding::error, text, "does one of its disks hang? look at its load and its `dmesg`");
+            looked.find(
+                CheckFinding::error,
+                text,
+                "does one of its disks hang? look at its load and its `dmesg`",
+            );
         }
     }
     looked
@@ -261,18 +265,22 @@ async fn refused(looked: &mut HostLooked, host: &Host, settings: &Settings, erro
                 "backup check --trust-host-keys {}; compare it with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host",
                 host.name
             );
-            looked.find(Finding::error, text, remedy);
+            looked.find(CheckFinding::error, text, remedy);
             return;
         }
         Err(error) if refusal == Refusal::UnknownKey => {
-            looked.find(Finding::error, format!("{why}, nor could it be fetched: {error}"), error.remedy);
+            looked.find(
+                CheckFinding::error,
+                format!("{why}, nor could it be fetched: {error}"),
+                error.remedy,
+            );
             return;
         }
         // What stands between us and the host has said why.
         Err(_) | Ok(None) => {}
     }
     let unless = format!("see what `{}` says", by_hand(host));
-    looked.find(Finding::error, why, hint.unwrap_or(unless));
+    looked.find(CheckFinding::error, why, hint.unwrap_or(unless));
 }
 
 /// What a host's own words amount to.
@@ -318,28 +326,32 @@ fn judged(
 ) {
     if let SourceState::Unusable(state) = &probe.source {
         let text = format!("the source `{}` is {} there", printable(&host.settings.source), printable(state));
-        looked.find(Finding::error, text, "is `source` right, and its disk mounted?");
+        looked.find(CheckFinding::error, text, "is `source` right, and its disk mounted?");
     } else {
         filesystems(looked, words);
     }
     if probe.rsync.is_none() {
         let error = TransferError::NoRemoteRsync;
-        looked.find(Finding::error, error.what(), error.remedy().unwrap_or_default());
+        looked.find(CheckFinding::error, error.what(), error.remedy().unwrap_or_default());
     }
     if !probe.is_root {
         let text =
             format!("`{}` is not root there: files that it may not read will be missing", host.settings.user);
-        looked.find(Finding::warning, text, "set `sudo = true` for it, or log in as root");
+        looked.find(CheckFinding::warning, text, "set `sudo = true` for it, or log in as root");
     }
     let file = printable(&settings.excludes.remote_file);
     if let Some(fault) = probe.excludes_fault {
-        looked.find(Finding::warning, format!("its `{file}` is not used: {fault}"), "correct it on the host");
+        looked.find(
+            CheckFinding::warning,
+            format!("its `{file}` is not used: {fault}"),
+            "correct it on the host",
+        );
     }
     let warnings = &words.warnings;
     for warning in warnings.first() {
         let (what, remedy) = parted(&warning.to_string());
         looked.find(
-            Finding::warning,
+            CheckFinding::warning,
             what,
             remedy.unwrap_or_else(|| "correct the line on the host".to_owned()),
         );
@@ -356,13 +368,13 @@ fn filesystems(looked: &mut HostLooked, words: &Words) {
         Err(excess) => {
             let (what, remedy) = parted(excess);
             let unless = "see `/proc/self/mountinfo` there".to_owned();
-            looked.find(Finding::error, what, remedy.unwrap_or(unless));
+            looked.find(CheckFinding::error, what, remedy.unwrap_or(unless));
             return;
         }
     };
     if selection.own.is_none() {
         let text = "its list of mounts does not name the source's filesystem";
-        looked.find(Finding::error, text, "is `/proc` mounted there?");
+        looked.find(CheckFinding::error, text, "is `/proc` mounted there?");
     }
     looked.filesystems = selection.own.iter().chain(&selection.included).map(ToString::to_string).collect();
     let left_out = |mount: &LeftOut| NotCopied {
@@ -372,7 +384,7 @@ fn filesystems(looked: &mut HostLooked, words: &Words) {
     };
     looked.left_out = selection.left_out.iter().map(left_out).collect();
     for warning in selection.warnings.first() {
-        looked.find(Finding::warning, warning.to_string(), "see `/proc/self/mountinfo` there");
+        looked.find(CheckFinding::warning, warning.to_string(), "see `/proc/self/mountinfo` there");
     }
     looked.find_more(selection.warnings.more(), "lines of `/proc/self/mountinfo` that could not be parsed");
     // What is elsewhere in the copy too, or nobody's data, is not missed.
@@ -381,7 +393,7 @@ fn filesystems(looked: &mut HostLooked, words: &Words) {
         let text = format!("not copied: {missed}");
         let remedy = "back them up where they belong, or as a host of their own with that `source`, or add them to \
                       `exclude` if that is intended";
-        looked.find(Finding::warning, text, remedy);
+        looked.find(CheckFinding::warning, text, remedy);
     }
 }
 
@@ -395,29 +407,29 @@ async fn in_place(
     probe: &Probe,
     mounts: &Selection,
 ) {
-    if host.settings.inplace.is_empty() || !matches!(settings.store, settings::Store::Zfs { .. }) {
+    if host.settings.inplace.is_empty() || !matches!(settings.store, settings::StoreSettings::Zfs { .. }) {
         return;
     }
     let wanted = filter::wanted(&host.settings, &probe.real_source, mounts);
-    for (path, mount) in wanted.left_out.iter().filter(|(_, mount)| mount.reason == Reason::Bind) {
+    for (path, mount) in wanted.left_out.iter().filter(|(_, mount)| mount.reason == MountReason::Bind) {
         let path = printable(path);
         let text = format!("`{path}` would not be written in place: it lies on {mount}, which is not copied");
-        looked.find(Finding::warning, text, "name in `inplace` the path where it is copied");
+        looked.find(CheckFinding::warning, text, "name in `inplace` the path where it is copied");
     }
     for path in &wanted.mixed {
         let text = format!("`{}` would not be written in place: {}", printable(path), filter::MIXED);
-        looked.find(Finding::warning, text, "name in `inplace` paths without them");
+        looked.find(CheckFinding::warning, text, "name in `inplace` paths without them");
     }
     if wanted.looks.is_empty() {
         return;
     }
-    let looks: Vec<Look> = wanted.looks.iter().map(|(look, _)| look.clone()).collect();
+    let looks: Vec<SearchRoot> = wanted.looks.iter().map(|(look, _)| look.clone()).collect();
     let found = match remote.links(&host.settings.source, &looks, ASK_LIMIT).await {
         Ok(found) => found,
         Err(error) => {
             let text = format!("nothing of `inplace` would be written in place: {}", error.what());
             let remedy = error.remedy().unwrap_or_else(|| "look at its load".to_owned());
-            looked.find(Finding::warning, text, remedy);
+            looked.find(CheckFinding::warning, text, remedy);
             return;
         }
     };
@@ -434,7 +446,7 @@ async fn in_place(
             ),
             Links::Single | Links::Missing | Links::Unknown => continue,
         };
-        looked.find(Finding::warning, format!("`{path}` would not be written in place: {why}"), remedy);
+        looked.find(CheckFinding::warning, format!("`{path}` would not be written in place: {why}"), remedy);
     }
 }
 
@@ -442,7 +454,7 @@ fn hooks(looked: &mut HostLooked, host: &Host, settings: &Settings, probe: &Prob
     if !host.settings.hooks {
         if !probe.hooks.run.is_empty() {
             let text = format!("its hooks are not run: {}", probe.hooks.run.join(", "));
-            looked.find(Finding::note, text, "`hooks = false` says so");
+            looked.find(CheckFinding::note, text, "`hooks = false` says so");
         }
         return;
     }
@@ -453,7 +465,11 @@ fn hooks(looked: &mut HostLooked, host: &Host, settings: &Settings, probe: &Prob
             "`{directory}/{}` is not run: only letters, digits, `-` and `_` may be in a hook's name",
             printable(name)
         );
-        looked.find(Finding::warning, text, "rename it there, or make it not executable if it is no hook");
+        looked.find(
+            CheckFinding::warning,
+            text,
+            "rename it there, or make it not executable if it is no hook",
+        );
     }
     looked.find_more(probe.hooks.odd.more(), &format!("executables in `{directory}` that are not run"));
 }
@@ -461,18 +477,18 @@ fn hooks(looked: &mut HostLooked, host: &Host, settings: &Settings, probe: &Prob
 fn clocks(looked: &mut HostLooked, probe: &Probe, clock: Clock) {
     let set = "set the one that is wrong; `date` shows it, and NTP keeps it right";
     let Some(theirs) = probe.time else {
-        looked.find(Finding::note, "it did not report its time", "`date +%s` should print it there");
+        looked.find(CheckFinding::note, "it did not report its time", "`date +%s` should print it there");
         return;
     };
     let apart = (clock.now() - theirs).num_seconds();
     let how = if apart > 0 { "ahead of" } else { "behind" };
     let by = human_duration(Duration::from_secs(apart.unsigned_abs()));
-    if clock::compare(clock.now(), theirs) != Comparison::Alike {
+    if clock::compare(clock.now(), theirs) != ClockSkew::Alike {
         let text =
             format!("this server's clock is {by} {how} the host's: nothing of that host is ever removed");
-        looked.find(Finding::warning, text, set);
+        looked.find(CheckFinding::warning, text, set);
     } else if apart.abs() > APART {
-        looked.find(Finding::note, format!("this server's clock is {by} {how} the host's"), set);
+        looked.find(CheckFinding::note, format!("this server's clock is {by} {how} the host's"), set);
     }
 }
 
@@ -483,24 +499,28 @@ fn rsync(looked: &mut HostLooked, said: Option<Result<String, RemoteError>>) {
             let Some(build) = Build::parse(&said) else {
                 let first = printable(said.lines().next().unwrap_or_default());
                 let text = format!("its rsync is not supported: {first}");
-                looked.find(Finding::warning, text, "install your distribution's rsync there");
+                looked.find(CheckFinding::warning, text, "install your distribution's rsync there");
                 return;
             };
             looked.rsync = Some(build.version.to_string());
             looked.rsync_package = build.package_version().map(str::to_owned);
             if build.version < OLDEST_RSYNC {
                 let text = format!("its rsync {} is too old", build.version);
-                looked.find(Finding::error, text, format!("install rsync {OLDEST_RSYNC} or later there"));
+                looked.find(
+                    CheckFinding::error,
+                    text,
+                    format!("install rsync {OLDEST_RSYNC} or later there"),
+                );
             }
             looked.findings.extend(build.faults(&looked.name));
-            if Version::of(&said).is_none() {
+            if RsyncVersion::of(&said).is_none() {
                 let error = TransferError::NoisyShell;
-                looked.find(Finding::error, error.what(), error.remedy().unwrap_or_default());
+                looked.find(CheckFinding::error, error.what(), error.remedy().unwrap_or_default());
             }
         }
         Some(Err(error)) => {
             let remedy = error.remedy().unwrap_or_else(|| "run `rsync --version` there".to_owned());
-            looked.find(Finding::error, error.what(), remedy);
+            looked.find(CheckFinding::error, error.what(), remedy);
         }
     }
 }

@@ -4,7 +4,7 @@
 use super::parted;
 use crate::core::filter;
 use crate::core::format::text::printable;
-use crate::core::model::finding::Finding;
+use crate::core::model::finding::CheckFinding;
 use crate::core::model::settings::Settings;
 use crate::edge::config::{ConfigError, Fault};
 use crate::edge::history::History;
@@ -15,22 +15,22 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Everything that is wrong with a configuration that cannot be used.
-pub(super) fn faults(error: &ConfigError) -> Vec<Finding> {
+pub(super) fn faults(error: &ConfigError) -> Vec<CheckFinding> {
     let ConfigError::Faulty { path, faults } = error else {
         let (what, remedy) = parted(&error.to_string());
         let remedy = remedy.unwrap_or_else(|| "see config.example.toml".to_owned());
-        return vec![Finding::error("configuration", what, remedy)];
+        return vec![CheckFinding::error("configuration", what, remedy)];
     };
     let file = shown(path);
     let finding = |fault: &Fault| match fault {
-        Fault::Syntax { line, column, message } => Finding::error(
+        Fault::Syntax { line, column, message } => CheckFinding::error(
             format!("{file}:{line}:{column}"),
             format!("not TOML: {message}"),
             "correct the line",
         ),
         Fault::Option { line, key, seen, want } => {
             let at = line.map(|line| format!(":{line}")).unwrap_or_default();
-            Finding::error(format!("{file}{at}"), format!("`{key}` {seen}"), want.clone())
+            CheckFinding::error(format!("{file}{at}"), format!("`{key}` {seen}"), want.clone())
         }
     };
     faults.iter().map(finding).collect()
@@ -42,11 +42,12 @@ pub(super) fn configuration(
     settings: &Settings,
     warnings: &[String],
     clock: Clock,
-) -> Vec<Finding> {
+) -> Vec<CheckFinding> {
     let file = shown(path);
-    let mut findings = vec![Finding::ok(&file, format!("is valid; this server is `{}`", settings.server))];
+    let mut findings =
+        vec![CheckFinding::ok(&file, format!("is valid; this server is `{}`", settings.server))];
     if !rustix::process::geteuid().is_root() {
-        findings.push(Finding::warning(
+        findings.push(CheckFinding::warning(
             "user",
             "not running as root: owners, devices and some attributes of files cannot be kept, and this check is incomplete",
             "run it as root, as cron does",
@@ -54,14 +55,14 @@ pub(super) fn configuration(
     }
     findings.extend(warnings.iter().map(|warning| {
         let (what, remedy) = parted(warning);
-        Finding::warning(&file, what, remedy.unwrap_or_else(|| "correct it there".to_owned()))
+        CheckFinding::warning(&file, what, remedy.unwrap_or_else(|| "correct it there".to_owned()))
     }));
     // In a folder like /tmp nobody can take another's file away.
     let sticky = |folder: &Path| folder.metadata().is_ok_and(|meta| meta.mode() & 0o1000 != 0);
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !sticky(folder));
     for path in std::iter::once(path).chain(folder) {
         findings.extend(others_may_write(path).map(|why| {
-            Finding::error(
+            CheckFinding::error(
                 shown(path),
                 format!("{why}: whoever may change the configuration decides what root does here"),
                 format!("chown root {0} && chmod go-w {0}", shown(path)),
@@ -71,7 +72,7 @@ pub(super) fn configuration(
     findings.extend(trusted(settings));
     findings.extend(excludes(settings));
     let now = clock.now().with_timezone(&settings.timezone);
-    findings.push(Finding::ok(
+    findings.push(CheckFinding::ok(
         "timezone",
         format!("{}, where it is {}", settings.timezone, now.format("%Y-%m-%d %H:%M")),
     ));
@@ -84,7 +85,7 @@ pub(super) fn configuration(
     findings.push(folder_for("runtime_dir", &settings.runtime_dir, "locks and control sockets"));
     findings.extend(settings.metrics_textfile.as_deref().map(textfile));
     if settings.icinga.is_none() && settings.metrics_textfile.is_none() {
-        findings.push(Finding::note(
+        findings.push(CheckFinding::note(
             "reports",
             "only cron's mail reports a failure, and nothing reports a night without a run",
             "set `[icinga]` or `metrics.textfile`",
@@ -94,7 +95,7 @@ pub(super) fn configuration(
 }
 
 /// Files that decide whom to trust, and may be written to by somebody else.
-fn trusted(settings: &Settings) -> Vec<Finding> {
+fn trusted(settings: &Settings) -> Vec<CheckFinding> {
     let mut files = vec![("ssh.known_hosts_file", settings.ssh.known_hosts_file.as_deref())];
     files.push((
         "inventory.netbox.ca_file",
@@ -106,13 +107,13 @@ fn trusted(settings: &Settings) -> Vec<Finding> {
     let open = named.filter_map(|(key, file)| {
         let why = others_may_write(file)?;
         let remedy = format!("chown root {0} && chmod go-w {0}", shown(file));
-        Some(Finding::warning(key, format!("`{}` {why}", shown(file)), remedy))
+        Some(CheckFinding::warning(key, format!("`{}` {why}", shown(file)), remedy))
     });
     open.collect()
 }
 
 /// The pattern files of this server.
-fn excludes(settings: &Settings) -> Vec<Finding> {
+fn excludes(settings: &Settings) -> Vec<CheckFinding> {
     let mut findings = Vec::new();
     for file in &settings.excludes.files {
         match std::fs::read(file) {
@@ -121,7 +122,7 @@ fn excludes(settings: &Settings) -> Vec<Finding> {
                 findings.extend(warnings.first().iter().map(|warning| {
                     let at = format!("{}:{}", shown(file), warning.line);
                     let (what, remedy) = parted(&warning.text);
-                    Finding::warning(
+                    CheckFinding::warning(
                         at,
                         what,
                         remedy.unwrap_or_else(|| "correct or remove the line".to_owned()),
@@ -129,10 +130,10 @@ fn excludes(settings: &Settings) -> Vec<Finding> {
                 }));
                 if warnings.more() > 0 {
                     let text = format!("{} more lines are not patterns", warnings.more());
-                    findings.push(Finding::warning(shown(file), text, "correct the ones listed first"));
+                    findings.push(CheckFinding::warning(shown(file), text, "correct the ones listed first"));
                 }
             }
-            Err(error) => findings.push(Finding::error(
+            Err(error) => findings.push(CheckFinding::error(
                 "excludes.files",
                 format!("`{}` cannot be read: {error}", shown(file)),
                 "correct the path, or write the patterns there",
@@ -143,7 +144,7 @@ fn excludes(settings: &Settings) -> Vec<Finding> {
 }
 
 /// A folder that runs make if it is missing.
-fn folder_for(key: &str, path: &Path, what: &str) -> Finding {
+fn folder_for(key: &str, path: &Path, what: &str) -> CheckFinding {
     let name = shown(path);
     let existing = path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"));
     if !existing.is_dir() {
@@ -151,44 +152,48 @@ fn folder_for(key: &str, path: &Path, what: &str) -> Finding {
             true => format!("`{name}` is not a folder"),
             false => format!("`{}` is not a folder, and `{name}` cannot be made", shown(existing)),
         };
-        return Finding::error(key, text, format!("move it away, or correct `{key}`"));
+        return CheckFinding::error(key, text, format!("move it away, or correct `{key}`"));
     }
     if let Err(error) = access(existing, Access::WRITE_OK | Access::EXEC_OK) {
         let text = format!("`{}` cannot be written to: {error}", shown(existing));
-        return Finding::error(key, text, format!("is this root? correct its mode or its mount, or `{key}`"));
+        return CheckFinding::error(
+            key,
+            text,
+            format!("is this root? correct its mode or its mount, or `{key}`"),
+        );
     }
     if existing != path {
-        return Finding::ok(key, format!("`{name}` will be created, for {what}"));
+        return CheckFinding::ok(key, format!("`{name}` will be created, for {what}"));
     }
     match others_may_write(path) {
-        Some(why) => Finding::error(
+        Some(why) => CheckFinding::error(
             key,
             format!("`{name}` {why}, and it holds {what}"),
             format!("chown root {name} && chmod go-w {name}"),
         ),
-        None => Finding::ok(key, format!("`{name}` is there, for {what}")),
+        None => CheckFinding::ok(key, format!("`{name}` is there, for {what}")),
     }
 }
 
 /// What keeps the history from being used, if anything does.
-fn history(state_dir: &Path) -> Option<Finding> {
+fn history(state_dir: &Path) -> Option<CheckFinding> {
     let history =
         History::read(state_dir).and_then(|history| history.map_or(Ok(0), |h| Ok(h.last_runs()?.len())));
     let (what, remedy) = parted(&history.err()?.to_string());
     let remedy = remedy.unwrap_or_else(|| "fix that; no backup depends on it".to_owned());
-    Some(Finding::warning("history", printable(&what), remedy))
+    Some(CheckFinding::warning("history", printable(&what), remedy))
 }
 
-fn textfile(file: &Path) -> Finding {
+fn textfile(file: &Path) -> CheckFinding {
     let folder = file.parent().unwrap_or(Path::new("/"));
     let key = "metrics.textfile";
     if !folder.is_dir() {
         let text = format!("the folder `{}` is missing", shown(folder));
-        return Finding::error(key, text, "install the node exporter, or correct the path");
+        return CheckFinding::error(key, text, "install the node exporter, or correct the path");
     }
     match access(folder, Access::WRITE_OK | Access::EXEC_OK) {
-        Ok(()) => Finding::ok(key, format!("`{}` can be written", shown(file))),
-        Err(error) => Finding::error(
+        Ok(()) => CheckFinding::ok(key, format!("`{}` can be written", shown(file))),
+        Err(error) => CheckFinding::error(
             key,
             format!("the folder `{}` cannot be written to: {error}", shown(folder)),
             "correct its mode or its mount",

@@ -2,7 +2,7 @@
 
 use super::parted;
 use crate::core::format::text::{human_duration, printable};
-use crate::core::model::finding::{Finding, counted};
+use crate::core::model::finding::{CheckFinding, counted};
 use crate::core::model::outcome::Severity;
 use crate::core::model::problem::Problem;
 use crate::core::model::settings::{NetBox, Settings};
@@ -19,7 +19,7 @@ const NETBOX_LIMIT: Duration = Duration::from_secs(120);
 const ICINGA_LIMIT: Duration = Duration::from_secs(120);
 
 /// Where hosts come from: the inventory, if it can be had, and its findings.
-pub(super) async fn inventory(settings: &Settings, clock: Clock) -> (Option<Inventory>, Vec<Finding>) {
+pub(super) async fn inventory(settings: &Settings, clock: Clock) -> (Option<Inventory>, Vec<CheckFinding>) {
     let begun = clock.now();
     let examination = inventory::examine(settings, begun, NETBOX_LIMIT).await;
     let took = (clock.now() - begun).to_std().unwrap_or_default();
@@ -39,7 +39,7 @@ pub(super) async fn inventory(settings: &Settings, clock: Clock) -> (Option<Inve
         // What NetBox said is told already.
         Err(_) if matches!(examination.netbox, Some(Err(_))) => {
             let remedy = "get NetBox to answer, or name hosts as `[hosts.NAME]`";
-            findings.push(Finding::error("hosts", "no earlier list of its hosts was kept", remedy));
+            findings.push(CheckFinding::error("hosts", "no earlier list of its hosts was kept", remedy));
             return (None, findings);
         }
         Err(error) => {
@@ -50,12 +50,12 @@ pub(super) async fn inventory(settings: &Settings, clock: Clock) -> (Option<Inve
     if let (Some(problem), Some(at)) = (&inventory.stand_in, inventory.listed_at) {
         let at = at.format("%Y-%m-%d %H:%M UTC");
         findings.push(match problem.severity {
-            Severity::Critical => Finding::error(
+            Severity::Critical => CheckFinding::error(
                 "hosts",
                 format!("its list of {at} is used, which is older than `inventory.netbox.max_age`"),
                 "get NetBox to answer: new hosts are not backed up",
             ),
-            _ => Finding::note(
+            _ => CheckFinding::note(
                 "hosts",
                 format!("its list of {at} is used"),
                 "nothing is lost as long as it is the right list",
@@ -63,7 +63,7 @@ pub(super) async fn inventory(settings: &Settings, clock: Clock) -> (Option<Inve
         });
     } else if inventory.stand_in.is_some() {
         let text = "only the hosts of the configuration are backed up";
-        findings.push(Finding::error("hosts", text, "get NetBox to answer"));
+        findings.push(CheckFinding::error("hosts", text, "get NetBox to answer"));
     }
     for problem in &inventory.warnings {
         findings.push(found("hosts", problem.clone(), "look at NetBox; every run warns about it"));
@@ -75,13 +75,13 @@ pub(super) async fn inventory(settings: &Settings, clock: Clock) -> (Option<Inve
     for fault in &inventory.faults {
         let name = if fault.name.is_empty() { "(no name)" } else { &fault.name };
         let (what, remedy) = advised(&fault.why, "correct it in NetBox");
-        findings.push(Finding::error(name, what, remedy));
+        findings.push(CheckFinding::error(name, what, remedy));
     }
     findings.extend(
         inventory
             .notes
             .iter()
-            .map(|note| Finding::note("hosts", note, "remove that section, or tag the host in NetBox")),
+            .map(|note| CheckFinding::note("hosts", note, "remove that section, or tag the host in NetBox")),
     );
     findings.extend(
         inventory
@@ -97,31 +97,31 @@ pub(super) async fn inventory(settings: &Settings, clock: Clock) -> (Option<Inve
         Err(problem) => findings.push(found("hosts", problem, "run `backup`, or remove it")),
     }
     findings.push(match inventory.hosts.len() {
-        0 => Finding::error(
+        0 => CheckFinding::error(
             "hosts",
             "there is no host that could be backed up",
             "tag hosts in NetBox, or add `[hosts.NAME]`",
         ),
-        count => Finding::ok("hosts", format!("{count} can be backed up")),
+        count => CheckFinding::ok("hosts", format!("{count} can be backed up")),
     });
     (Some(inventory), findings)
 }
 
 /// A problem as a finding; `unless` is what to do where it does not say.
-fn found(subject: &str, problem: Problem, unless: &str) -> Finding {
+fn found(subject: &str, problem: Problem, unless: &str) -> CheckFinding {
     let Problem { severity, what, remedy } = problem;
     let remedy = if remedy.is_empty() { unless.to_owned() } else { remedy };
     match severity {
-        Severity::Critical => Finding::error(subject, what, remedy),
-        Severity::Warning | Severity::Ok => Finding::warning(subject, what, remedy),
+        Severity::Critical => CheckFinding::error(subject, what, remedy),
+        Severity::Warning | Severity::Ok => CheckFinding::warning(subject, what, remedy),
     }
 }
 
 /// What a NetBox that answers has to tell.
-fn answers(netbox: &NetBox, answered: Answered, took: Duration) -> Vec<Finding> {
+fn answers(netbox: &NetBox, answered: Answered, took: Duration) -> Vec<CheckFinding> {
     let (url, tag) = (https::shown(&netbox.url), printable(&netbox.tag));
     let statuses = printable(&netbox.statuses.join("`, `"));
-    let mut findings = vec![Finding::ok(
+    let mut findings = vec![CheckFinding::ok(
         &url,
         format!(
             "accepts the token and lists {} with the tag `{tag}` and a status of `{statuses}`, in {}",
@@ -130,14 +130,14 @@ fn answers(netbox: &NetBox, answered: Answered, took: Duration) -> Vec<Finding> 
         ),
     )];
     if !answered.tag_confirmed {
-        findings.push(Finding::note(
+        findings.push(CheckFinding::note(
             &url,
             format!("the tag `{tag}` itself cannot be seen, so whether its name is right is not known"),
             "let the token's user view tags; compare `inventory.netbox.tag` with NetBox",
         ));
     }
     findings.push(match answered.last {
-        Some(last) => Finding::ok(
+        Some(last) => CheckFinding::ok(
             &url,
             format!(
                 "compared with the last good list, of {}: {} new, {} gone",
@@ -146,7 +146,7 @@ fn answers(netbox: &NetBox, answered: Answered, took: Duration) -> Vec<Finding> 
                 last.gone
             ),
         ),
-        None => Finding::ok(
+        None => CheckFinding::ok(
             &url,
             "no earlier list was kept; the first run keeps one for the nights without NetBox",
         ),
@@ -155,18 +155,18 @@ fn answers(netbox: &NetBox, answered: Answered, took: Duration) -> Vec<Finding> 
 }
 
 /// The Icinga of the configuration, and these hosts' services there.
-pub(super) async fn icinga(settings: &Settings, hosts: Vec<String>) -> Vec<Finding> {
+pub(super) async fn icinga(settings: &Settings, hosts: Vec<String>) -> Vec<CheckFinding> {
     let Some(configured) = &settings.icinga else { return Vec::new() };
     let url = https::shown(&configured.url);
     let icinga = match Icinga::new(configured, &settings.server) {
         Ok(icinga) => icinga,
         Err(error) => {
             let Problem { what, remedy, .. } = error.problem();
-            return vec![Finding::error(url, what, remedy)];
+            return vec![CheckFinding::error(url, what, remedy)];
         }
     };
     timeout(ICINGA_LIMIT, icinga.examine(hosts)).await.unwrap_or_else(|_| {
         let text = format!("did not answer everything within {}", human_duration(ICINGA_LIMIT));
-        vec![Finding::error(url, text, "look at its load, and at the network between")]
+        vec![CheckFinding::error(url, text, "look at its load, and at the network between")]
     })
 }

@@ -2,7 +2,7 @@
 
 use super::destination::Wanted;
 use crate::core::files::diff::Aspect;
-use crate::edge::rsync::{Existing, Overview};
+use crate::edge::rsync::{Existing, RestorePreview};
 use crate::edge::tree::{Afterwards, Unlike};
 use serde::Serialize;
 
@@ -52,7 +52,7 @@ impl Comparison {
 }
 
 /// What rsync's last look says.
-pub(super) fn far(overview: Overview, wanted: &Wanted, directory_times: bool) -> Comparison {
+pub(super) fn far(overview: RestorePreview, wanted: &Wanted, directory_times: bool) -> Comparison {
     let leaves = wanted.existing == Existing::Leave;
     let left = if leaves { overview.different } else { 0 };
     let folders = if directory_times { overview.unlike_directories } else { 0 };

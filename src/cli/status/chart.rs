@@ -5,7 +5,7 @@ use crate::cli::session::Session;
 use crate::core::format::plot::{self, Chart, Glyphs, Point, Unit};
 use crate::core::format::table::WIDEST;
 use crate::core::model::host::HostName;
-use crate::core::model::run_record::Entry;
+use crate::core::model::run_record::HostRecord;
 use crate::core::model::snapshot::{Snapshot, Taken, Verdict};
 use crate::edge::history::History;
 use crate::edge::store::Store;
@@ -60,7 +60,7 @@ pub(super) async fn of(
 }
 
 /// All that can be drawn, oldest first. The entries are newest first.
-fn copies(entries: &[Entry], snapshots: &[Snapshot]) -> Vec<Copy> {
+fn copies(entries: &[HostRecord], snapshots: &[Snapshot]) -> Vec<Copy> {
     let from_history = entries.iter().rev().filter(|entry| entry.snapshot.is_some()).map(|entry| Copy {
         time: entry.finished,
         good: entry.is_good(),

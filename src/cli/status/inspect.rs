@@ -7,7 +7,7 @@ use crate::core::model::host::{Host, HostName};
 use crate::core::model::outcome::Severity;
 use crate::core::model::problem::Problem;
 use crate::core::model::snapshot::Overview;
-use crate::core::policy::health::{AT_ONCE, Listing};
+use crate::core::policy::health::{AT_ONCE, InventoryState};
 use crate::edge::inventory::{self, Departures, Inventory, InventoryError, SelectError, Unknown};
 use crate::edge::store::{AnyStore, Store, StoreError};
 use anyhow::anyhow;
@@ -40,7 +40,7 @@ pub(super) struct Found {
 pub(super) struct FoundHost {
     /// As the inventory spells it, else as the store does.
     pub(super) name: String,
-    pub(super) listing: Listing,
+    pub(super) listing: InventoryState,
     pub(super) copies: Result<Overview, String>,
 }
 
@@ -94,11 +94,11 @@ pub(super) async fn at(session: &Session, words: &[String]) -> anyhow::Result<Fo
     };
     let is_listed = |host: &Host| listed.hosts.binary_search_by(|other| other.name.cmp(&host.name)).is_ok();
     let listing = |host: &Host| match &unlisted {
-        _ if is_listed(host) => Listing::Listed,
-        Some(_) => Listing::Unknown,
+        _ if is_listed(host) => InventoryState::Listed,
+        Some(_) => InventoryState::Unknown,
         None => match departures.left.get(host.name.key()) {
-            Some(departure) => Listing::Left(departure.at),
-            None => Listing::Gone,
+            Some(departure) => InventoryState::Left(departure.at),
+            None => InventoryState::Gone,
         },
     };
     let hosts = selection.hosts.iter().map(|host| FoundHost {
@@ -108,14 +108,14 @@ pub(super) async fn at(session: &Session, words: &[String]) -> anyhow::Result<Fo
     });
     let faults = selection.faults.iter().map(|fault| FoundHost {
         name: fault.name.clone(),
-        listing: Listing::Unfit(fault.why.clone()),
+        listing: InventoryState::Unfit(fault.why.clone()),
         copies: copies(&fault.name.to_lowercase()),
     });
     let mut hosts: Vec<FoundHost> = hosts.chain(faults).collect();
     hosts.sort_by_cached_key(|host| host.name.to_lowercase());
     // Who asks of hosts that the configuration lists gets a whole answer.
     let are_named = words.iter().all(|word| word.parse::<HostName>().is_ok());
-    let are_listed = hosts.iter().all(|host| host.listing != Listing::Unknown);
+    let are_listed = hosts.iter().all(|host| host.listing != InventoryState::Unknown);
     let unlisted = unlisted.filter(|_| !(are_named && are_listed));
     Ok(Found { hosts, unlisted, doubts })
 }

@@ -5,7 +5,7 @@ use crate::core::format::table::{Column, Table};
 use crate::core::format::text::{human_bytes, precise_duration};
 use crate::core::format::timing::{self, Step, Sums};
 use crate::core::model::clock;
-use crate::core::model::run_record::Entry;
+use crate::core::model::run_record::HostRecord;
 use crate::core::policy::health::{State, Status, human_age};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use chrono_tz::Tz;
@@ -97,8 +97,8 @@ struct RunRow<'a> {
 pub(super) fn answer<'a>(
     statuses: &'a [Status],
     warnings: &'a [String],
-    last: impl Fn(&Status) -> Option<&'a Entry>,
-    runs: Option<&'a [Entry]>,
+    last: impl Fn(&Status) -> Option<&'a HostRecord>,
+    runs: Option<&'a [HostRecord]>,
 ) -> Answer<'a> {
     let rows = statuses.iter().map(|status| {
         let timings = last(status).and_then(|entry| seconds(&entry.timings));
@@ -111,7 +111,7 @@ fn time(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-fn run(entry: &Entry) -> RunRow<'_> {
+fn run(entry: &HostRecord) -> RunRow<'_> {
     RunRow {
         run: &entry.run,
         started: time(entry.started),

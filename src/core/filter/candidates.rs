@@ -3,13 +3,13 @@
 
 use super::mount_rules::{inside, normalised};
 use super::nesting::Nesting;
-use super::{LeftOut, Reason, Selection, from_source};
+use super::{LeftOut, MountReason, Selection, from_source};
 use crate::core::model::host::HostSettings;
 use std::collections::{BTreeMap, HashMap};
 
 /// Where to look for files with more than one link.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Look {
+pub struct SearchRoot {
     /// From the source on, with its leading slash.
     pub path: Vec<u8>,
     /// Whether to stay out of filesystems that are mounted below. What is a
@@ -24,7 +24,7 @@ pub struct Wanted<'a> {
     /// From the source on, and as the operator names it.
     pub paths: BTreeMap<Vec<u8>, &'a str>,
     /// Where to look, each with the path as the operator names it.
-    pub looks: Vec<(Look, &'a str)>,
+    pub looks: Vec<(SearchRoot, &'a str)>,
     /// Paths that lie on filesystems that are not copied, as the operator names
     /// them, and what they lie on.
     pub left_out: Vec<(&'a str, &'a LeftOut)>,
@@ -53,12 +53,12 @@ pub fn wanted<'a>(settings: &'a HostSettings, real_source: &str, mounts: &'a Sel
         }
     }
     for (path, name) in &wanted.paths {
-        let look = |path: Vec<u8>| Look { stays: points.any_left_out_in(&path), path };
+        let look = |path: Vec<u8>| SearchRoot { stays: points.any_left_out_in(&path), path };
         let own = look(path.clone());
         // It goes into all that is mounted below; one that does not leaves the
         // others to looks of their own.
         let within = points.included.iter().filter(|point| own.stays && inside(point, path).is_some());
-        let within: Vec<Look> = within.map(|point| look(point.to_vec())).collect();
+        let within: Vec<SearchRoot> = within.map(|point| look(point.to_vec())).collect();
         wanted.looks.extend(std::iter::once(own).chain(within).map(|look| (look, *name)));
     }
     wanted
@@ -79,7 +79,7 @@ impl<'a> Points<'a> {
     fn new(selection: &'a Selection, source: &[u8]) -> Self {
         let included: Vec<&[u8]> =
             selection.included.iter().filter_map(|mount| inside(&mount.point, source)).collect();
-        let visible = selection.left_out.iter().filter(|mount| mount.reason != Reason::Hidden);
+        let visible = selection.left_out.iter().filter(|mount| mount.reason != MountReason::Hidden);
         let mounts: HashMap<&[u8], &LeftOut> =
             visible.filter_map(|mount| Some((inside(&mount.filesystem.point, source)?, mount))).collect();
         let all = Nesting::new(included.iter().copied().chain(mounts.keys().copied()));
@@ -138,7 +138,7 @@ mod tests {
 
     /// The looks, as `path` or, of those that stay, `path|`.
     fn looks(wanted: &Wanted<'_>) -> Vec<String> {
-        let look = |look: &Look| {
+        let look = |look: &SearchRoot| {
             format!("{}{}", String::from_utf8_lossy(&look.path), if look.stays { "|" } else { "" })
         };
         wanted.looks.iter().map(|(found, _)| look(found)).collect()
@@ -155,12 +155,12 @@ mod tests {
     fn what_lies_on_a_filesystem_that_is_not_copied_is_not_looked_at() {
         for (source, path, left_out, why) in [
             ("/", "/srv/images", None, "on a disk"),
-            ("/", "/srv/nfs/images", Some(Reason::Network), "on another machine"),
-            ("/", "/srv/nfs", Some(Reason::Network), "another machine's itself"),
+            ("/", "/srv/nfs/images", Some(MountReason::Network), "on another machine"),
+            ("/", "/srv/nfs", Some(MountReason::Network), "another machine's itself"),
             ("/", "/srv/nfs/disk/images", None, "on a disk that is mounted below"),
             ("/", "/srv/nfs2", None, "a name that only begins alike"),
-            ("/srv", "/srv/nfs/images", Some(Reason::Network), "seen from the source"),
-            ("/", "/mnt/bind/a", Some(Reason::Bind), "in the copy elsewhere"),
+            ("/srv", "/srv/nfs/images", Some(MountReason::Network), "seen from the source"),
+            ("/", "/mnt/bind/a", Some(MountReason::Bind), "in the copy elsewhere"),
         ] {
             let settings = settings(source, &[path], Filesystems::Local);
             let mounts = select(MOUNTS, source, Filesystems::Local).unwrap();
@@ -178,7 +178,7 @@ mod tests {
             2 1 8:2 / /srv/images rw - ext4 /dev/sda2 rw\n\
             3 1 8:3 / /srv rw - ext4 /dev/sda3 rw\n";
         let mounts = select(mounts, "/", Filesystems::Local).unwrap();
-        assert!(mounts.left_out.iter().any(|mount| mount.reason == Reason::Hidden), "{mounts:?}");
+        assert!(mounts.left_out.iter().any(|mount| mount.reason == MountReason::Hidden), "{mounts:?}");
         let settings = settings("/", &["/srv/images"], Filesystems::Local);
         assert_eq!(looks(&wanted(&settings, "/", &mounts)), ["/srv/images"]);
     }

@@ -1,13 +1,13 @@
 //! Types of filesystems that are no local disk, each with why. Whatever is not
 //! here is one: to leave out a disk loses files, an exclude is easily written.
 
-use super::Reason;
+use super::MountReason;
 
 /// Types of the kernel, as `/proc/self/mountinfo` names them.
-const KINDS: &[(Reason, &[&str])] = &[
+const KINDS: &[(MountReason, &[&str])] = &[
     // What the kernel makes up as it is read.
     (
-        Reason::Pseudo,
+        MountReason::Pseudo,
         &[
             "proc",
             "sysfs",
@@ -61,10 +61,10 @@ const KINDS: &[(Reason, &[&str])] = &[
         ],
     ),
     // In memory: gone with the next boot.
-    (Reason::Pseudo, &["tmpfs", "ramfs", "rootfs", "devtmpfs", "hugetlbfs", "devfs"]),
+    (MountReason::Pseudo, &["tmpfs", "ramfs", "rootfs", "devtmpfs", "hugetlbfs", "devfs"]),
     // Another machine's, which is backed up there.
     (
-        Reason::Network,
+        MountReason::Network,
         &[
             "nfs",
             "nfs4",
@@ -91,21 +91,24 @@ const KINDS: &[(Reason, &[&str])] = &[
         ],
     ),
     // The hypervisor's, or of the system that this one runs in.
-    (Reason::Network, &["9p", "virtiofs", "vboxsf", "prl_fs", "hgfs", "vmhgfs", "hostfs", "drvfs", "wslfs"]),
+    (
+        MountReason::Network,
+        &["9p", "virtiofs", "vboxsf", "prl_fs", "hgfs", "vmhgfs", "hostfs", "drvfs", "wslfs"],
+    ),
     // Shows directories that are elsewhere too: of containers, or deciphered.
     (
-        Reason::Overlay,
+        MountReason::Overlay,
         &["overlay", "overlayfs", "aufs", "unionfs", "shiftfs", "ecryptfs", "sdcardfs", "esdfs"],
     ),
     // An image that cannot be written to: its file, if anything, is copied.
-    (Reason::Image, &["squashfs", "iso9660", "erofs", "cramfs", "romfs"]),
+    (MountReason::Image, &["squashfs", "iso9660", "erofs", "cramfs", "romfs"]),
     // Mounts something once it is looked into.
-    (Reason::Automount, &["autofs"]),
+    (MountReason::Automount, &["autofs"]),
 ];
 
 /// Programs in user space: what follows `fuse.`. One that is not here is a
-/// [`Reason::Fuse`]: most of them show another machine's files, or a cloud's.
-const PROGRAMS: &[(Option<Reason>, &[&str])] = &[
+/// [`MountReason::Fuse`]: most of them show another machine's files, or a cloud's.
+const PROGRAMS: &[(Option<MountReason>, &[&str])] = &[
     // A disk of this machine, whose filesystem is a program. Mounted by a helper
     // of mount(8), most call themselves `fuseblk`.
     (
@@ -139,7 +142,7 @@ const PROGRAMS: &[(Option<Reason>, &[&str])] = &[
     ),
     // Another machine's, or a cloud's.
     (
-        Some(Reason::Network),
+        Some(MountReason::Network),
         &[
             "sshfs",
             "glusterfs",
@@ -176,7 +179,7 @@ const PROGRAMS: &[(Option<Reason>, &[&str])] = &[
     ),
     // Shows directories that are elsewhere too.
     (
-        Some(Reason::Overlay),
+        Some(MountReason::Overlay),
         &[
             "fuse-overlayfs",
             "mergerfs",
@@ -192,35 +195,35 @@ const PROGRAMS: &[(Option<Reason>, &[&str])] = &[
     ),
     // An image, or an archive, whose file is copied.
     (
-        Some(Reason::Image),
+        Some(MountReason::Image),
         &["squashfuse", "snapfuse", "squashfuse_ll", "archivemount", "fuse-archive", "ratarmount", "fuseiso"],
     ),
     // Made up by a program as it is read.
-    (Some(Reason::Pseudo), &["lxcfs", "portal", "rofiles-fuse"]),
+    (Some(MountReason::Pseudo), &["lxcfs", "portal", "rofiles-fuse"]),
 ];
 
 /// Why a filesystem of this type, mounted from this source, is no local disk;
 /// `None` if it is one.
-pub(super) fn not_a_disk(fstype: &[u8], source: &[u8]) -> Option<Reason> {
+pub(super) fn not_a_disk(fstype: &[u8], source: &[u8]) -> Option<MountReason> {
     let is = |name: &&str| name.as_bytes() == fstype;
     if let Some((reason, _)) = KINDS.iter().find(|(_, names)| names.iter().any(is)) {
         return Some(*reason);
     }
     if fstype == b"zfs" {
-        return source.contains(&b'@').then_some(Reason::Snapshot);
+        return source.contains(&b'@').then_some(MountReason::Snapshot);
     }
     if let Some(program) = fstype.strip_prefix(b"fuse.") {
         let row = PROGRAMS.iter().find(|(_, names)| names.iter().any(|name| name.as_bytes() == program));
-        return row.map_or(Some(Reason::Fuse), |(reason, _)| *reason);
+        return row.map_or(Some(MountReason::Fuse), |(reason, _)| *reason);
     }
     if fstype == b"fuse" {
-        return Some(if is_elsewhere(source) { Reason::Network } else { Reason::Fuse });
+        return Some(if is_elsewhere(source) { MountReason::Network } else { MountReason::Fuse });
     }
     if source.starts_with(b"/dev/loop") {
         // The image lies in a file, which is copied where it is.
-        return Some(Reason::Loop);
+        return Some(MountReason::Loop);
     }
-    is_elsewhere(source).then_some(Reason::Network)
+    is_elsewhere(source).then_some(MountReason::Network)
 }
 
 /// Whether a source is another machine's: `server:/path`, `//server/share`,
@@ -239,7 +242,7 @@ mod tests {
     fn a_filesystem_is_what_its_type_says() {
         for (fstype, source, expected, why) in [
             ("ext4", "/dev/sda1", None, "a disk"),
-            ("ext4", "/dev/loop3", Some(Reason::Loop), "a disk's image in a file"),
+            ("ext4", "/dev/loop3", Some(MountReason::Loop), "a disk's image in a file"),
             ("ubifs", "ubi0:data", None, "raw flash, which is no block device"),
             ("ubifs", "/dev/ubi0_1", None, "the same, named otherwise"),
             ("jffs2", "mtd:data", None, "older raw flash"),
@@ -248,24 +251,24 @@ mod tests {
             ("ext4", "LABEL=data", None, "as a container was told"),
             ("xfs", "data", None, "a name of no meaning"),
             ("zfs", "tank/home", None, "a dataset"),
-            ("zfs", "tank/home@monday", Some(Reason::Snapshot), "a former state of one"),
+            ("zfs", "tank/home@monday", Some(MountReason::Snapshot), "a former state of one"),
             ("fuse.zfs", "tank/home", None, "a dataset, by a program"),
             ("fuseblk", "/dev/sdb1", None, "a disk, by a program"),
             ("udf", "/dev/sdb1", None, "a disk that other systems read too"),
-            ("iso9660", "/dev/sr0", Some(Reason::Image), "what cannot be written to"),
-            ("fuse.sshfs", "me@host:/x", Some(Reason::Network), "another machine's"),
-            ("fuse.gvfsd-fuse", "gvfsd-fuse", Some(Reason::Network), "a desktop's connections"),
-            ("fuse.mergerfs", "a:b", Some(Reason::Overlay), "its branches are copied"),
-            ("fuse.lxcfs", "lxcfs", Some(Reason::Pseudo), "a container's /proc"),
-            ("fuse.whatever", "whatever", Some(Reason::Fuse), "nobody knows what it shows"),
-            ("fuse", "https://cloud.example.org/dav", Some(Reason::Network), "WebDAV"),
-            ("fuse", "/dev/fuse", Some(Reason::Fuse), "a program that has no name"),
+            ("iso9660", "/dev/sr0", Some(MountReason::Image), "what cannot be written to"),
+            ("fuse.sshfs", "me@host:/x", Some(MountReason::Network), "another machine's"),
+            ("fuse.gvfsd-fuse", "gvfsd-fuse", Some(MountReason::Network), "a desktop's connections"),
+            ("fuse.mergerfs", "a:b", Some(MountReason::Overlay), "its branches are copied"),
+            ("fuse.lxcfs", "lxcfs", Some(MountReason::Pseudo), "a container's /proc"),
+            ("fuse.whatever", "whatever", Some(MountReason::Fuse), "nobody knows what it shows"),
+            ("fuse", "https://cloud.example.org/dav", Some(MountReason::Network), "WebDAV"),
+            ("fuse", "/dev/fuse", Some(MountReason::Fuse), "a program that has no name"),
             ("newfs", "something", None, "a type that nobody has written down"),
-            ("newfs", "server:/export", Some(Reason::Network), "one whose source is a server"),
-            ("newfs", "//server/share", Some(Reason::Network), "one whose source is a share"),
+            ("newfs", "server:/export", Some(MountReason::Network), "one whose source is a server"),
+            ("newfs", "//server/share", Some(MountReason::Network), "one whose source is a share"),
             ("newfs", "/mnt/a:/b", None, "a path with a colon"),
-            ("ecryptfs", "/home/.secret", Some(Reason::Overlay), "what it deciphers is copied"),
-            ("tmpfs", "/dev/sda1", Some(Reason::Pseudo), "the source is whatever mount was told"),
+            ("ecryptfs", "/home/.secret", Some(MountReason::Overlay), "what it deciphers is copied"),
+            ("tmpfs", "/dev/sda1", Some(MountReason::Pseudo), "the source is whatever mount was told"),
         ] {
             assert_eq!(
                 not_a_disk(fstype.as_bytes(), source.as_bytes()),

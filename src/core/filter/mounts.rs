@@ -56,7 +56,7 @@ pub struct LeftOut {
     /// What was mounted: `/dev/sda1`, `server:/export`.
     pub source: Vec<u8>,
     /// Why it is left out.
-    pub reason: Reason,
+    pub reason: MountReason,
 }
 
 impl fmt::Display for LeftOut {
@@ -68,7 +68,7 @@ impl fmt::Display for LeftOut {
 
 /// Why a mounted filesystem is not copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
+pub enum MountReason {
     /// Another machine's, or the hypervisor's.
     Network,
     /// Made up by the kernel, or gone with the next boot.
@@ -93,33 +93,33 @@ pub enum Reason {
     OtherFilesystem,
 }
 
-impl Reason {
+impl MountReason {
     /// Whether what it leaves out is nowhere else in the copy, nor made up.
     pub fn is_a_loss(self) -> bool {
-        use Reason::{Automount, Fuse, Hidden, Network, OtherFilesystem};
+        use MountReason::{Automount, Fuse, Hidden, Network, OtherFilesystem};
         matches!(self, Automount | Fuse | Hidden | Network | OtherFilesystem)
     }
 
     /// Whether somebody may miss its files: all but what the kernel makes up.
     pub fn holds_data(self) -> bool {
-        self != Reason::Pseudo
+        self != MountReason::Pseudo
     }
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for MountReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Reason::Network => "network",
-            Reason::Pseudo => "pseudo",
-            Reason::Overlay => "overlay",
-            Reason::Fuse => "fuse",
-            Reason::Image => "image",
-            Reason::Loop => "loop",
-            Reason::Automount => "automount",
-            Reason::Bind => "bind",
-            Reason::Snapshot => "snapshot",
-            Reason::Hidden => "hidden",
-            Reason::OtherFilesystem => "other filesystem",
+            MountReason::Network => "network",
+            MountReason::Pseudo => "pseudo",
+            MountReason::Overlay => "overlay",
+            MountReason::Fuse => "fuse",
+            MountReason::Image => "image",
+            MountReason::Loop => "loop",
+            MountReason::Automount => "automount",
+            MountReason::Bind => "bind",
+            MountReason::Snapshot => "snapshot",
+            MountReason::Hidden => "hidden",
+            MountReason::OtherFilesystem => "other filesystem",
         })
     }
 }
@@ -146,7 +146,7 @@ pub fn select(mountinfo: &[u8], source: &str, filesystems: Filesystems) -> Resul
             Some(_) if closed => State::Closed,
             Some(_) => State::Out,
         };
-        if reason != Some(Reason::Hidden) {
+        if reason != Some(MountReason::Hidden) {
             visible.push((mount.point.as_slice(), state));
         }
         let filesystem = mount.filesystem();
@@ -192,7 +192,7 @@ impl<'a> Judge<'a> {
     }
 
     /// Each mount below the source, and why it is left out; `None` is in.
-    fn verdicts(&self) -> Vec<(&'a Mount, Option<Reason>)> {
+    fn verdicts(&self) -> Vec<(&'a Mount, Option<MountReason>)> {
         let mut verdicts = Vec::new();
         // Directories of a disk, shown by bind mounts, are in if nothing that
         // is in shows them: so they wait until the rest is known.
@@ -202,16 +202,16 @@ impl<'a> Judge<'a> {
         for (mount, carrier) in &self.below {
             // The source's own filesystem is in whatever it is, wherever it shows.
             let verdict = match not_a_disk(mount).filter(|_| !self.is_of_own(mount)) {
-                Some(Reason::Automount) if carrier.is_some_and(Mount::is_of_the_kernel) => {
-                    Some(Reason::Pseudo)
+                Some(MountReason::Automount) if carrier.is_some_and(Mount::is_of_the_kernel) => {
+                    Some(MountReason::Pseudo)
                 }
                 Some(reason) => Some(reason),
                 None if !mount.is_whole() => {
                     directories.push(*mount);
                     continue;
                 }
-                None if trees.contains(&mount.tree()) => Some(Reason::Bind),
-                None if self.filesystems == Filesystems::Root => Some(Reason::OtherFilesystem),
+                None if trees.contains(&mount.tree()) => Some(MountReason::Bind),
+                None if self.filesystems == Filesystems::Root => Some(MountReason::OtherFilesystem),
                 None => None,
             };
             if verdict.is_none() {
@@ -226,9 +226,9 @@ impl<'a> Judge<'a> {
         directories.sort_by_key(|mount| mount.root.len());
         for mount in directories {
             let verdict = if shown.reaches(mount) {
-                Some(Reason::Bind)
+                Some(MountReason::Bind)
             } else if self.filesystems == Filesystems::Root && !self.is_of_own(mount) {
-                Some(Reason::OtherFilesystem)
+                Some(MountReason::OtherFilesystem)
             } else {
                 shown.add(mount);
                 None
@@ -236,7 +236,7 @@ impl<'a> Judge<'a> {
             verdicts.push((mount, verdict));
         }
         let lost = |mount: &&&Mount| not_a_disk(mount).is_none() && !shown.holds(mount);
-        verdicts.extend(self.hidden.iter().filter(lost).map(|mount| (*mount, Some(Reason::Hidden))));
+        verdicts.extend(self.hidden.iter().filter(lost).map(|mount| (*mount, Some(MountReason::Hidden))));
         verdicts
     }
 
@@ -362,7 +362,7 @@ impl Mount {
 }
 
 /// Why a mount is not of a local disk; `None` if it is.
-fn not_a_disk(mount: &Mount) -> Option<Reason> {
+fn not_a_disk(mount: &Mount) -> Option<MountReason> {
     kinds::not_a_disk(&mount.fstype, &mount.source)
 }
 
@@ -715,13 +715,13 @@ mod tests {
 
     #[test]
     fn only_what_the_kernel_makes_up_is_nobodys_loss() {
-        assert!(!Reason::Pseudo.holds_data());
-        assert!(Reason::Network.holds_data() && Reason::Hidden.holds_data());
+        assert!(!MountReason::Pseudo.holds_data());
+        assert!(MountReason::Network.holds_data() && MountReason::Hidden.holds_data());
     }
 
     /// What a list of mounts amounts to if every mount is compared with every
     /// other, and each directory above each path is looked at.
-    fn slowly<'a>(mounts: &'a [Mount], source: &[u8]) -> Vec<(&'a [u8], Option<Reason>)> {
+    fn slowly<'a>(mounts: &'a [Mount], source: &[u8]) -> Vec<(&'a [u8], Option<MountReason>)> {
         let table = Table::new(mounts);
         let own = table.nearest(source);
         let is_own = |mount: &Mount| own.is_some_and(|own| own.device == mount.device);
@@ -744,7 +744,7 @@ mod tests {
         let (wholes, mut parts): (Vec<&Mount>, Vec<&Mount>) = below.into_iter().partition(|m| m.is_whole());
         for mount in wholes {
             let verdict = match not_a_disk(mount).filter(|_| !is_own(mount)) {
-                None if shown.iter().any(|shown| shown.tree() == mount.tree()) => Some(Reason::Bind),
+                None if shown.iter().any(|shown| shown.tree() == mount.tree()) => Some(MountReason::Bind),
                 verdict => verdict,
             };
             shown.extend(Some(mount).filter(|_| verdict.is_none()));
@@ -753,7 +753,7 @@ mod tests {
         parts.sort_by_key(|mount| mount.root.len());
         for mount in parts {
             let verdict = match not_a_disk(mount).filter(|_| !is_own(mount)) {
-                None if shown.iter().any(|shown| reaches(shown, mount)) => Some(Reason::Bind),
+                None if shown.iter().any(|shown| reaches(shown, mount)) => Some(MountReason::Bind),
                 verdict => verdict,
             };
             shown.extend(Some(mount).filter(|_| verdict.is_none()));
@@ -762,8 +762,9 @@ mod tests {
         let lost = |mount: &&Mount| {
             not_a_disk(mount).is_none() && !shown.iter().any(|shown| rest(shown, mount).is_some())
         };
-        verdicts
-            .extend(hidden.into_iter().filter(lost).map(|mount| (&mount.point[..], Some(Reason::Hidden))));
+        verdicts.extend(
+            hidden.into_iter().filter(lost).map(|mount| (&mount.point[..], Some(MountReason::Hidden))),
+        );
         verdicts.sort_by_key(|(point, verdict)| (*point, verdict.is_some()));
         verdicts
     }
@@ -785,7 +786,7 @@ mod tests {
             let source = mount_rules::normalised(source.as_bytes());
             let judge = Judge::new(&mounts, &source, Filesystems::Local);
             let verdicts = judge.verdicts();
-            let mut quickly: Vec<(&[u8], Option<Reason>)> =
+            let mut quickly: Vec<(&[u8], Option<MountReason>)> =
                 verdicts.iter().map(|(mount, verdict)| (&mount.point[..], *verdict)).collect();
             quickly.sort_by_key(|(point, verdict)| (*point, verdict.is_some()));
             proptest::prop_assert_eq!(quickly, slowly(&mounts, &source));

@@ -2,7 +2,7 @@
 
 use super::mount_rules::{inside, normalised};
 use super::named::Named;
-use super::{Filesystem, LeftOut, Reason, Rule, Selection};
+use super::{Filesystem, LeftOut, MountReason, Rule, Selection};
 use crate::core::format::excerpt::Excerpt;
 use std::collections::BTreeSet;
 
@@ -21,11 +21,11 @@ pub fn changed(before: &Selection, after: &Selection, source: &str, rules: &[Rul
     fn points<'a>(mounts: impl Iterator<Item = &'a Filesystem>) -> BTreeSet<&'a [u8]> {
         mounts.map(|mount| mount.point.as_slice()).collect()
     }
-    let seen = |mount: &&LeftOut| mount.reason != Reason::Hidden;
+    let seen = |mount: &&LeftOut| mount.reason != MountReason::Hidden;
     let still = points(after.own.iter().chain(&after.included));
     let known = points(before.left_out.iter().filter(seen).map(|mount| &mount.filesystem));
     // What an automount has let go when nobody used it was there when it was.
-    let automounts = after.left_out.iter().filter(|mount| mount.reason == Reason::Automount);
+    let automounts = after.left_out.iter().filter(|mount| mount.reason == MountReason::Automount);
     let waiting = points(automounts.map(|mount| &mount.filesystem));
     let is_there = |point: &[u8]| still.contains(point) || waiting.contains(point);
     let (source, rules) = (normalised(source.as_bytes()), Named::by(rules));
@@ -33,8 +33,9 @@ pub fn changed(before: &Selection, after: &Selection, source: &str, rules: &[Rul
         |mount: &Filesystem| !inside(&mount.point, &source).is_some_and(|path| rules.leave_out(path));
     let gone = before.included.iter().filter(|mount| !is_there(&mount.point) && is_copied(mount));
     // Containers come and go; what is of them lies in the copy anyway.
-    let is_large =
-        |mount: &&LeftOut| matches!(mount.reason, Reason::Network | Reason::Fuse | Reason::OtherFilesystem);
+    let is_large = |mount: &&LeftOut| {
+        matches!(mount.reason, MountReason::Network | MountReason::Fuse | MountReason::OtherFilesystem)
+    };
     let come = after.left_out.iter().filter(is_large);
     let come = come
         .filter(|mount| !known.contains(mount.filesystem.point.as_slice()) && is_copied(&mount.filesystem));

@@ -2,7 +2,7 @@
 
 use super::mount_rules::{above, inside, normalised};
 use super::named::Named;
-use super::{LeftOut, Reason, Rule, Selection};
+use super::{LeftOut, MountReason, Rule, Selection};
 use crate::core::format::excerpt::Excerpt;
 use std::collections::{BTreeSet, HashSet};
 
@@ -25,7 +25,7 @@ pub fn missed(mounts: &Selection, source: &str, rules: &[Rule]) -> Missed {
         |mount: &LeftOut| inside(&mount.filesystem.point, &source).is_some_and(|path| named.leave_out(path));
     let losses = mounts.left_out.iter().filter(|mount| mount.reason.is_a_loss() && !is_named(mount));
     let mut losses: Vec<&LeftOut> = losses.collect();
-    let automounts = losses.iter().filter(|mount| mount.reason == Reason::Automount);
+    let automounts = losses.iter().filter(|mount| mount.reason == MountReason::Automount);
     let automounts: HashSet<&[u8]> = automounts.map(|mount| mount.filesystem.point.as_slice()).collect();
     // What it shows of the day is told with it.
     losses.retain(|mount| !above(&mount.filesystem.point).any(|path| automounts.contains(path)));
@@ -35,7 +35,7 @@ pub fn missed(mounts: &Selection, source: &str, rules: &[Rule]) -> Missed {
 /// What a mount is remembered by: another machine's by what it is of, since
 /// containers have it at ever new places; others by where they are.
 fn key(mount: &LeftOut) -> String {
-    let what = if mount.reason == Reason::Network { &mount.source } else { &mount.filesystem.point };
+    let what = if mount.reason == MountReason::Network { &mount.source } else { &mount.filesystem.point };
     format!("{:08x}", hash(what))
 }
 

@@ -30,7 +30,7 @@ pub fn is_vouched_for(now: DateTime<Utc>, taken: DateTime<Utc>) -> bool {
 
 /// What a host's clock says of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Comparison {
+pub enum ClockSkew {
     /// They agree.
     Alike,
     /// Ours is ahead of the host's by so many days.
@@ -40,16 +40,16 @@ pub enum Comparison {
 }
 
 /// Compares our clock with a host's.
-pub fn compare(ours: DateTime<Utc>, theirs: DateTime<Utc>) -> Comparison {
+pub fn compare(ours: DateTime<Utc>, theirs: DateTime<Utc>) -> ClockSkew {
     let ahead = ours - theirs;
     // To the nearest day: the host's clock was read a moment ago.
     let days = (ahead.num_hours().abs() + 12) / 24;
     if ahead.abs() <= APART {
-        Comparison::Alike
+        ClockSkew::Alike
     } else if ahead > TimeDelta::zero() {
-        Comparison::Ahead(days)
+        ClockSkew::Ahead(days)
     } else {
-        Comparison::Behind(days)
+        ClockSkew::Behind(days)
     }
 }
 
@@ -74,7 +74,7 @@ mod tests {
         let right = DateTime::from_timestamp(1_795_140_000, 0).unwrap();
         for ahead in [27, 30, 24 * 365] {
             let wrong = right + TimeDelta::hours(ahead);
-            assert!(matches!(compare(wrong, right), Comparison::Ahead(_)));
+            assert!(matches!(compare(wrong, right), ClockSkew::Ahead(_)));
             for hours in [0, 1, 24, 24 * 30] {
                 assert!(!is_vouched_for(wrong, right - TimeDelta::hours(hours)), "{ahead}, {hours}");
             }
@@ -88,13 +88,13 @@ mod tests {
     fn clocks_are_alike_within_any_time_zone() {
         let now = DateTime::from_timestamp(1_795_140_000, 0).unwrap();
         for (hours, expected) in [
-            (0, Comparison::Alike),
-            (25, Comparison::Alike),
-            (-26, Comparison::Alike),
-            (27, Comparison::Ahead(1)),
-            (-27, Comparison::Behind(1)),
-            (24 * 365, Comparison::Ahead(365)),
-            (-24 * 365, Comparison::Behind(365)),
+            (0, ClockSkew::Alike),
+            (25, ClockSkew::Alike),
+            (-26, ClockSkew::Alike),
+            (27, ClockSkew::Ahead(1)),
+            (-27, ClockSkew::Behind(1)),
+            (24 * 365, ClockSkew::Ahead(365)),
+            (-24 * 365, ClockSkew::Behind(365)),
         ] {
             assert_eq!(compare(now + TimeDelta::hours(hours), now), expected, "{hours} hours ahead");
         }

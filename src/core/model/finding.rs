@@ -1,6 +1,6 @@
 //! What a look at something found: how bad it is, of what, and what to do.
 //!
-//! Everything that `backup check` says is a [`Finding`]. One that is worse than
+//! Everything that `backup check` says is a [`CheckFinding`]. One that is worse than
 //! a note cannot be made without a remedy.
 
 use serde::Serialize;
@@ -33,7 +33,7 @@ impl fmt::Display for Level {
 
 /// One thing that was found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub struct CheckFinding {
     /// How much it matters.
     pub level: Level,
     /// What it is about: a file, an option, a dataset, a program.
@@ -44,34 +44,34 @@ pub struct Finding {
     pub remedy: Option<String>,
 }
 
-impl Finding {
+impl CheckFinding {
     /// Something that is as it should be.
     pub fn ok(subject: impl Into<String>, text: impl Into<String>) -> Self {
-        Finding { level: Level::Ok, subject: subject.into(), text: text.into(), remedy: None }
+        CheckFinding { level: Level::Ok, subject: subject.into(), text: text.into(), remedy: None }
     }
 
     /// Something that is worth knowing, with what might be done.
     pub fn note(subject: impl Into<String>, text: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Finding::ok(subject, text).with(Level::Note, remedy)
+        CheckFinding::ok(subject, text).with(Level::Note, remedy)
     }
 
     /// Something that makes backups worse or less safe.
     pub fn warning(subject: impl Into<String>, text: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Finding::ok(subject, text).with(Level::Warning, remedy)
+        CheckFinding::ok(subject, text).with(Level::Warning, remedy)
     }
 
     /// Something that makes backups fail.
     pub fn error(subject: impl Into<String>, text: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Finding::ok(subject, text).with(Level::Error, remedy)
+        CheckFinding::ok(subject, text).with(Level::Error, remedy)
     }
 
     fn with(self, level: Level, remedy: impl Into<String>) -> Self {
-        Finding { level, remedy: Some(remedy.into()), ..self }
+        CheckFinding { level, remedy: Some(remedy.into()), ..self }
     }
 
     /// Something that was not looked at, and why.
     pub fn skipped(subject: impl Into<String>, why: impl Into<String>) -> Self {
-        Finding { level: Level::Note, ..Finding::ok(subject, why) }
+        CheckFinding { level: Level::Note, ..CheckFinding::ok(subject, why) }
     }
 }
 
@@ -81,26 +81,26 @@ pub struct Section {
     /// What they are about, in one word.
     pub name: &'static str,
     /// In the order in which they are told.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<CheckFinding>,
 }
 
 /// The worst level among findings; [`Level::Ok`] if there are none.
-pub fn worst<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> Level {
+pub fn worst<'a>(findings: impl IntoIterator<Item = &'a CheckFinding>) -> Level {
     findings.into_iter().map(|finding| finding.level).max().unwrap_or(Level::Ok)
 }
 
 /// How many findings of each kind there are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct CheckTally {
     /// Findings that make backups fail.
     pub errors: usize,
     /// Findings that make them worse.
     pub warnings: usize,
 }
 
-impl Tally {
+impl CheckTally {
     /// Counts these as well.
-    pub fn count<'a>(&mut self, findings: impl IntoIterator<Item = &'a Finding>) {
+    pub fn count<'a>(&mut self, findings: impl IntoIterator<Item = &'a CheckFinding>) {
         for finding in findings {
             match finding.level {
                 Level::Error => self.errors += 1,
@@ -112,12 +112,12 @@ impl Tally {
 
     /// Whether nothing stands in the way of backups that can be relied on.
     pub fn is_ready(self) -> bool {
-        self == Tally::default()
+        self == CheckTally::default()
     }
 }
 
 /// Written like `2 errors, 1 warning`.
-impl fmt::Display for Tally {
+impl fmt::Display for CheckTally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts = [(self.errors, "error"), (self.warnings, "warning")];
         let parts = parts.iter().filter(|(number, _)| *number > 0);
@@ -147,12 +147,13 @@ mod tests {
 
     #[test]
     fn the_worst_finding_counts() {
-        let (ok, note) = (Finding::ok("a", "fine"), Finding::note("b", "odd", "look"));
-        let (warning, error) = (Finding::warning("c", "bad", "mend"), Finding::error("d", "worse", "mend"));
+        let (ok, note) = (CheckFinding::ok("a", "fine"), CheckFinding::note("b", "odd", "look"));
+        let (warning, error) =
+            (CheckFinding::warning("c", "bad", "mend"), CheckFinding::error("d", "worse", "mend"));
         assert_eq!(worst(&[]), Level::Ok);
         assert_eq!(worst([&ok, &note]), Level::Note);
         assert_eq!(worst([&error, &warning, &ok]), Level::Error);
-        let mut tally = Tally::default();
+        let mut tally = CheckTally::default();
         tally.count([&ok, &note]);
         assert!(tally.is_ready(), "notes stand in nobody's way");
         tally.count([&warning, &error, &error]);

@@ -124,18 +124,18 @@ impl Hash for HostName {
 /// What a host is in NetBox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum ObjectKind {
     /// Hardware.
     Device,
     /// A virtual machine.
     VirtualMachine,
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for ObjectKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Kind::Device => "device",
-            Kind::VirtualMachine => "virtual machine",
+            ObjectKind::Device => "device",
+            ObjectKind::VirtualMachine => "virtual machine",
         })
     }
 }
@@ -145,7 +145,7 @@ impl fmt::Display for Kind {
 #[serde(try_from = "String", into = "String")]
 pub struct Object {
     /// What it is.
-    pub kind: Kind,
+    pub kind: ObjectKind,
     /// NetBox's number for it, within its kind.
     pub id: u64,
 }
@@ -172,8 +172,8 @@ impl From<Object> for String {
 impl fmt::Display for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
-            Kind::Device => "device",
-            Kind::VirtualMachine => "vm",
+            ObjectKind::Device => "device",
+            ObjectKind::VirtualMachine => "vm",
         };
         write!(f, "{kind}:{}", self.id)
     }
@@ -185,8 +185,8 @@ impl FromStr for Object {
     fn from_str(text: &str) -> Result<Self, NoObject> {
         let (kind, id) = text.split_once(':').ok_or(NoObject)?;
         let kind = match kind {
-            "device" => Kind::Device,
-            "vm" => Kind::VirtualMachine,
+            "device" => ObjectKind::Device,
+            "vm" => ObjectKind::VirtualMachine,
             _ => return Err(NoObject),
         };
         let object = Object { kind, id: id.parse().map_err(|_| NoObject)? };

@@ -5,7 +5,7 @@
 //! a list is wrong within days (docs/decisions/0029-no-list-of-vulnerabilities.md).
 
 use crate::core::format::text::printable;
-use crate::core::model::finding::Finding;
+use crate::core::model::finding::CheckFinding;
 use std::fmt;
 
 /// Asks where it runs.
@@ -13,14 +13,14 @@ pub const SCRIPT: &str = include_str!("../../edge/remote/rsync.sh");
 
 /// A version of rsync, without what is behind its three numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Version(pub u32, pub u32, pub u32);
+pub struct RsyncVersion(pub u32, pub u32, pub u32);
 
 /// Older ones get their fixes from distributions, if at all.
-const UNMAINTAINED_BELOW: Version = Version(3, 4, 0);
+const UNMAINTAINED_BELOW: RsyncVersion = RsyncVersion(3, 4, 0);
 /// What begins the line about the package.
 const PACKAGE: &str = "@package";
 
-impl Version {
+impl RsyncVersion {
     /// The version in the first line of `rsync --version`:
     /// `rsync  version 3.2.7  protocol version 31`, also `v3.2.7pre1`.
     pub fn of(said: &str) -> Option<Self> {
@@ -32,11 +32,11 @@ impl Version {
             let digits = part.len() - part.trim_start_matches(|c: char| c.is_ascii_digit()).len();
             part[..digits].parse().ok()
         });
-        Some(Version(numbers.next()??, numbers.next()??, numbers.next().flatten().unwrap_or(0)))
+        Some(RsyncVersion(numbers.next()??, numbers.next()??, numbers.next().flatten().unwrap_or(0)))
     }
 }
 
-impl fmt::Display for Version {
+impl fmt::Display for RsyncVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&format!("{}.{}.{}", self.0, self.1, self.2))
     }
@@ -57,7 +57,7 @@ pub enum Package {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Build {
     /// Its version.
-    pub version: Version,
+    pub version: RsyncVersion,
     /// What it cannot keep: `ACLs`.
     pub lacking: Vec<&'static str>,
     /// Where it came from.
@@ -69,7 +69,7 @@ impl Build {
     pub fn parse(said: &str) -> Option<Self> {
         let lines: Vec<&str> = said.lines().collect();
         let (begin, version) =
-            lines.iter().enumerate().find_map(|(index, line)| Some((index, Version::of(line)?)))?;
+            lines.iter().enumerate().find_map(|(index, line)| Some((index, RsyncVersion::of(line)?)))?;
         let lines = &lines[begin..];
         let package = match lines.iter().rev().find_map(|line| line.strip_prefix(PACKAGE)) {
             None => Package::Unknown,
@@ -88,11 +88,11 @@ impl Build {
     }
 
     /// What is wrong with it, wherever it runs: only what it says itself.
-    pub fn faults(&self, subject: &str) -> Vec<Finding> {
+    pub fn faults(&self, subject: &str) -> Vec<CheckFinding> {
         let mut faults = Vec::new();
         if !self.lacking.is_empty() {
             let text = format!("rsync {} was built without {}", self.version, self.lacking.join(", "));
-            faults.push(Finding::error(subject, text, "install your distribution's rsync"));
+            faults.push(CheckFinding::error(subject, text, "install your distribution's rsync"));
         }
         if self.version < UNMAINTAINED_BELOW && self.package == Package::None {
             let text = format!(
@@ -102,7 +102,7 @@ impl Build {
             );
             let remedy =
                 format!("replace it with your distribution's rsync, or with {UNMAINTAINED_BELOW} or later");
-            faults.push(Finding::warning(subject, text, remedy));
+            faults.push(CheckFinding::warning(subject, text, remedy));
         }
         faults
     }
@@ -145,14 +145,14 @@ mod tests {
     #[test]
     fn versions_are_read_as_rsync_writes_them() {
         for (said, version) in [
-            ("rsync  version 3.5.0  protocol version 32\nCopyright", Some(Version(3, 5, 0))),
-            ("rsync  version v3.2.7pre1  protocol version 31", Some(Version(3, 2, 7))),
-            ("rsync  version 3.4  protocol version 32", Some(Version(3, 4, 0))),
+            ("rsync  version 3.5.0  protocol version 32\nCopyright", Some(RsyncVersion(3, 5, 0))),
+            ("rsync  version v3.2.7pre1  protocol version 31", Some(RsyncVersion(3, 2, 7))),
+            ("rsync  version 3.4  protocol version 32", Some(RsyncVersion(3, 4, 0))),
             ("openrsync: protocol version 29, rsync version 2.6.9", None),
             ("Debian version 12.5", None),
             ("", None),
         ] {
-            assert_eq!(Version::of(said), version, "{said}");
+            assert_eq!(RsyncVersion::of(said), version, "{said}");
         }
     }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// What became of one host in one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct HostRecord {
     /// What the run called itself.
     pub run: String,
     /// The host's name in lower case. It may be unfit for a
@@ -61,7 +61,7 @@ pub struct Entry {
     pub from_snapshot: bool,
 }
 
-impl Entry {
+impl HostRecord {
     /// What a snapshot still tells of the run that took it; `None` if none of
     /// ours did, or the ancestor, which left no facts.
     pub fn from_snapshot(host: &str, snapshot: &Snapshot) -> Option<Self> {
@@ -69,7 +69,7 @@ impl Entry {
         let Facts { run, verdict, files, bytes, duration, .. } = facts;
         let took = duration.and_then(|seconds| TimeDelta::try_seconds(i64::try_from(seconds).ok()?));
         let started = took.and_then(|took| snapshot.time.checked_sub_signed(took)).unwrap_or(snapshot.time);
-        Some(Entry {
+        Some(HostRecord {
             run: run.clone(),
             host: host.to_owned(),
             spelled: host.to_owned(),
@@ -119,7 +119,7 @@ impl Entry {
 
 /// How one `backup verify` of a host went.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verification {
+pub struct VerificationRecord {
     /// The host's name in lower case.
     pub host: String,
     /// When it ended.
@@ -160,7 +160,7 @@ mod tests {
         };
         let mut snapshot =
             Snapshot { name: name.to_string(), time: name.time(), held: false, origin: Origin::Run(facts) };
-        let entry = Entry::from_snapshot("vpn", &snapshot).unwrap();
+        let entry = HostRecord::from_snapshot("vpn", &snapshot).unwrap();
         assert_eq!(
             (entry.word.as_str(), entry.severity, entry.is_good()),
             ("partial", Severity::Warning, false)
@@ -170,10 +170,14 @@ mod tests {
         assert_eq!(entry.copied_in(), Some(Duration::from_secs(5)));
         let Origin::Run(facts) = &mut snapshot.origin else { panic!() };
         facts.duration = Some(u64::MAX);
-        assert_eq!(Entry::from_snapshot("vpn", &snapshot).unwrap().duration(), Duration::ZERO, "nonsense");
+        assert_eq!(
+            HostRecord::from_snapshot("vpn", &snapshot).unwrap().duration(),
+            Duration::ZERO,
+            "nonsense"
+        );
         snapshot.origin = Origin::Ancestor;
-        assert_eq!(Entry::from_snapshot("vpn", &snapshot), None);
+        assert_eq!(HostRecord::from_snapshot("vpn", &snapshot), None);
         snapshot.origin = Origin::Foreign;
-        assert_eq!(Entry::from_snapshot("vpn", &snapshot), None);
+        assert_eq!(HostRecord::from_snapshot("vpn", &snapshot), None);
     }
 }

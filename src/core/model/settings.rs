@@ -34,17 +34,17 @@ pub struct Settings {
     /// How ssh connects.
     pub ssh: Ssh,
     /// The hosts' own hook scripts.
-    pub hooks: Hooks,
+    pub hooks: HookSettings,
     /// How rsync copies.
-    pub transfer: Transfer,
+    pub transfer: TransferSettings,
     /// What is not copied.
     pub excludes: Excludes,
     /// Where copies live.
-    pub store: Store,
+    pub store: StoreSettings,
     /// How long snapshots are kept.
     pub retention: Retention,
     /// The Icinga to tell, if any.
-    pub icinga: Option<Icinga>,
+    pub icinga: Option<IcingaSettings>,
     /// The Prometheus textfile to write, if any.
     pub metrics_textfile: Option<PathBuf>,
 }
@@ -133,7 +133,7 @@ pub struct Ssh {
 
 /// `[hooks]`.
 #[derive(Debug, Clone)]
-pub struct Hooks {
+pub struct HookSettings {
     /// Where the hosts keep them.
     pub directory: String,
     /// For one hook.
@@ -142,7 +142,7 @@ pub struct Hooks {
 
 /// `[transfer]`.
 #[derive(Debug, Clone)]
-pub struct Transfer {
+pub struct TransferSettings {
     /// rsync's `--compress`.
     pub compress: bool,
     /// rsync's `--bwlimit`.
@@ -168,7 +168,7 @@ pub struct Excludes {
 
 /// `[store.…]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Store {
+pub enum StoreSettings {
     /// Hosts become `{dataset}/{host}`.
     Zfs {
         /// The parent dataset, which exists.
@@ -201,7 +201,7 @@ pub struct Retention {
 
 /// `[icinga]`.
 #[derive(Debug, Clone)]
-pub struct Icinga {
+pub struct IcingaSettings {
     /// Its API's root, with a trailing slash.
     pub url: Url,
     /// The API user.

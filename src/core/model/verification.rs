@@ -140,7 +140,7 @@ pub enum Stop {
 
 /// How a verification went, the worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum State {
+pub enum VerificationState {
     /// Files differ where nothing should.
     Different,
     /// The snapshot cannot be read in all its parts.
@@ -163,53 +163,56 @@ pub enum State {
     Good,
 }
 
-impl State {
+impl VerificationState {
     /// One word for scripts and tables.
     pub fn word(self) -> &'static str {
         match self {
-            State::Different => "different",
-            State::Unreadable => "unreadable",
-            State::Open => "open",
-            State::Failed => "failed",
-            State::Interrupted => "interrupted",
-            State::UnreadableThere => "unreadable_there",
-            State::Overlooked => "overlooked",
-            State::Attributes => "attributes",
-            State::Incomparable => "incomparable",
-            State::Good => "good",
+            VerificationState::Different => "different",
+            VerificationState::Unreadable => "unreadable",
+            VerificationState::Open => "open",
+            VerificationState::Failed => "failed",
+            VerificationState::Interrupted => "interrupted",
+            VerificationState::UnreadableThere => "unreadable_there",
+            VerificationState::Overlooked => "overlooked",
+            VerificationState::Attributes => "attributes",
+            VerificationState::Incomparable => "incomparable",
+            VerificationState::Good => "good",
         }
     }
 
     /// How bad it is.
     pub fn severity(self) -> Severity {
         match self {
-            State::Different | State::Unreadable | State::Open | State::Failed | State::Interrupted => {
-                Severity::Critical
-            }
-            State::UnreadableThere | State::Overlooked | State::Attributes | State::Incomparable => {
-                Severity::Warning
-            }
-            State::Good => Severity::Ok,
+            VerificationState::Different
+            | VerificationState::Unreadable
+            | VerificationState::Open
+            | VerificationState::Failed
+            | VerificationState::Interrupted => Severity::Critical,
+            VerificationState::UnreadableThere
+            | VerificationState::Overlooked
+            | VerificationState::Attributes
+            | VerificationState::Incomparable => Severity::Warning,
+            VerificationState::Good => Severity::Ok,
         }
     }
 
     /// What to do about it.
     fn advice(self) -> Option<&'static str> {
         match self {
-            State::Different => Some(
+            VerificationState::Different => Some(
                 "one of the two is damaged (see `zpool status -v`, `dmesg`, and the host's disks), or a program changed \
                  the file before the copy and set its time back",
             ),
-            State::Unreadable => Some("the store is failing: see `zpool status -v` and `dmesg`"),
-            State::UnreadableThere => {
+            VerificationState::Unreadable => Some("the store is failing: see `zpool status -v` and `dmesg`"),
+            VerificationState::UnreadableThere => {
                 Some("is its disk failing, or may the user that logs in not read it (`sudo = true`)?")
             }
-            State::Overlooked => Some("runs would not see this by themselves"),
-            State::Attributes => Some(
+            VerificationState::Overlooked => Some("runs would not see this by themselves"),
+            VerificationState::Attributes => Some(
                 "the next run compares these itself and corrects what the store can keep; if they still differ \
                  from the host after it, see its warnings about attributes",
             ),
-            State::Incomparable => Some(
+            VerificationState::Incomparable => Some(
                 "back the host up and verify at once; if files still count as changed, the store's filesystem does \
                  not keep their times: see `backup check`",
             ),
@@ -274,22 +277,25 @@ impl Verification {
     }
 
     /// How it went: the worst of all.
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> VerificationState {
         let tally = &self.tally;
         let states = [
-            (tally.different > 0, State::Different),
-            (tally.unreadable > 0, State::Unreadable),
-            (self.open.severity() == Severity::Critical, State::Open),
-            (self.unrecorded.is_some(), State::Failed),
-            (matches!(self.stop, Some(Stop::Failed(_))), State::Failed),
-            (self.stop == Some(Stop::Interrupted), State::Interrupted),
-            (tally.unreadable_there > 0, State::UnreadableThere),
-            (tally.overlooked > 0 || !self.open.is_empty(), State::Overlooked),
-            (tally.attributes > 0, State::Attributes),
+            (tally.different > 0, VerificationState::Different),
+            (tally.unreadable > 0, VerificationState::Unreadable),
+            (self.open.severity() == Severity::Critical, VerificationState::Open),
+            (self.unrecorded.is_some(), VerificationState::Failed),
+            (matches!(self.stop, Some(Stop::Failed(_))), VerificationState::Failed),
+            (self.stop == Some(Stop::Interrupted), VerificationState::Interrupted),
+            (tally.unreadable_there > 0, VerificationState::UnreadableThere),
+            (tally.overlooked > 0 || !self.open.is_empty(), VerificationState::Overlooked),
+            (tally.attributes > 0, VerificationState::Attributes),
             // A copy without files is compared at once; the guard has judged it.
-            (tally.files > 0 && tally.identical * ENOUGH < tally.sampled.max(1), State::Incomparable),
+            (
+                tally.files > 0 && tally.identical * ENOUGH < tally.sampled.max(1),
+                VerificationState::Incomparable,
+            ),
         ];
-        states.iter().find(|(holds, _)| *holds).map_or(State::Good, |(_, state)| *state)
+        states.iter().find(|(holds, _)| *holds).map_or(VerificationState::Good, |(_, state)| *state)
     }
 
     /// How long it took.
@@ -319,13 +325,13 @@ impl Verification {
         match &self.stop {
             Some(Stop::Failed(why)) => said.push(why.clone()),
             Some(Stop::Interrupted) => said.push("interrupted before it was done".to_owned()),
-            None if self.state() == State::Incomparable => said.push(match tally.identical {
+            None if self.state() == VerificationState::Incomparable => said.push(match tally.identical {
                 0 => "nothing could be compared".to_owned(),
                 count => format!("almost nothing could be compared: {count} of {}", files(tally.sampled)),
             }),
             None => {}
         }
-        if self.state() == State::Open {
+        if self.state() == VerificationState::Open {
             said.push(self.open.summary());
         }
         said.extend(self.unrecorded.iter().map(|why| format!("the findings could not be recorded: {why}")));
@@ -371,7 +377,10 @@ impl Verification {
     /// results a verification must not paint over.
     pub fn alarm(&self) -> Option<HostReport> {
         let (_, taken) = self.snapshot.as_ref()?;
-        if !matches!(self.state(), State::Different | State::Unreadable | State::Open) {
+        if !matches!(
+            self.state(),
+            VerificationState::Different | VerificationState::Unreadable | VerificationState::Open
+        ) {
             return None;
         }
         let text = [vec![format!("verification failed: {}", self.summary())], self.details()].concat();
@@ -425,15 +434,15 @@ mod tests {
         let unreadable = |v: &mut Verification| v.find(b"x".to_vec(), Matter::Unreadable, None);
         let lost = |v: &mut Verification| v.stop = Some(Stop::Failed("lost".to_owned()));
         for (verification, state, alarm, reason) in [
-            (verified(|_| ()), State::Good, false, "files change and go"),
-            (verified(different), State::Different, true, "one of the two is damaged"),
-            (verified(unreadable), State::Unreadable, true, "the store is sick"),
+            (verified(|_| ()), VerificationState::Good, false, "files change and go"),
+            (verified(different), VerificationState::Different, true, "one of the two is damaged"),
+            (verified(unreadable), VerificationState::Unreadable, true, "the store is sick"),
             (
                 verified(|v| {
                     unreadable(v);
                     different(v);
                 }),
-                State::Different,
+                VerificationState::Different,
                 true,
                 "the worse of both",
             ),
@@ -442,46 +451,61 @@ mod tests {
                     lost(v);
                     different(v);
                 }),
-                State::Different,
+                VerificationState::Different,
                 true,
                 "what was found stays found",
             ),
-            (verified(lost), State::Failed, false, "the next run will say it"),
-            (verified(|v| v.stop = Some(Stop::Interrupted)), State::Interrupted, false, "somebody wanted it"),
+            (verified(lost), VerificationState::Failed, false, "the next run will say it"),
+            (
+                verified(|v| v.stop = Some(Stop::Interrupted)),
+                VerificationState::Interrupted,
+                false,
+                "somebody wanted it",
+            ),
             (
                 verified(|v| v.find(Vec::new(), Matter::UnreadableThere, None)),
-                State::UnreadableThere,
+                VerificationState::UnreadableThere,
                 false,
                 "the next run will say it",
             ),
             (
                 verified(|v| v.find(Vec::new(), Matter::Overlooked(time()), None)),
-                State::Overlooked,
+                VerificationState::Overlooked,
                 false,
                 "the copy is what it was then",
             ),
-            (verified(|v| v.tally.identical = 0), State::Incomparable, false, "nothing is known now"),
+            (
+                verified(|v| v.tally.identical = 0),
+                VerificationState::Incomparable,
+                false,
+                "nothing is known now",
+            ),
             (
                 verified(|v| v.tally.identical = 19),
-                State::Incomparable,
+                VerificationState::Incomparable,
                 false,
                 "less than a tenth says nothing",
             ),
-            (verified(|v| v.tally.identical = 20), State::Good, false, "a tenth says something"),
+            (verified(|v| v.tally.identical = 20), VerificationState::Good, false, "a tenth says something"),
             (
                 verified(|v| {
                     let found = Finding { path: b"x".to_vec(), matter: Matter::Unreadable, reason: None };
                     v.open.open(&[found], "one", time());
                 }),
-                State::Open,
+                VerificationState::Open,
                 true,
                 "an earlier one found it, and it is not mended",
             ),
-            (verified(|v| v.tally = Tally::default()), State::Good, false, "a copy without files"),
+            (
+                verified(|v| v.tally = Tally::default()),
+                VerificationState::Good,
+                false,
+                "a copy without files",
+            ),
         ] {
             assert_eq!(verification.state(), state, "{reason}");
             assert_eq!(verification.alarm().is_some(), alarm, "{reason}");
-            assert_eq!(state.severity() == Severity::Ok, state == State::Good, "{reason}");
+            assert_eq!(state.severity() == Severity::Ok, state == VerificationState::Good, "{reason}");
         }
     }
 

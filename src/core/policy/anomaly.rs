@@ -19,7 +19,7 @@
 //! that), and what is to be done about a jump.
 
 use crate::core::format::text::{human_bytes, human_duration};
-use crate::core::model::run_record::Entry;
+use crate::core::model::run_record::HostRecord;
 use crate::core::model::snapshot::Snapshot;
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
@@ -82,7 +82,7 @@ pub struct Deviation {
 
 impl Sample {
     /// The figures of remembered runs that were good.
-    pub fn of_entries(entries: &[Entry]) -> Vec<Self> {
+    pub fn of_entries(entries: &[HostRecord]) -> Vec<Self> {
         let good = entries.iter().filter(|entry| entry.is_good());
         good.map(|entry| Sample {
             time: entry.finished,
@@ -110,7 +110,7 @@ impl Sample {
 
     /// A host's figures from the better of two sources: what is remembered of
     /// its runs, or, where that is too little, what its snapshots carry.
-    pub fn of_either(entries: &[Entry], snapshots: &[Snapshot]) -> Vec<Self> {
+    pub fn of_either(entries: &[HostRecord], snapshots: &[Snapshot]) -> Vec<Self> {
         let remembered = Sample::of_entries(entries);
         if remembered.len() >= ENOUGH {
             return remembered;

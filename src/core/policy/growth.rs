@@ -14,7 +14,7 @@ const SHORTEST: TimeDelta = TimeDelta::hours(20);
 
 /// How fast hosts grow together.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Growth {
+pub struct FleetGrowth {
     /// Bytes a day, before any compression; less than zero where hosts shrink.
     pub per_day: f64,
     /// How many hosts are known well enough.
@@ -23,9 +23,9 @@ pub struct Growth {
 
 /// The growth of hosts, each given by its snapshots; `None` if no host has two
 /// good copies of known size within the last 30 days.
-pub fn of<'a>(hosts: impl IntoIterator<Item = &'a [Snapshot]>, now: DateTime<Utc>) -> Option<Growth> {
+pub fn of<'a>(hosts: impl IntoIterator<Item = &'a [Snapshot]>, now: DateTime<Utc>) -> Option<FleetGrowth> {
     let slopes: Vec<f64> = hosts.into_iter().filter_map(|snapshots| slope(snapshots, now)).collect();
-    (!slopes.is_empty()).then(|| Growth { per_day: slopes.iter().sum(), hosts: slopes.len() })
+    (!slopes.is_empty()).then(|| FleetGrowth { per_day: slopes.iter().sum(), hosts: slopes.len() })
 }
 
 /// Bytes a day, from a host's oldest good copy within the window to its newest.

@@ -95,7 +95,7 @@ impl Patience {
 
 /// What the inventory says of a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Listing {
+pub enum InventoryState {
     /// It is to be backed up.
     Listed,
     /// It should be and cannot be: why.
@@ -150,7 +150,7 @@ pub struct Known {
     /// store does. Empty for a nameless one.
     pub name: String,
     /// What the inventory says.
-    pub listing: Listing,
+    pub listing: InventoryState,
     /// Its snapshots; or why they cannot be read.
     pub copies: Result<Overview, String>,
     /// Its last run, if a history knows it.
@@ -210,7 +210,7 @@ impl Status {
 pub fn judge(known: Known, now: DateTime<Utc>, patience: Patience) -> Status {
     let Known { name, listing, copies, last_run, running, open } = known;
     let mut problems: Vec<(Severity, String)> = Vec::new();
-    if let Listing::Unfit(why) = &listing {
+    if let InventoryState::Unfit(why) = &listing {
         problems.push((Severity::Critical, format!("cannot be backed up: {why}")));
     }
     let unreadable = copies.as_ref().err().cloned();
@@ -248,8 +248,8 @@ pub fn judge(known: Known, now: DateTime<Utc>, patience: Patience) -> Status {
     problems.sort_by_key(|(severity, _)| std::cmp::Reverse(*severity));
     let worst = problems.first().map_or(Severity::Ok, |(severity, _)| *severity);
     let (state, severity) = match (&listing, running) {
-        (Listing::Gone, _) => (State::Retired, Severity::Ok),
-        (Listing::Left(_), _) => (State::Left, Severity::Warning),
+        (InventoryState::Gone, _) => (State::Retired, Severity::Ok),
+        (InventoryState::Left(_), _) => (State::Left, Severity::Warning),
         (_, Some(_)) => (State::Running, worst),
         _ if untried => (State::Never, worst),
         _ => match worst {
@@ -261,7 +261,7 @@ pub fn judge(known: Known, now: DateTime<Utc>, patience: Patience) -> Status {
     let what_stays = || what_stays(&copies, unreadable.as_deref(), running.is_some());
     let problem = match (state, &listing) {
         (State::Retired, _) => Some(format!("not in the inventory; {}", what_stays())),
-        (State::Left, Listing::Left(at)) => Some(format!(
+        (State::Left, InventoryState::Left(at)) => Some(format!(
             "left the inventory on {}; list it again, or acknowledge it with `backup retire {}`; {}",
             at.format("%Y-%m-%d"),
             printable(&name),
@@ -275,8 +275,8 @@ pub fn judge(known: Known, now: DateTime<Utc>, patience: Patience) -> Status {
 }
 
 /// Whether no run has tried a host only because none was asked to.
-fn listing_allows(listing: &Listing) -> bool {
-    !matches!(listing, Listing::Unfit(_))
+fn listing_allows(listing: &InventoryState) -> bool {
+    !matches!(listing, InventoryState::Unfit(_))
 }
 
 /// The later of what the history says and what the newest snapshot does: a

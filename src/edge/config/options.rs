@@ -6,7 +6,9 @@ use super::section::Section;
 use super::values::{self, BANDWIDTH, DATASET, DURATION, PATH, PATH_ON_HOST, RUNTIME_DIR};
 use super::{hosts, services};
 use crate::core::model::host::HostName;
-use crate::core::model::settings::{Excludes, Hooks, Retention, Settings, Ssh, Store, Transfer};
+use crate::core::model::settings::{
+    Excludes, HookSettings, Retention, Settings, Ssh, StoreSettings, TransferSettings,
+};
 use chrono_tz::{TZ_VARIANTS, Tz};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
@@ -119,18 +121,18 @@ fn ssh(section: &mut Section<'_>) -> Ssh {
     }
 }
 
-fn hooks(section: &mut Section<'_>) -> Hooks {
+fn hooks(section: &mut Section<'_>) -> HookSettings {
     let directory = section.take("directory", PATH_ON_HOST, values::path_on_host);
-    Hooks {
+    HookSettings {
         directory: directory.unwrap_or_else(|| "/etc/backup-scripts".to_owned()),
         timeout: duration(section, "timeout", HOURS),
     }
 }
 
-fn transfer(section: &mut Section<'_>) -> Transfer {
+fn transfer(section: &mut Section<'_>) -> TransferSettings {
     let retries = section.take("retries", "a whole number from 0 to 20", values::within(0..=20));
     let delete = section.take("max_delete_percent", "a whole number from 1 to 100", values::within(1..=100));
-    Transfer {
+    TransferSettings {
         compress: section.take("compress", "`true` or `false`", Some).unwrap_or(true),
         bandwidth_limit: section.take("bandwidth_limit", BANDWIDTH, values::bandwidth).flatten(),
         stall_timeout: duration(section, "stall_timeout", 10 * MINUTES),
@@ -148,16 +150,16 @@ fn excludes(section: &mut Section<'_>) -> Excludes {
     }
 }
 
-fn store(section: &mut Section<'_>) -> Option<Store> {
+fn store(section: &mut Section<'_>) -> Option<StoreSettings> {
     let zfs = section.optional("zfs", |zfs| {
         let min_free_percent = min_free_percent(zfs);
         let dataset = zfs.require("dataset", DATASET, values::dataset)?;
-        Some(Store::Zfs { dataset, min_free_percent })
+        Some(StoreSettings::Zfs { dataset, min_free_percent })
     });
     let directory = section.optional("directory", |directory| {
         let min_free_percent = min_free_percent(directory);
         let path = directory.require("path", PATH, values::path)?;
-        Some(Store::Directory { path, min_free_percent })
+        Some(StoreSettings::Directory { path, min_free_percent })
     });
     match (zfs, directory) {
         (Some(store), None) | (None, Some(store)) => store,

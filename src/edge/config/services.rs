@@ -6,7 +6,7 @@ use super::options::duration;
 use super::section::Section;
 use super::values::{self, LINE, ROOT_URL};
 use crate::core::format::text::printable;
-use crate::core::model::settings::{AddressFrom, Icinga, NetBox};
+use crate::core::model::settings::{AddressFrom, IcingaSettings, NetBox};
 use std::path::PathBuf;
 use url::Url;
 
@@ -44,7 +44,7 @@ pub(super) fn netbox(section: &mut Section<'_>) -> Option<NetBox> {
 
 /// Reads `[icinga]`; `None` only together with a fault. `server` is this
 /// server's name, if it is known.
-pub(super) fn icinga(section: &mut Section<'_>, server: Option<&str>) -> Option<Icinga> {
+pub(super) fn icinga(section: &mut Section<'_>, server: Option<&str>) -> Option<IcingaSettings> {
     let url = url(section, "the password");
     // HTTP's Basic scheme ends the user's name at a colon.
     let user = |text: String| values::line(text).filter(|text| !text.contains(':'));
@@ -60,7 +60,7 @@ pub(super) fn icinga(section: &mut Section<'_>, server: Option<&str>) -> Option<
     let server = server?;
     let named =
         |name: Option<String>, default: &str| name.as_deref().unwrap_or(default).replace("{server}", server);
-    Some(Icinga {
+    Some(IcingaSettings {
         url: url?,
         user: user?,
         password: password?,

@@ -6,7 +6,7 @@
 
 use crate::core::format::timing::{self, Step, Sums};
 use crate::core::model::outcome::{HookResult, HostReport, Outcome, Severity};
-use crate::core::model::run_record::{Entry, Verification};
+use crate::core::model::run_record::{HostRecord, VerificationRecord};
 use chrono::{DateTime, SecondsFormat, Utc};
 use rusqlite::types::ValueRef;
 use rusqlite::{Row, ToSql};
@@ -49,13 +49,13 @@ struct Hook {
 }
 
 /// What a run is remembered as.
-pub(super) fn remembered(run: &str, report: &HostReport) -> Entry {
+pub(super) fn remembered(run: &str, report: &HostReport) -> HostRecord {
     let (verdict, snapshot) = match &report.outcome {
         Outcome::Copied { verdict, snapshot, .. } => (Some(*verdict), Some(snapshot.to_string())),
         Outcome::Failed { .. } | Outcome::Skipped { .. } | Outcome::Interrupted => (None, None),
     };
     let figures = report.figures;
-    Entry {
+    HostRecord {
         run: run.to_owned(),
         host: report.host.to_ascii_lowercase(),
         spelled: report.host.clone(),
@@ -82,7 +82,7 @@ pub(super) fn remembered(run: &str, report: &HostReport) -> Entry {
 }
 
 /// The values of an entry's columns.
-pub(super) fn values(entry: &Entry) -> Vec<Box<dyn ToSql>> {
+pub(super) fn values(entry: &HostRecord) -> Vec<Box<dyn ToSql>> {
     let hooks: Vec<Hook> = entry
         .hooks
         .iter()
@@ -122,7 +122,7 @@ pub(super) fn values(entry: &Entry) -> Vec<Box<dyn ToSql>> {
 }
 
 /// An entry of a row with [`COLUMNS`].
-pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
+pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<HostRecord> {
     let hooks: Vec<Hook> = serde_json::from_str(&text(row, 11)?).unwrap_or_default();
     let hook = |hook: Hook| HookResult {
         name: hook.name,
@@ -131,7 +131,7 @@ pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
         took: Duration::try_from_secs_f64(hook.seconds).unwrap_or_default(),
     };
     let details = text(row, 9)?;
-    Ok(Entry {
+    Ok(HostRecord {
         host: text(row, 0)?,
         spelled: text(row, 1)?,
         run: text(row, 2)?,
@@ -174,7 +174,7 @@ fn sums(text: &str) -> Sums {
 }
 
 /// The values of a verification's columns.
-pub(super) fn verification_values(verification: &Verification) -> Vec<Box<dyn ToSql>> {
+pub(super) fn verification_values(verification: &VerificationRecord) -> Vec<Box<dyn ToSql>> {
     vec![
         Box::new(verification.host.to_ascii_lowercase()),
         Box::new(time(verification.time)),
@@ -189,9 +189,9 @@ pub(super) fn verification_values(verification: &Verification) -> Vec<Box<dyn To
 }
 
 /// A verification of a row with [`VERIFICATION`].
-pub(super) fn verification(row: &Row<'_>) -> rusqlite::Result<Verification> {
+pub(super) fn verification(row: &Row<'_>) -> rusqlite::Result<VerificationRecord> {
     let count = |index| Ok::<_, rusqlite::Error>(number(row, index)?.unwrap_or(0));
-    Ok(Verification {
+    Ok(VerificationRecord {
         host: text(row, 0)?,
         time: instant(row, 1)?,
         snapshot: some_text(row, 2)?,

@@ -191,7 +191,7 @@ fn each_host_has_its_own_entries_newest_first() {
     }
     history.record("run5", &failed("b", night(5))).unwrap();
     history.record("run5", &HostReport { host: String::new(), ..failed("x", night(5)) }).unwrap();
-    let runs = |entries: Vec<Entry>| entries.into_iter().map(|entry| entry.run).collect::<Vec<_>>();
+    let runs = |entries: Vec<HostRecord>| entries.into_iter().map(|entry| entry.run).collect::<Vec<_>>();
     assert_eq!(runs(history.runs(&name("a"), 3).unwrap()), ["run4", "run3", "run2"]);
     assert_eq!(runs(history.good_runs(&name("b"), 3).unwrap()), ["run4", "run2", "run1"]);
     assert!(history.runs(&name("nobody"), 3).unwrap().is_empty());
@@ -249,8 +249,8 @@ fn an_order_that_a_wrong_clock_gave_does_not_hide_what_came_after() {
     assert_eq!(history.last_runs().unwrap()["a"].run, "right again");
 }
 
-fn verification(number: u64) -> Verification {
-    Verification {
+fn verification(number: u64) -> VerificationRecord {
+    VerificationRecord {
         host: "VPN".to_owned(),
         time: night(0) + TimeDelta::minutes(i64::try_from(number).unwrap()),
         snapshot: Some("backup-2026-11-20T020005Z".to_owned()),
@@ -268,7 +268,7 @@ fn verifications_are_remembered_newest_first() {
     let (_dir, history) = opened();
     (0..3).for_each(|number| history.record_verification(&verification(number)).unwrap());
     let found = history.verifications(&name("vpn"), 2).unwrap();
-    let expected = [2, 1].map(|number| Verification { host: "vpn".to_owned(), ..verification(number) });
+    let expected = [2, 1].map(|number| VerificationRecord { host: "vpn".to_owned(), ..verification(number) });
     assert_eq!(found, expected);
     assert!(history.verifications(&name("web"), 2).unwrap().is_empty());
 }
@@ -281,7 +281,7 @@ fn what_is_old_is_forgotten_but_for_the_last_of_each_host() {
     }
     for number in 0..500 {
         history.record(&format!("{number}"), &report("daily", Verdict::Good, night(number))).unwrap();
-        history.record_verification(&Verification { time: night(number), ..verification(0) }).unwrap();
+        history.record_verification(&VerificationRecord { time: night(number), ..verification(0) }).unwrap();
     }
     history.prune(night(500)).unwrap();
     let retired = runs_of(&history, "retired");
@@ -328,7 +328,7 @@ fn a_lost_history_is_put_together_from_snapshots_as_far_as_they_go() {
     assert_eq!(history.rebuild(all()).unwrap(), 0, "what is known is left as it is");
     assert_eq!(runs_of(&history, "web"), ["four", "three", "one"]);
     let entry = &history.runs(&name("web"), 9).unwrap()[2];
-    assert_eq!(*entry, Entry::from_snapshot("web", &web[1]).unwrap());
+    assert_eq!(*entry, HostRecord::from_snapshot("web", &web[1]).unwrap());
     assert!(entry.from_snapshot && entry.received.is_none());
     assert_eq!(history.good_runs(&name("web"), 9).unwrap().len(), 2);
     drop(history);

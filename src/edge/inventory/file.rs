@@ -123,14 +123,14 @@ pub(super) fn keep(path: &Path, value: &impl Serialize) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::model::host::Kind;
+    use crate::core::model::host::ObjectKind;
     use std::os::unix::fs::PermissionsExt;
 
     fn hosts() -> Vec<Listed> {
         vec![
-            Listed { kind: Kind::Device, id: 62, name: None, alias: None, primary_ip: None },
+            Listed { kind: ObjectKind::Device, id: 62, name: None, alias: None, primary_ip: None },
             Listed {
-                kind: Kind::VirtualMachine,
+                kind: ObjectKind::VirtualMachine,
                 id: 1,
                 name: Some("-e sh\n\"$(id)\"".to_owned()),
                 alias: Some("sh".to_owned()),

@@ -14,7 +14,7 @@ mod answers;
 mod request;
 
 use crate::core::format::text::printable;
-use crate::core::model::host::{Kind, Object};
+use crate::core::model::host::{Object, ObjectKind};
 use crate::core::model::settings::{AddressFrom, NetBox};
 use answers::{Machine, Page, Tag};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -39,10 +39,10 @@ const PAGES_AT_ONCE: usize = 4;
 /// taken for an endless one; some may be added while it is read.
 const SLACK: usize = 1000;
 
-fn endpoint(kind: Kind) -> &'static str {
+fn endpoint(kind: ObjectKind) -> &'static str {
     match kind {
-        Kind::Device => "api/dcim/devices/",
-        Kind::VirtualMachine => "api/virtualization/virtual-machines/",
+        ObjectKind::Device => "api/dcim/devices/",
+        ObjectKind::VirtualMachine => "api/virtualization/virtual-machines/",
     }
 }
 
@@ -50,7 +50,7 @@ fn endpoint(kind: Kind) -> &'static str {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Listed {
     /// What it is.
-    pub kind: Kind,
+    pub kind: ObjectKind,
     /// NetBox's number for it, within its kind.
     pub id: u64,
     /// Its name; a device need not have one.
@@ -100,13 +100,15 @@ struct Slug {
 impl Session<'_> {
     async fn list(&self) -> Result<Listing, NetBoxError> {
         let slug = self.slug().await?;
-        let (devices, machines) =
-            tokio::try_join!(self.kind(Kind::Device, &slug), self.kind(Kind::VirtualMachine, &slug))?;
+        let (devices, machines) = tokio::try_join!(
+            self.kind(ObjectKind::Device, &slug),
+            self.kind(ObjectKind::VirtualMachine, &slug)
+        )?;
         let mut listing = Listing { tag_confirmed: slug.confirmed, ..Listing::default() };
         let mut refused = Vec::new();
         let mut has_field = false;
         let (mut untagged, mut other_status) = (0, 0);
-        for (kind, found) in [(Kind::Device, devices), (Kind::VirtualMachine, machines)] {
+        for (kind, found) in [(ObjectKind::Device, devices), (ObjectKind::VirtualMachine, machines)] {
             if found.seen < found.count {
                 listing.warnings.push(format!(
                     "NetBox counts {} {kind}s and listed {}: the list changed while it was read, \
@@ -180,7 +182,7 @@ impl Session<'_> {
     /// (`inventory`, `paused`), and its endpoint refuses those that it lacks;
     /// then its hosts of any status are asked for, and chosen here. A status
     /// that both refuse is a misspelt one.
-    async fn kind(&self, kind: Kind, slug: &Slug) -> Result<Found, NetBoxError> {
+    async fn kind(&self, kind: ObjectKind, slug: &Slug) -> Result<Found, NetBoxError> {
         match self.pages(kind, slug, &self.netbox.statuses).await {
             Err(error) if error.is_about("status") => {
                 let found = self.pages(kind, slug, &[]).await?;
@@ -191,7 +193,7 @@ impl Session<'_> {
     }
 
     /// Every page of one kind of host.
-    async fn pages(&self, kind: Kind, slug: &Slug, statuses: &[String]) -> Result<Found, NetBoxError> {
+    async fn pages(&self, kind: ObjectKind, slug: &Slug, statuses: &[String]) -> Result<Found, NetBoxError> {
         let endpoint = self.url(endpoint(kind))?;
         let mut url = endpoint.clone();
         {
@@ -270,7 +272,7 @@ impl Session<'_> {
 /// One kind of host, while its pages are read.
 struct Reading<'a> {
     session: &'a Session<'a>,
-    kind: Kind,
+    kind: ObjectKind,
     slug: &'a Slug,
     found: Found,
     ids: HashSet<u64>,
@@ -316,7 +318,7 @@ struct Found {
 }
 
 impl Found {
-    fn take(&mut self, machine: Machine, kind: Kind, netbox: &NetBox, is_ours: impl Fn(&Tag) -> bool) {
+    fn take(&mut self, machine: Machine, kind: ObjectKind, netbox: &NetBox, is_ours: impl Fn(&Tag) -> bool) {
         let statuses = &netbox.statuses;
         self.seen += 1;
         if !machine.tags.iter().any(is_ours) {

@@ -1,7 +1,7 @@
 //! From what NetBox lists and what the configuration says to hosts with every
 //! setting resolved, and to faults: hosts that cannot be backed up. Pure.
 
-use super::Fault;
+use super::UnfitHost;
 use super::identities::{Identities, Rename};
 use super::netbox::Listed;
 use crate::core::format::text::printable;
@@ -16,7 +16,7 @@ pub(super) struct Resolved {
     /// Sorted by name.
     pub hosts: Vec<Host>,
     /// Sorted by name.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<UnfitHost>,
     /// Names, as the configuration spells them, of `[hosts.NAME]` tables that
     /// only give settings, and for a host that nobody lists.
     pub unused: Vec<String>,
@@ -43,7 +43,7 @@ pub(super) fn resolve(settings: &Settings, listed: Vec<Listed>, identities: &Ide
     }
     let names = all.iter().map(|called| (called.machine.object(), called.name.clone())).collect();
     let (all, renames, others) = identities.follow(all, &objects);
-    faults.extend(others.into_iter().map(|(name, why)| Fault { name: name.spelled().to_owned(), why }));
+    faults.extend(others.into_iter().map(|(name, why)| UnfitHost { name: name.spelled().to_owned(), why }));
     let mut named: BTreeMap<HostName, Vec<Called>> = BTreeMap::new();
     for called in all {
         named.entry(called.name.clone()).or_default().push(called);
@@ -60,7 +60,7 @@ pub(super) fn resolve(settings: &Settings, listed: Vec<Listed>, identities: &Ide
             let name = called.name.spelled().to_owned();
             match listed_host(settings, called, &claims) {
                 Ok(host) => hosts.push(host),
-                Err(why) => faults.push(Fault { name, why }),
+                Err(why) => faults.push(UnfitHost { name, why }),
             }
         }
     }
@@ -76,7 +76,7 @@ pub(super) fn resolve(settings: &Settings, listed: Vec<Listed>, identities: &Ide
     }
     hosts.retain(|host| match identities.half_renamed(&host.name) {
         Some(why) => {
-            faults.push(Fault { name: host.name.spelled().to_owned(), why });
+            faults.push(UnfitHost { name: host.name.spelled().to_owned(), why });
             false
         }
         None => true,
@@ -146,7 +146,7 @@ impl Called {
 
 /// What a host of NetBox's is called here. The configuration goes before the
 /// custom field, and that before NetBox's own name.
-fn called(settings: &Settings, machine: Listed) -> Result<Called, Fault> {
+fn called(settings: &Settings, machine: Listed) -> Result<Called, UnfitHost> {
     let (kind, id, object) = (machine.kind, machine.id, machine.object());
     if let Some(own) = settings.hosts.values().find(|own| own.object == Some(object)) {
         return Ok(Called::new(machine, own.name.clone(), By::Configuration));
@@ -158,7 +158,7 @@ fn called(settings: &Settings, machine: Listed) -> Result<Called, Fault> {
                 let field = settings.netbox.as_ref().and_then(|netbox| netbox.name_field.as_deref());
                 let field = field.unwrap_or_default();
                 let why = format!("{unfit}; correct the custom field `{field}` of {kind} {id} in NetBox");
-                Err(Fault { name: alias.clone(), why })
+                Err(UnfitHost { name: alias.clone(), why })
             }
         };
     }
@@ -168,14 +168,14 @@ fn called(settings: &Settings, machine: Listed) -> Result<Called, Fault> {
             let lines = lines(object, &fit(&unfit.name, object));
             let why =
                 format!("{unfit}; rename {kind} {id} in NetBox, or write {lines} into the configuration");
-            Err(Fault { name: unfit.name, why })
+            Err(UnfitHost { name: unfit.name, why })
         }
         None | Some(Err(_)) => {
             let lines = lines(object, &fit("", object));
             let why = format!(
                 "{kind} {id} has no name in NetBox; give it one there, or write {lines} into the configuration"
             );
-            Err(Fault { name: String::new(), why })
+            Err(UnfitHost { name: String::new(), why })
         }
     }
 }
@@ -215,7 +215,7 @@ fn fit(name: &str, object: Object) -> String {
 }
 
 /// One fault for each spelling of a name that several hosts bear.
-fn collision(machines: &[Called]) -> Vec<Fault> {
+fn collision(machines: &[Called]) -> Vec<UnfitHost> {
     let who: Vec<String> = machines.iter().map(Called::display).collect();
     let remedies: Vec<String> = machines
         .iter()
@@ -234,7 +234,7 @@ fn collision(machines: &[Called]) -> Vec<Fault> {
     let why =
         format!("{} in NetBox have one name, as names compare without case; {remedies}", who.join(" and "));
     let spellings: BTreeSet<&str> = machines.iter().map(|called| called.name.spelled()).collect();
-    spellings.into_iter().map(|name| Fault { name: name.to_owned(), why: why.clone() }).collect()
+    spellings.into_iter().map(|name| UnfitHost { name: name.to_owned(), why: why.clone() }).collect()
 }
 
 /// How many objects of NetBox bear each name, in lower case, and which hosts

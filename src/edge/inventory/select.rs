@@ -1,6 +1,6 @@
 //! From what the operator typed to the hosts that it means. Pure.
 
-use super::{Fault, Inventory};
+use super::{Inventory, UnfitHost};
 use crate::core::format::text::printable;
 use crate::core::model::host::Host;
 use glob::Pattern;
@@ -13,11 +13,11 @@ const ALIKE: f64 = 0.6;
 
 /// What was selected, each once, in the inventory's order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Selection<'a> {
+pub struct SelectedHosts<'a> {
     /// To be backed up.
     pub hosts: Vec<&'a Host>,
     /// Cannot be backed up, and to be reported.
-    pub faults: Vec<&'a Fault>,
+    pub faults: Vec<&'a UnfitHost>,
 }
 
 /// One word of the operator's that selects nothing.
@@ -68,7 +68,7 @@ impl fmt::Display for Unknown {
 
 /// The hosts and faults that the patterns mean: `all`, a name in any case, or
 /// a glob. Every word has to select something.
-pub fn select<'a>(inventory: &'a Inventory, patterns: &[String]) -> Result<Selection<'a>, SelectError> {
+pub fn select<'a>(inventory: &'a Inventory, patterns: &[String]) -> Result<SelectedHosts<'a>, SelectError> {
     let faults: Vec<String> = inventory.faults.iter().map(|fault| fault.name.to_lowercase()).collect();
     let mut chosen = (BTreeSet::new(), BTreeSet::new());
     let mut unknown = Vec::new();
@@ -106,7 +106,7 @@ pub fn select<'a>(inventory: &'a Inventory, patterns: &[String]) -> Result<Selec
     if !unknown.is_empty() {
         return Err(SelectError(unknown));
     }
-    Ok(Selection {
+    Ok(SelectedHosts {
         hosts: chosen.0.into_iter().map(|index| &inventory.hosts[index]).collect(),
         faults: chosen.1.into_iter().map(|index| &inventory.faults[index]).collect(),
     })
@@ -136,7 +136,7 @@ mod tests {
 
     fn inventory() -> Inventory {
         let host = |name: &str| super::super::forced(&settings(None, &[]), name.parse().unwrap());
-        let fault = |name: &str| Fault { name: name.to_owned(), why: "why".to_owned() };
+        let fault = |name: &str| UnfitHost { name: name.to_owned(), why: "why".to_owned() };
         Inventory {
             hosts: ["db", "VPN", "web1", "web2"].map(host).into(),
             faults: ["", "-e sh", "WEB3", "web[x]"].map(fault).into(),
@@ -195,6 +195,6 @@ mod tests {
     #[test]
     fn all_of_an_empty_inventory_is_nothing() {
         let inventory = Inventory::default();
-        assert_eq!(select(&inventory, &["all".to_owned()]), Ok(Selection::default()));
+        assert_eq!(select(&inventory, &["all".to_owned()]), Ok(SelectedHosts::default()));
     }
 }

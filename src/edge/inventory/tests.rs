@@ -3,9 +3,9 @@
 
 use super::resolve::Resolved;
 use super::*;
-use crate::core::model::host::{Filesystems, HostSettings, Kind, Transport};
+use crate::core::model::host::{Filesystems, HostSettings, ObjectKind, Transport};
 use crate::core::model::settings::{
-    AddressFrom, Excludes, Hooks, HostOverride, Retention, Ssh, Store, Transfer,
+    AddressFrom, Excludes, HookSettings, HostOverride, Retention, Ssh, StoreSettings, TransferSettings,
 };
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
@@ -27,7 +27,7 @@ pub(super) fn settings(netbox: Option<NetBox>, hosts: &[HostOverride]) -> Settin
         inplace: vec!["/images".to_owned()],
         hooks: true,
     };
-    let transfer = Transfer {
+    let transfer = TransferSettings {
         compress: true,
         bandwidth_limit: None,
         stall_timeout: Duration::from_secs(600),
@@ -50,10 +50,10 @@ pub(super) fn settings(netbox: Option<NetBox>, hosts: &[HostOverride]) -> Settin
             connect_timeout: Duration::from_secs(20),
             connections_per_second: NonZeroU32::MIN,
         },
-        hooks: Hooks { directory: "/etc/backup-scripts".to_owned(), timeout: Duration::from_secs(60) },
+        hooks: HookSettings { directory: "/etc/backup-scripts".to_owned(), timeout: Duration::from_secs(60) },
         transfer,
         excludes: Excludes { files: Vec::new(), remote_file: "/etc/backup-exclude.conf".to_owned() },
-        store: Store::Zfs { dataset: "data".to_owned(), min_free_percent: 5 },
+        store: StoreSettings::Zfs { dataset: "data".to_owned(), min_free_percent: 5 },
         retention: Retention { daily: Some(NonZeroU32::MIN), ..Retention::default() },
         icinga: None,
         metrics_textfile: None,
@@ -95,7 +95,13 @@ fn own(name: &str, listed: bool) -> HostOverride {
 }
 
 fn vm(id: u64, name: &str) -> Listed {
-    Listed { kind: Kind::VirtualMachine, id, name: Some(name.to_owned()), alias: None, primary_ip: None }
+    Listed {
+        kind: ObjectKind::VirtualMachine,
+        id,
+        name: Some(name.to_owned()),
+        alias: None,
+        primary_ip: None,
+    }
 }
 
 fn vms(names: &[&str]) -> Vec<Listed> {
@@ -112,12 +118,13 @@ fn faults(resolved: &Resolved) -> Vec<(&str, &str)> {
 
 #[test]
 fn a_host_that_cannot_be_backed_up_is_a_fault_and_the_rest_go_on() {
-    let mut listed = vec![Listed { kind: Kind::Device, id: 62, name: None, alias: None, primary_ip: None }];
+    let mut listed =
+        vec![Listed { kind: ObjectKind::Device, id: 62, name: None, alias: None, primary_ip: None }];
     let long = "x".repeat(255);
     let hostile = ["-e sh", "a\nb", "a'b\"", "$(id)", "x ", "all", "", &long];
     listed.extend(vms(&hostile));
-    listed.extend([vm(20, "db"), vm(21, "VPN"), Listed { kind: Kind::Device, ..vm(5, "vpn") }]);
-    listed.extend([vm(30, "twin"), Listed { kind: Kind::Device, ..vm(31, "twin") }]);
+    listed.extend([vm(20, "db"), vm(21, "VPN"), Listed { kind: ObjectKind::Device, ..vm(5, "vpn") }]);
+    listed.extend([vm(30, "twin"), Listed { kind: ObjectKind::Device, ..vm(31, "twin") }]);
     let resolved = resolve(&settings(Some(netbox(AddressFrom::Name, "")), &[]), listed);
     assert_eq!(addresses(&resolved), [("db".to_owned(), "db".to_owned())]);
     let names: Vec<&str> = resolved.faults.iter().map(|fault| fault.name.as_str()).collect();
@@ -395,7 +402,7 @@ fn without_any_list_there_is_nothing_and_a_word_on_why() {
 fn faults_survive_in_the_last_good_list() {
     let mut before = saved(&["a", "-e sh"]);
     before.as_mut().unwrap().hosts.push(Listed {
-        kind: Kind::Device,
+        kind: ObjectKind::Device,
         id: 62,
         name: None,
         alias: None,
@@ -454,7 +461,7 @@ fn an_object_is_called_what_the_configuration_says_then_its_field_then_netbox() 
 
 #[test]
 fn an_address_that_is_not_its_alone_is_never_an_alias_s() {
-    let device = |id, name| Listed { kind: Kind::Device, ..vm(id, name) };
+    let device = |id, name| Listed { kind: ObjectKind::Device, ..vm(id, name) };
     let settings = settings(
         Some(netbox(AddressFrom::Name, "")),
         &[

@@ -13,7 +13,7 @@ const LONGEST_LINE: usize = 64;
 
 /// What a file of the host is now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
+pub enum RemoteFile {
     /// No regular file is there any more.
     Gone,
     /// It cannot be read to its end.
@@ -29,14 +29,14 @@ pub enum Look {
 
 impl Remote {
     /// When entries of any kind below `source` were last changed, given by their
-    /// paths from there; [`Look::Unreadable`] is none of the answers. They are in
+    /// paths from there; [`RemoteFile::Unreadable`] is none of the answers. They are in
     /// the order of the paths.
     pub async fn changes(
         &self,
         source: &str,
         paths: &[&[u8]],
         deadline: Duration,
-    ) -> Result<Vec<Look>, RemoteError> {
+    ) -> Result<Vec<RemoteFile>, RemoteError> {
         self.looks(source, paths, deadline, "any").await
     }
 
@@ -47,7 +47,7 @@ impl Remote {
         source: &str,
         paths: &[&[u8]],
         deadline: Duration,
-    ) -> Result<Vec<Look>, RemoteError> {
+    ) -> Result<Vec<RemoteFile>, RemoteError> {
         self.looks(source, paths, deadline, "read").await
     }
 
@@ -57,7 +57,7 @@ impl Remote {
         paths: &[&[u8]],
         deadline: Duration,
         how: &str,
-    ) -> Result<Vec<Look>, RemoteError> {
+    ) -> Result<Vec<RemoteFile>, RemoteError> {
         let mark = random_mark();
         let mut data = Vec::new();
         for path in paths {
@@ -76,17 +76,17 @@ impl Remote {
 
 /// Takes the answer apart. Text before the first mark is somebody's login
 /// message.
-fn parse(answer: &str, mark: &str, expected: usize) -> Result<Vec<Look>, RemoteError> {
+fn parse(answer: &str, mark: &str, expected: usize) -> Result<Vec<RemoteFile>, RemoteError> {
     let nonsense = |why: &str| Err(RemoteError::Nonsense(why.to_owned()));
     let mut lines = answer.lines().skip_while(|line| *line != mark).skip(1);
     let mut looks = Vec::new();
     for line in lines.by_ref().take_while(|line| *line != mark) {
         looks.push(match line.split_once(' ').unwrap_or((line, "")) {
-            ("gone", _) => Look::Gone,
-            ("unreadable", _) => Look::Unreadable,
+            ("gone", _) => RemoteFile::Gone,
+            ("unreadable", _) => RemoteFile::Unreadable,
             ("file", seconds) => {
                 let changed = seconds.parse().ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
-                Look::File { changed }
+                RemoteFile::File { changed }
             }
             _ => return nonsense("a line that says nothing of a file"),
         });
@@ -112,21 +112,21 @@ mod tests {
         let limit = Duration::from_secs(30);
         let looks = local.look(source, &[name, b"folder", b"missing", b"link"], limit).await.unwrap();
         assert!(
-            matches!(looks[0], Look::File { changed: Some(time) } if time.timestamp() > 1_700_000_000),
+            matches!(looks[0], RemoteFile::File { changed: Some(time) } if time.timestamp() > 1_700_000_000),
             "{looks:?}"
         );
-        assert_eq!(looks[1..], [Look::Gone; 3]);
+        assert_eq!(looks[1..], [RemoteFile::Gone; 3]);
         let looks = local.changes(source, &[name, b"folder", b"missing", b"link"], limit).await.unwrap();
-        assert_eq!(looks[2], Look::Gone);
+        assert_eq!(looks[2], RemoteFile::Gone);
         for (place, look) in looks.iter().enumerate().filter(|(place, _)| *place != 2) {
-            assert!(matches!(look, Look::File { changed: Some(_) }), "{place}: {look:?}");
+            assert!(matches!(look, RemoteFile::File { changed: Some(_) }), "{place}: {look:?}");
         }
     }
 
     #[test]
     fn an_answer_that_leaves_files_out_is_no_answer() {
-        let file = Look::File { changed: None };
-        assert_eq!(parse("motd\n\nM\ngone\nfile\nM\n", "M", 2).unwrap(), [Look::Gone, file]);
+        let file = RemoteFile::File { changed: None };
+        assert_eq!(parse("motd\n\nM\ngone\nfile\nM\n", "M", 2).unwrap(), [RemoteFile::Gone, file]);
         for answer in ["", "M\n", "M\ngone\nM\n", "M\ngone\n", "M\ngone\nwhat\nM\n"] {
             assert!(parse(answer, "M", 2).is_err(), "{answer:?}");
         }

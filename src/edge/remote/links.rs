@@ -3,7 +3,7 @@
 
 use super::words::encoded;
 use super::{Asking, Remote, RemoteError, most, random_mark};
-use crate::core::filter::Look;
+use crate::core::filter::SearchRoot;
 use crate::sys::process::{After, Exit};
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ impl Remote {
     pub async fn links(
         &self,
         source: &str,
-        looks: &[Look],
+        looks: &[SearchRoot],
         deadline: Duration,
     ) -> Result<Vec<Links>, RemoteError> {
         let mark = random_mark();
@@ -148,7 +148,7 @@ mod tests {
             b"/link/deep",
             b"/file/below",
         ];
-        let looks = paths.map(|path| Look { path: path.to_vec(), stays: path != b"/a dir" });
+        let looks = paths.map(|path| SearchRoot { path: path.to_vec(), stays: path != b"/a dir" });
         let local = Remote::local();
         let source = dir.path().to_str().unwrap();
         let on_host = |path: &[u8]| [source.as_bytes(), path].concat();

@@ -148,7 +148,7 @@ pub struct Icinga {
 impl Icinga {
     /// The Icinga of the configuration; `server` is this backup server's name.
     /// Nothing is asked yet.
-    pub fn new(settings: &settings::Icinga, server: &str) -> Result<Self, ReportError> {
+    pub fn new(settings: &settings::IcingaSettings, server: &str) -> Result<Self, ReportError> {
         let endpoint = settings.url.join("v1/actions/process-check-result").map_err(|error| {
             let what = format!("`{}` cannot be Icinga's URL: {error}", https::shown(&settings.url));
             ReportError::Setup(Problem::warning(what, "correct `icinga.url`"))
@@ -740,7 +740,7 @@ mod tests {
 
     #[test]
     fn the_password_is_not_in_the_debug_output() {
-        let settings = settings::Icinga {
+        let settings = settings::IcingaSettings {
             url: "http://127.0.0.1:1/".parse().unwrap(),
             user: "backup".into(),
             password: "hunter2".to_owned().into(),

@@ -64,7 +64,7 @@ pub enum Likeness {
 
 /// What of a file, or of what is none, is not as in its copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Unlike {
+pub enum Mismatch {
     /// What it is: a file, a directory, a symlink, …
     Kind,
     /// Where the symlink leads, or which device it is.
@@ -83,17 +83,17 @@ pub enum Unlike {
     Attributes,
 }
 
-impl fmt::Display for Unlike {
+impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Unlike::Kind => "kind",
-            Unlike::Target => "target",
-            Unlike::Time => "time",
-            Unlike::Mode => "mode",
-            Unlike::Owner => "owner",
-            Unlike::Group => "group",
-            Unlike::Acl => "access control list",
-            Unlike::Attributes => "extended attributes",
+            Mismatch::Kind => "kind",
+            Mismatch::Target => "target",
+            Mismatch::Time => "time",
+            Mismatch::Mode => "mode",
+            Mismatch::Owner => "owner",
+            Mismatch::Group => "group",
+            Mismatch::Acl => "access control list",
+            Mismatch::Attributes => "extended attributes",
         })
     }
 }
@@ -106,7 +106,7 @@ pub struct Compared {
     /// In the order of the files, and of what else was asked for: what is not as
     /// in the copy, beside a file's contents, size and time. Nothing where the
     /// host has nothing.
-    pub unlike: Vec<Vec<Unlike>>,
+    pub unlike: Vec<Vec<Mismatch>>,
     /// The first things that rsync complained of besides files that are not
     /// there, safe to print.
     pub complaints: Vec<String>,
@@ -199,7 +199,7 @@ fn ended(exit: Exit, stderr: &str) -> Result<(), TransferError> {
 
 /// What rsync's lines say of each file, and of what is none. Other lines
 /// (`skipping non-regular file …`) name nothing of the list.
-fn likeness(paths: &[&[u8]], said: &[u8]) -> (Vec<Option<Likeness>>, Vec<Vec<Unlike>>) {
+fn likeness(paths: &[&[u8]], said: &[u8]) -> (Vec<Option<Likeness>>, Vec<Vec<Mismatch>>) {
     let places: HashMap<&[u8], usize> =
         paths.iter().enumerate().map(|(place, path)| (*path, place)).collect();
     let (mut found, mut unlike) = (vec![None; paths.len()], vec![Vec::new(); paths.len()]);
@@ -227,19 +227,19 @@ fn likeness(paths: &[&[u8]], said: &[u8]) -> (Vec<Option<Likeness>>, Vec<Vec<Unl
 }
 
 /// What rsync's flags say beside a file's contents, size and time.
-fn differences(flags: &[u8]) -> Vec<Unlike> {
+fn differences(flags: &[u8]) -> Vec<Mismatch> {
     if flags[2] == b'+' {
-        return vec![Unlike::Kind];
+        return vec![Mismatch::Kind];
     }
     let is_file = flags[1] == b'f';
     let all = [
-        (2, b"cC", Unlike::Target),
-        (4, b"tT", Unlike::Time),
-        (5, b"pp", Unlike::Mode),
-        (6, b"oo", Unlike::Owner),
-        (7, b"gg", Unlike::Group),
-        (9, b"aa", Unlike::Acl),
-        (10, b"xx", Unlike::Attributes),
+        (2, b"cC", Mismatch::Target),
+        (4, b"tT", Mismatch::Time),
+        (5, b"pp", Mismatch::Mode),
+        (6, b"oo", Mismatch::Owner),
+        (7, b"gg", Mismatch::Group),
+        (9, b"aa", Mismatch::Acl),
+        (10, b"xx", Mismatch::Attributes),
     ];
     let differs =
         all.iter().filter(|(at, letters, _)| letters.contains(&flags[*at]) && !(is_file && *at < 5));
@@ -410,9 +410,9 @@ mod tests {
         let paths: [&[u8]; 8] =
             [b"file", b"same", b"folder", b"like", b"link", b"kind", b"was a link", b"gone"];
         let found = compared(&source, &copy, false, &paths).await;
-        assert_eq!(found.unlike[..4], [vec![Unlike::Mode], vec![], vec![Unlike::Mode], vec![]]);
-        assert!(found.unlike[4].starts_with(&[Unlike::Target]), "{:?}", found.unlike[4]);
-        assert_eq!(found.unlike[5..], [vec![Unlike::Kind], vec![Unlike::Kind], vec![]]);
+        assert_eq!(found.unlike[..4], [vec![Mismatch::Mode], vec![], vec![Mismatch::Mode], vec![]]);
+        assert!(found.unlike[4].starts_with(&[Mismatch::Target]), "{:?}", found.unlike[4]);
+        assert_eq!(found.unlike[5..], [vec![Mismatch::Kind], vec![Mismatch::Kind], vec![]]);
         assert_eq!(found.likeness[..2], [Some(Likeness::Alike); 2]);
     }
 

@@ -70,7 +70,7 @@ pub struct Restore {
 
 /// What rsync would do, and how far the destination is from the snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Overview {
+pub struct RestorePreview {
     /// What is no directory and not there yet.
     pub new: u64,
     /// What is no directory, and is there and differs.
@@ -227,16 +227,16 @@ impl Restore {
     }
 
     /// Looks what there is to write, by sizes and times.
-    pub async fn look_ahead(&self, limits: Limits<'_>) -> Result<Overview, TransferError> {
+    pub async fn look_ahead(&self, limits: Limits<'_>) -> Result<RestorePreview, TransferError> {
         self.look(Look::Quick, limits).await
     }
 
     /// Looks what differs from the snapshot, by contents and all the rest.
-    pub async fn look_back(&self, limits: Limits<'_>) -> Result<Overview, TransferError> {
+    pub async fn look_back(&self, limits: Limits<'_>) -> Result<RestorePreview, TransferError> {
         self.look(Look::Thorough, limits).await
     }
 
-    async fn look(&self, look: Look, limits: Limits<'_>) -> Result<Overview, TransferError> {
+    async fn look(&self, look: Look, limits: Limits<'_>) -> Result<RestorePreview, TransferError> {
         let mut figures = stats::Reader::default();
         let mut itemized = Itemized::default();
         let output = watched(self.program(Some(look))?, limits, |chunk| {
@@ -247,7 +247,7 @@ impl Restore {
         let transfer = judge(&output, &figures)?;
         // What was said beside a look that went well is not of its files.
         let is_whole = transfer.ending == Ending::Complete;
-        Ok(Overview {
+        Ok(RestorePreview {
             entries: transfer.statistics.files,
             directories: transfer.statistics.directories,
             total_bytes: transfer.statistics.bytes,
@@ -261,7 +261,7 @@ impl Restore {
 #[derive(Debug, Default)]
 struct Itemized {
     lines: Lines<LONGEST_LINE>,
-    found: Overview,
+    found: RestorePreview,
 }
 
 impl Itemized {
@@ -311,7 +311,7 @@ mod tests {
             b"<f+++++++++ 7 etc/new name\n<f.st...... 5 etc/fstab\n.d..t...... 4096 etc/\ncL+++++++++ 3 etc/link -> x\n\
               hf+++++++++ 9 etc/hard\n\nNumber of files: 5 (reg: 3)\nTotal file size: 12 bytes\n",
         );
-        let Overview { new, different, unlike_directories, bytes, first, .. } = itemized.found;
+        let RestorePreview { new, different, unlike_directories, bytes, first, .. } = itemized.found;
         assert_eq!((new, different, unlike_directories, bytes), (3, 1, 1, 12));
         assert_eq!(first[..2], ["/etc/new name", "/etc/fstab"]);
     }

@@ -55,21 +55,21 @@ pub use inspect::others_may_write;
 
 /// A directory that holds every host's copies.
 #[derive(Debug)]
-pub struct Directory {
+pub struct DirectoryStore {
     path: PathBuf,
     min_free_percent: u8,
     /// By host: the tree that is being filled, open since before its first byte.
     attempts: Mutex<BTreeMap<String, Arc<File>>>,
 }
 
-impl Directory {
+impl DirectoryStore {
     /// A store in `path`, which must be absolute and is not looked at yet.
     pub fn new(path: &Path, min_free_percent: u8) -> Result<Self, StoreError> {
         if !path.is_absolute() {
             return Err(StoreError::new(format!("the store's path `{}` is not absolute", shown(path)))
                 .hint("begin it with `/`"));
         }
-        Ok(Directory { path: path.to_owned(), min_free_percent, attempts: Mutex::default() })
+        Ok(DirectoryStore { path: path.to_owned(), min_free_percent, attempts: Mutex::default() })
     }
 
     fn place(&self, host: &HostName) -> Place {
@@ -82,7 +82,7 @@ impl Directory {
     }
 }
 
-impl Store for Directory {
+impl Store for DirectoryStore {
     async fn survey(&self) -> Result<Survey, StoreError> {
         let path = self.path.clone();
         blocking(move || list::survey(&canonical(&path)?)).await

@@ -3,8 +3,8 @@
 
 use super::{StoreError, shown};
 use crate::core::format::text::human_bytes;
-use crate::core::model::finding::{Finding, counted};
-use crate::core::policy::growth::{self, Growth};
+use crate::core::model::finding::{CheckFinding, counted};
+use crate::core::policy::growth::{self, FleetGrowth};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -15,10 +15,10 @@ const SOON: u64 = 30;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Inspection {
     /// Of the store as a whole.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<CheckFinding>,
     /// By host, its name in lower case: every host that has a place in the
     /// store, and what is wrong with that place.
-    pub places: BTreeMap<String, Vec<Finding>>,
+    pub places: BTreeMap<String, Vec<CheckFinding>>,
     /// How much room there is, if that is known.
     pub room: Option<Room>,
 }
@@ -38,17 +38,20 @@ pub struct Room {
 
 impl Room {
     /// How long it lasts.
-    pub fn outlook(&self, subject: &str, growth: Option<Growth>) -> Finding {
+    pub fn outlook(&self, subject: &str, growth: Option<FleetGrowth>) -> CheckFinding {
         let reserve = u128::from(self.total) * u128::from(self.min_free_percent) / 100;
         let usable = self.free.saturating_sub(u64::try_from(reserve).unwrap_or(u64::MAX));
         let room = format!("{} of {} free", human_bytes(self.free), human_bytes(self.total));
         let Some(growth) = growth else {
             let why = "how long it lasts is known once a host has two good copies, a day apart";
-            return Finding::skipped(subject, format!("{room}; {why}"));
+            return CheckFinding::skipped(subject, format!("{room}; {why}"));
         };
         let per_day = growth.per_day / self.ratio.max(1.0);
         let Some(days) = growth::days(usable, per_day) else {
-            return Finding::ok(subject, format!("{room}; the hosts' copies are not growing noticeably"));
+            return CheckFinding::ok(
+                subject,
+                format!("{room}; the hosts' copies are not growing noticeably"),
+            );
         };
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "rounded for a person")]
         let daily = human_bytes(per_day as u64);
@@ -64,25 +67,25 @@ impl Room {
         );
         if days < SOON {
             let remedy = "add disks, keep fewer periods in `[retention]`, or exclude what need not be kept";
-            Finding::warning(subject, said, remedy)
+            CheckFinding::warning(subject, said, remedy)
         } else {
-            Finding::ok(subject, said)
+            CheckFinding::ok(subject, said)
         }
     }
 }
 
 /// A directory above copies that is not root's alone.
-pub(super) fn closing(directory: &Path, why: String) -> Finding {
+pub(super) fn closing(directory: &Path, why: String) -> CheckFinding {
     let at = shown(directory);
     let remedy = format!("chown root {at} && chmod 700 {at} (a run closes what belongs to root)");
-    Finding::warning(at, why, remedy)
+    CheckFinding::warning(at, why, remedy)
 }
 
 /// A store's refusal as a finding.
-pub(super) fn refused(subject: &str, error: StoreError) -> Finding {
+pub(super) fn refused(subject: &str, error: StoreError) -> CheckFinding {
     let remedy =
         error.hint.unwrap_or_else(|| "fix that first: no host can be backed up until then".to_owned());
-    Finding::error(subject, error.what, remedy)
+    CheckFinding::error(subject, error.what, remedy)
 }
 
 #[cfg(test)]
@@ -94,7 +97,7 @@ mod tests {
     fn a_store_that_is_soon_full_is_a_warning() {
         const GIB: u64 = 1 << 30;
         let room = Room { free: 100 * GIB, total: 1000 * GIB, min_free_percent: 5, ratio: 2.0 };
-        let daily = |gib: f64| Some(Growth { per_day: gib * GIB as f64, hosts: 2 });
+        let daily = |gib: f64| Some(FleetGrowth { per_day: gib * GIB as f64, hosts: 2 });
         for (growth, level, said, reason) in [
             (daily(10.0), Level::Warning, "full in about 10 days", "half of it, for it is compressed by two"),
             (daily(1.0), Level::Ok, "full in about 100 days", "a while"),

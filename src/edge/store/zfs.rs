@@ -47,7 +47,7 @@ const KERNEL_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A dataset that holds every host's copies, each host in a dataset of its own.
 #[derive(Debug)]
-pub struct Zfs {
+pub struct ZfsStore {
     dataset: String,
     min_free_percent: u8,
     system: System,
@@ -65,10 +65,10 @@ struct Seen {
     ours: BTreeMap<String, BTreeMap<String, bool>>,
 }
 
-impl Zfs {
+impl ZfsStore {
     /// A store below `dataset`, which is not looked at yet.
     pub fn new(dataset: &str, min_free_percent: u8) -> Result<Self, StoreError> {
-        Zfs::on(System::default(), dataset, min_free_percent)
+        ZfsStore::on(System::default(), dataset, min_free_percent)
     }
 
     /// The same on another machine than this, for tests.
@@ -81,7 +81,7 @@ impl Zfs {
             ))
             .hint("write it as `zfs list` does: `data` or `tank/backup`"));
         }
-        Ok(Zfs { dataset: dataset.to_owned(), min_free_percent, system, seen: Mutex::new(None) })
+        Ok(ZfsStore { dataset: dataset.to_owned(), min_free_percent, system, seen: Mutex::new(None) })
     }
 
     fn dataset_of(&self, host: &HostName) -> String {
@@ -307,7 +307,7 @@ impl Zfs {
         }
     }
 
-    /// [`Zfs::destroy`], and one by one if that fails: one snapshot that is
+    /// [`ZfsStore::destroy`], and one by one if that fails: one snapshot that is
     /// held, busy or cloned must not keep the others.
     async fn destroy_each(&self, host: &HostName, names: &[String], removal: &mut Removal) {
         #[cfg(feature = "libzetta")]
@@ -336,7 +336,7 @@ impl Zfs {
     }
 }
 
-impl Store for Zfs {
+impl Store for ZfsStore {
     async fn survey(&self) -> Result<Survey, StoreError> {
         // First, for on a suspended pool the others would hang.
         self.check_state().await?;

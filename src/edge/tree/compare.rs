@@ -43,7 +43,7 @@ pub struct Told {
 
 /// What a comparison went through.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Compared {
+pub struct CompareStats {
     /// How many directories and files could not be read, in either tree; it was
     /// said.
     pub unread: u64,
@@ -60,11 +60,11 @@ pub fn compare<E: From<Gone>>(
     path: &[u8],
     bytes: bool,
     mut tell: impl FnMut(Told) -> Result<(), E>,
-) -> Result<Compared, E> {
+) -> Result<CompareStats, E> {
     let mut compare = Compare {
         trees,
         bytes,
-        compared: Compared::default(),
+        compared: CompareStats::default(),
         untold: Vec::new(),
         reader: Reader::default(),
         failures: Failures::default(),
@@ -93,7 +93,7 @@ pub fn compare<E: From<Gone>>(
 struct Compare<'a> {
     trees: &'a [Tree; 2],
     bytes: bool,
-    compared: Compared,
+    compared: CompareStats,
     untold: Vec<Told>,
     reader: Reader,
     failures: Failures,

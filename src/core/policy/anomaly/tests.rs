@@ -141,8 +141,8 @@ fn the_better_of_two_sources_is_taken() {
         Snapshot { name: name.to_string(), time: name.time(), held: false, origin: Origin::Run(facts) }
     };
     let snapshots: Vec<Snapshot> = (0..10).map(snapshot).collect();
-    let entry = |snapshot: &Snapshot| Entry::from_snapshot("vpn", snapshot).unwrap();
-    let entries: Vec<Entry> = snapshots.iter().map(entry).collect();
+    let entry = |snapshot: &Snapshot| HostRecord::from_snapshot("vpn", snapshot).unwrap();
+    let entries: Vec<HostRecord> = snapshots.iter().map(entry).collect();
     for (remembered, carried, expected, why) in [
         (&entries[..], &snapshots[..4], 9, "enough is remembered"),
         (&entries[..8], &snapshots[..], 7, "just enough, whatever else there is"),

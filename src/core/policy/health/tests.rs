@@ -27,7 +27,7 @@ fn run(hours: i64, severity: Severity, problem: &str) -> LastRun {
     LastRun { time: ago(hours), word, severity, problem: problem.to_owned() }
 }
 
-fn known(listing: Listing, list: &[(i64, Verdict)], last_run: Option<LastRun>) -> Known {
+fn known(listing: InventoryState, list: &[(i64, Verdict)], last_run: Option<LastRun>) -> Known {
     let open = Ok(OpenFindings::default());
     Known { name: "vpn".into(), listing, copies: Ok(copies(list)), last_run, running: None, open }
 }
@@ -36,7 +36,7 @@ fn judged(known: Known) -> Status {
     judge(known, now(), Patience::of(None))
 }
 
-use Listing::{Gone, Listed, Unfit, Unknown};
+use InventoryState::{Gone, Listed, Unfit, Unknown};
 use Severity::{Critical, Ok as Fine, Warning};
 use Verdict::{Good, Partial, Suspect};
 
@@ -298,7 +298,7 @@ fn ages_are_told_as_people_do() {
     }
 }
 
-fn named(name: &str, listing: Listing, list: &[(i64, Verdict)], last_run: Option<LastRun>) -> Status {
+fn named(name: &str, listing: InventoryState, list: &[(i64, Verdict)], last_run: Option<LastRun>) -> Status {
     judged(Known { name: name.into(), ..known(listing, list, last_run) })
 }
 
@@ -412,7 +412,8 @@ fn a_good_copy_beside_which_something_went_wrong_is_not_called_good_and_no_more(
 
 #[test]
 fn a_host_that_left_is_a_warning_until_somebody_says_that_it_is_meant() {
-    let left = || named("old", Listing::Left(ago(48)), &[(49, Good)], Some(run(50, Critical, "no route")));
+    let left =
+        || named("old", InventoryState::Left(ago(48)), &[(49, Good)], Some(run(50, Critical, "no route")));
     let status = left();
     assert_eq!(
         (status.state, status.severity, status.is_expected()),

@@ -7,7 +7,7 @@
 
 use super::{Icinga, LONGEST_ANSWER, ServiceName, text_of};
 use crate::core::format::text::{printable, shortened};
-use crate::core::model::finding::{Finding, Level, named};
+use crate::core::model::finding::{CheckFinding, Level, named};
 use crate::sys::https;
 use glob::Pattern;
 use reqwest::header::ACCEPT;
@@ -69,22 +69,24 @@ enum Refusal {
     /// The object is not there, or not for this user.
     NotFound,
     /// Anything else.
-    Other(Finding),
+    Other(CheckFinding),
 }
 
 impl Icinga {
     /// What there is to say of this Icinga, and of the services of these hosts,
     /// each spelled as the inventory does. Sends no check result.
-    pub async fn examine(self, hosts: Vec<String>) -> Vec<Finding> {
+    pub async fn examine(self, hosts: Vec<String>) -> Vec<CheckFinding> {
         let icinga = Arc::new(self);
         let subject = https::shown(&icinga.url(&[""]));
         let own = match icinga.own().await {
             Ok(own) => own,
-            Err(finding) => return vec![Finding { subject, ..finding }],
+            Err(finding) => return vec![CheckFinding { subject, ..finding }],
         };
         let (version, user) = (printable(&own.version), printable(&own.user));
-        let mut findings =
-            vec![Finding::ok(&subject, format!("is Icinga {version} and accepts the password of `{user}`"))];
+        let mut findings = vec![CheckFinding::ok(
+            &subject,
+            format!("is Icinga {version} and accepts the password of `{user}`"),
+        )];
         findings.extend(own.permitted(&subject));
         if own.may(READ) {
             let filtered = own.is_filtered(READ);
@@ -92,7 +94,7 @@ impl Icinga {
             findings.extend(icinga.services(hosts, filtered).await);
         } else if !hosts.is_empty() {
             let service = printable(&icinga.check.service);
-            findings.push(Finding::note(
+            findings.push(CheckFinding::note(
                 &subject,
                 format!("cannot tell which hosts lack the service `{service}`"),
                 format!(
@@ -104,7 +106,7 @@ impl Icinga {
     }
 
     /// Who the API user is.
-    async fn own(&self) -> Result<Own, Finding> {
+    async fn own(&self) -> Result<Own, CheckFinding> {
         match self.get::<Own>(self.url(&["v1"])).await {
             Ok(mut results) if !results.is_empty() => Ok(results.swap_remove(0)),
             Ok(_) | Err(Refusal::NotFound) => Err(elsewhere()),
@@ -127,13 +129,13 @@ impl Icinga {
         let request = request.basic_auth(&self.user, Some(self.password.expose_secret()));
         let answer = https::ask(request, LONGEST_ANSWER).await.map_err(|failure| {
             let unless = "is Icinga 2 running there, is `icinga.url` right, and may this machine reach it?";
-            Refusal::Other(Finding::error("", failure.why, failure.hint.unwrap_or(unless)))
+            Refusal::Other(CheckFinding::error("", failure.why, failure.hint.unwrap_or(unless)))
         })?;
         match answer.status.as_u16() {
             200 => serde_json::from_slice::<Answer<T>>(&answer.body)
                 .map(|answer| answer.results)
                 .map_err(|_| Refusal::Other(elsewhere())),
-            401 => Err(Refusal::Other(Finding::error(
+            401 => Err(Refusal::Other(CheckFinding::error(
                 "",
                 format!("it does not accept the user `{}` and the password (401)", printable(&self.user)),
                 "compare `icinga.user` and the password with its `ApiUser` object",
@@ -142,13 +144,17 @@ impl Icinga {
             status => {
                 let said = shortened(&printable(&text_of(&answer)), 200);
                 let remedy = "look into Icinga's log, and at what stands between";
-                Err(Refusal::Other(Finding::error("", format!("Icinga answered {status}: {said}"), remedy)))
+                Err(Refusal::Other(CheckFinding::error(
+                    "",
+                    format!("Icinga answered {status}: {said}"),
+                    remedy,
+                )))
             }
         }
     }
 
     /// Which hosts lack the service, or have one that would not do.
-    async fn services(self: &Arc<Self>, hosts: Vec<String>, filtered: bool) -> Vec<Finding> {
+    async fn services(self: &Arc<Self>, hosts: Vec<String>, filtered: bool) -> Vec<CheckFinding> {
         let gate = Arc::new(Semaphore::new(AT_ONCE));
         let mut asked = JoinSet::new();
         for host in hosts {
@@ -166,7 +172,7 @@ impl Icinga {
                 Ok((host, Ok(service))) => found.push((host, service)),
                 // One that does not answer does not answer for the others either.
                 Ok((_, Err(finding))) => {
-                    return vec![Finding { subject: self.subject(), ..finding }];
+                    return vec![CheckFinding { subject: self.subject(), ..finding }];
                 }
                 Err(_) => {}
             }
@@ -176,16 +182,16 @@ impl Icinga {
     }
 
     /// Whether the run's own service is there and would do.
-    async fn run_service(&self, hosts: &[String], filtered: bool) -> Finding {
+    async fn run_service(&self, hosts: &[String], filtered: bool) -> CheckFinding {
         let object = self.check.of_run();
         let subject = format!("service {}", printable(object.service));
         if hosts.iter().any(|host| self.is_of_run(host)) {
             let text = format!("is the run's own and that of the host `{}` as well", printable(object.host));
-            return Finding::error(subject, text, OTHER_NAME);
+            return CheckFinding::error(subject, text, OTHER_NAME);
         }
         let on = format!("on the host `{}`, for the run itself", printable(object.host));
         let found = match self.service(object).await {
-            Err(finding) => return Finding { subject, ..finding },
+            Err(finding) => return CheckFinding { subject, ..finding },
             Ok(found) => found,
         };
         let findings = judged(&subject, &[(object.host.to_owned(), found)], filtered);
@@ -195,9 +201,9 @@ impl Icinga {
                     None => Some(CREATE_FOR_RUN.to_owned()),
                     Some(_) => finding.remedy,
                 };
-                Finding { text: format!("{} ({on})", finding.text), remedy, ..finding }
+                CheckFinding { text: format!("{} ({on})", finding.text), remedy, ..finding }
             }
-            _ => Finding::ok(subject, format!("is there {on}")),
+            _ => CheckFinding::ok(subject, format!("is there {on}")),
         }
     }
 
@@ -205,7 +211,7 @@ impl Icinga {
         format!("service {}", printable(&self.check.service))
     }
 
-    async fn service(&self, object: ServiceName<'_>) -> Result<Option<Service>, Finding> {
+    async fn service(&self, object: ServiceName<'_>) -> Result<Option<Service>, CheckFinding> {
         let name = object.to_string();
         let mut url = self.url(&["v1", "objects", "services", &name]);
         for attribute in ["enable_passive_checks", "enable_active_checks", "max_check_attempts"] {
@@ -219,9 +225,9 @@ impl Icinga {
     }
 }
 
-fn elsewhere() -> Finding {
+fn elsewhere() -> CheckFinding {
     let remedy = "is `icinga.url` the root of Icinga 2's API, as in `https://icinga.example.org:5665/`?";
-    Finding::error("", "it answers with something else than Icinga 2's API does", remedy)
+    CheckFinding::error("", "it answers with something else than Icinga 2's API does", remedy)
 }
 
 impl Own {
@@ -236,11 +242,11 @@ impl Own {
         covering.all(|own| own.ends_with(FILTERED))
     }
 
-    fn permitted(&self, subject: &str) -> Option<Finding> {
+    fn permitted(&self, subject: &str) -> Option<CheckFinding> {
         let user = printable(&self.user);
         if !self.may(REPORT) {
             let remedy = format!("give it the permission: `permissions = [ \"{REPORT}\" ]`");
-            return Some(Finding::error(
+            return Some(CheckFinding::error(
                 subject,
                 format!("its `ApiUser` \"{user}\" may not report results"),
                 remedy,
@@ -248,7 +254,7 @@ impl Own {
         }
         self.permissions.iter().any(|own| own == "*").then(|| {
             let remedy = format!("`{REPORT}` and `{READ}` are enough");
-            Finding::note(subject, format!("its `ApiUser` \"{user}\" may do everything"), remedy)
+            CheckFinding::note(subject, format!("its `ApiUser` \"{user}\" may do everything"), remedy)
         })
     }
 }
@@ -259,7 +265,7 @@ fn covers(own: &str, wanted: &str) -> bool {
 }
 
 /// What there is to say of the hosts' services; `None` is one that is missing.
-fn judged(subject: &str, found: &[(String, Option<Service>)], filtered: bool) -> Vec<Finding> {
+fn judged(subject: &str, found: &[(String, Option<Service>)], filtered: bool) -> Vec<CheckFinding> {
     let which = |wanted: fn(&Option<Service>) -> bool| -> Vec<&str> {
         found.iter().filter(|(_, service)| wanted(service)).map(|(host, _)| host.as_str()).collect()
     };
@@ -270,7 +276,7 @@ fn judged(subject: &str, found: &[(String, Option<Service>)], filtered: bool) ->
             true => format!(", or the filter of the permission `{READ}` leaves it out"),
             false => String::new(),
         };
-        findings.push(Finding::error(
+        findings.push(CheckFinding::error(
             subject,
             format!("is missing on hosts of exactly these names: {}{unless}", named(&missing)),
             "create the hosts and the service there, with passive checks: README.md has an `apply Service` for it",
@@ -279,12 +285,12 @@ fn judged(subject: &str, found: &[(String, Option<Service>)], filtered: bool) ->
     let deaf = which(|service| service.is_some_and(|service| !service.enable_passive_checks));
     if !deaf.is_empty() {
         let text = format!("takes no passive results on {}", named(&deaf));
-        findings.push(Finding::error(subject, text, "set `enable_passive_checks = true` there"));
+        findings.push(CheckFinding::error(subject, text, "set `enable_passive_checks = true` there"));
     }
     let blind = which(|service| service.is_some_and(|service| !service.enable_active_checks));
     if !blind.is_empty() {
         let hosts = named(&blind);
-        findings.push(Finding::warning(
+        findings.push(CheckFinding::warning(
             subject,
             format!("makes no check of its own on {hosts}: nobody hears of it if this server falls silent"),
             "set `enable_active_checks = true` there, with the check command `passive`",
@@ -293,7 +299,7 @@ fn judged(subject: &str, found: &[(String, Option<Service>)], filtered: bool) ->
     let slow = which(|service| service.is_some_and(|service| service.max_check_attempts > 1.0));
     if !slow.is_empty() {
         let hosts = named(&slow);
-        findings.push(Finding::note(
+        findings.push(CheckFinding::note(
             subject,
             format!(
                 "waits for another bad result before it tells anybody, on {hosts}: that is another night"
@@ -304,7 +310,7 @@ fn judged(subject: &str, found: &[(String, Option<Service>)], filtered: bool) ->
     if findings.is_empty() && !found.is_empty() {
         let hosts =
             if found.len() == 1 { "the host".to_owned() } else { format!("all {} hosts", found.len()) };
-        findings.push(Finding::ok(subject, format!("is there for {hosts}")));
+        findings.push(CheckFinding::ok(subject, format!("is there for {hosts}")));
     }
     findings
 }

@@ -6,9 +6,9 @@
 use super::super::closed::open_to_others;
 use super::super::inspection::{Inspection, Room, closing, refused};
 use super::super::{blocking, shown};
-use super::{Directory, canonical, list, room, times};
+use super::{DirectoryStore, canonical, list, room, times};
 use crate::core::format::text::printable_bytes;
-use crate::core::model::finding::Finding;
+use crate::core::model::finding::CheckFinding;
 use crate::core::model::precision::{Precision, SECONDS};
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -23,7 +23,7 @@ struct Filesystem {
     options: Vec<String>,
 }
 
-impl Directory {
+impl DirectoryStore {
     /// What there is to say of the directory and its filesystem. Leaves nothing
     /// behind.
     pub(in super::super) async fn inspect(&self) -> Inspection {
@@ -46,7 +46,7 @@ fn look(path: &Path, min_free_percent: u8) -> Inspection {
     let mounts = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
     match filesystem_of(&mounts, path) {
         Some(filesystem) => findings.extend(filesystem.judged(path)),
-        None => findings.push(Finding::skipped(&subject, "what filesystem it is on could not be told")),
+        None => findings.push(CheckFinding::skipped(&subject, "what filesystem it is on could not be told")),
     }
     if let Err(error) = room(path, min_free_percent) {
         findings.push(refused(&subject, error));
@@ -54,14 +54,14 @@ fn look(path: &Path, min_free_percent: u8) -> Inspection {
     match times::tried_in(path) {
         Some(Ok(Precision::Seconds)) => {
             let remedy = "make the filesystem anew with larger inodes (`mke2fs -t ext4 -I 256`), or use XFS, btrfs or ZFS";
-            findings.push(Finding::warning(&subject, SECONDS, remedy));
+            findings.push(CheckFinding::warning(&subject, SECONDS, remedy));
         }
         Some(Err(error)) => findings.push(refused(&subject, error)),
         // What cannot be written to is told by its mount.
         Some(Ok(Precision::Nanoseconds)) | None => {}
     }
     if let Some(why) = others_may_write(path) {
-        findings.push(Finding::warning(
+        findings.push(CheckFinding::warning(
             &subject,
             format!("{why}: whoever may write there can plant folders in the place of copies"),
             format!("chown root {subject} && chmod go-w {subject}"),
@@ -101,7 +101,7 @@ pub fn others_may_write(path: &Path) -> Option<String> {
 }
 
 /// What is wrong with a host's folder.
-fn place(store: &Path, folder: &Path) -> Vec<Finding> {
+fn place(store: &Path, folder: &Path) -> Vec<CheckFinding> {
     let mut findings = wrong_place(store, folder);
     if folder.join("snapshots").is_dir() {
         findings.extend(open_to_others(folder).map(|why| closing(folder, why)));
@@ -109,20 +109,20 @@ fn place(store: &Path, folder: &Path) -> Vec<Finding> {
     findings
 }
 
-fn wrong_place(store: &Path, folder: &Path) -> Vec<Finding> {
+fn wrong_place(store: &Path, folder: &Path) -> Vec<CheckFinding> {
     let subject = shown(folder);
     let device = |path: &Path| path.metadata().map(|meta| meta.dev());
     let snapshots = folder.join("snapshots");
     match (device(folder), device(&snapshots), device(store)) {
         (Ok(_), Err(error), _) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        (Ok(own), Ok(inner), _) if own != inner => vec![Finding::error(
+        (Ok(own), Ok(inner), _) if own != inner => vec![CheckFinding::error(
             &subject,
             "is not on the same filesystem as its `snapshots`, and hard links cannot join them",
             "keep a host's whole folder on one filesystem",
         )],
         (Ok(_), Ok(_), Ok(_)) => Vec::new(),
         (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => {
-            vec![Finding::error(
+            vec![CheckFinding::error(
                 &subject,
                 format!("cannot be looked at: {error}"),
                 "see `dmesg` for its disk",
@@ -161,25 +161,25 @@ impl Filesystem {
         self.options.iter().any(|own| own == option)
     }
 
-    fn judged(&self, path: &Path) -> Vec<Finding> {
+    fn judged(&self, path: &Path) -> Vec<CheckFinding> {
         let (subject, kind) = (shown(path), &self.kind);
         let point = printable_bytes(&self.point);
         let disk = "use a local disk with ext4, XFS or btrfs, or `[store.zfs]`";
         let mut findings = vec![match kind.as_str() {
             "vfat" | "msdos" | "exfat" | "ntfs" | "ntfs3" | "fuseblk" | "hfs" | "hfsplus" | "udf" => {
-                Finding::error(
+                CheckFinding::error(
                     &subject,
                     format!("is on {kind}, which has no hard links, owners or ACLs as Linux hosts need them"),
                     disk,
                 )
             }
-            "tmpfs" | "ramfs" => Finding::warning(
+            "tmpfs" | "ramfs" => CheckFinding::warning(
                 &subject,
                 format!("is on {kind}: every copy is gone with the next boot"),
                 disk,
             ),
             "nfs" | "nfs4" | "cifs" | "smb3" | "smbfs" | "9p" | "virtiofs" | "ceph" | "glusterfs" => {
-                Finding::warning(
+                CheckFinding::warning(
                     &subject,
                     format!(
                         "is on {kind}, a network's filesystem: owners, ACLs or attributes may be lost, and it may hang"
@@ -187,26 +187,26 @@ impl Filesystem {
                     disk,
                 )
             }
-            kind if kind.starts_with("fuse") => Finding::warning(
+            kind if kind.starts_with("fuse") => CheckFinding::warning(
                 &subject,
                 format!("is on {kind}, a program's filesystem: owners, ACLs or attributes may be lost"),
                 disk,
             ),
-            "overlay" | "aufs" => Finding::note(
+            "overlay" | "aufs" => CheckFinding::note(
                 &subject,
                 format!("is on {kind}: in a container, what is not on a volume of its own goes with it"),
                 disk,
             ),
-            "zfs" => Finding::note(
+            "zfs" => CheckFinding::note(
                 &subject,
                 "is on ZFS, whose own snapshots are cheaper than trees of hard links",
                 "use `[store.zfs]`",
             ),
-            _ => Finding::ok(&subject, format!("is on {kind}, mounted at `{point}`")),
+            _ => CheckFinding::ok(&subject, format!("is on {kind}, mounted at `{point}`")),
         }];
         if self.has("ro") {
             let remedy = format!("mount -o remount,rw {point}; see `dmesg` for why it is");
-            findings.push(Finding::error(&subject, "is mounted read-only", remedy));
+            findings.push(CheckFinding::error(&subject, "is mounted read-only", remedy));
         }
         for (option, what) in [
             (
@@ -219,7 +219,7 @@ impl Filesystem {
             ),
         ] {
             if self.has(option) {
-                findings.push(Finding::warning(
+                findings.push(CheckFinding::warning(
                     &subject,
                     format!("is mounted with `{option}`: {what}"),
                     format!("remove `{option}` from its line in /etc/fstab, and mount it anew"),
@@ -227,13 +227,13 @@ impl Filesystem {
             }
         }
         if self.point == b"/" {
-            findings.push(Finding::note(
+            findings.push(CheckFinding::note(
                 &subject,
                 "is on this server's root filesystem: a full store stops the server",
                 "give the copies a disk or a filesystem of their own",
             ));
         } else if !self.has("nosuid") || !self.has("nodev") {
-            findings.push(Finding::note(
+            findings.push(CheckFinding::note(
                 &subject,
                 "is mounted without `nosuid,nodev`: setuid programs and device nodes in copies work on this server",
                 format!("add `nosuid,nodev` to the options of `{point}` in /etc/fstab"),
@@ -272,7 +272,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_store_that_is_not_there_is_an_error_with_advice() {
-        let store = Directory::new(Path::new("/no/such/store"), 5).unwrap();
+        let store = DirectoryStore::new(Path::new("/no/such/store"), 5).unwrap();
         let inspection = store.inspect().await;
         assert_eq!(inspection.findings[0].level, Level::Error);
         assert!(inspection.findings[0].remedy.as_ref().unwrap().starts_with("mount it or create it"));
@@ -287,7 +287,7 @@ mod tests {
         std::fs::create_dir_all(dir.path().join("web/snapshots")).unwrap();
         std::fs::set_permissions(dir.path().join("vpn"), PermissionsExt::from_mode(0o700)).unwrap();
         std::fs::set_permissions(dir.path().join("web"), PermissionsExt::from_mode(0o755)).unwrap();
-        let inspection = Directory::new(dir.path(), 0).unwrap().inspect().await;
+        let inspection = DirectoryStore::new(dir.path(), 0).unwrap().inspect().await;
         assert!(
             inspection.places.contains_key("vpn") && inspection.places["vpn"].is_empty(),
             "{inspection:?}"

@@ -427,7 +427,7 @@ pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Directory, Store};
+    use super::super::{DirectoryStore, Store};
     use super::*;
     use crate::core::model::snapshot::{Origin, Verdict};
 
@@ -473,7 +473,7 @@ mod tests {
             let name = steps[..done].last().map_or("nothing done", |(_, name)| name);
             // Each as a new process.
             let copy = async |text: &str| {
-                let store = Directory::new(dir.path(), 0).unwrap();
+                let store = DirectoryStore::new(dir.path(), 0).unwrap();
                 let survey = store.survey().await.unwrap();
                 let workspace = store.prepare(&host, &survey).await.unwrap();
                 fs::write(workspace.destination.join("file"), text).unwrap();
@@ -558,7 +558,7 @@ mod tests {
         for facts_too in [false, true] {
             let dir = tempfile::tempdir().unwrap();
             let host: HostName = "vpn".parse().unwrap();
-            let (store, place) = (Directory::new(dir.path(), 0).unwrap(), Place::new(dir.path(), &host));
+            let (store, place) = (DirectoryStore::new(dir.path(), 0).unwrap(), Place::new(dir.path(), &host));
             for number in 1..=2 {
                 let survey = store.survey().await.unwrap();
                 store.prepare(&host, &survey).await.unwrap();
@@ -582,7 +582,7 @@ mod tests {
     async fn a_run_that_was_told_to_stop_keeps_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let host: HostName = "vpn".parse().unwrap();
-        let (store, place) = (Directory::new(dir.path(), 0).unwrap(), Place::new(dir.path(), &host));
+        let (store, place) = (DirectoryStore::new(dir.path(), 0).unwrap(), Place::new(dir.path(), &host));
         store.prepare(&host, &store.survey().await.unwrap()).await.unwrap();
         let stop = AtomicBool::new(true);
         let attempt = File::open(place.incomplete()).unwrap();

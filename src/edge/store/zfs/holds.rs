@@ -4,7 +4,7 @@
 
 use super::super::{StoreError, no_such_snapshot, not_held};
 use super::system::{explained, is_missing};
-use super::{MOST_AT_ONCE, Zfs, dataset, parse};
+use super::{MOST_AT_ONCE, ZfsStore, dataset, parse};
 use crate::core::model::host::HostName;
 use crate::core::model::snapshot::HoldName;
 use crate::sys::process::Failure;
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 /// How often the holds are listed again, when snapshots go meanwhile.
 const MOST_LISTINGS: usize = 5;
 
-impl Zfs {
+impl ZfsStore {
     /// Holds a snapshot; `false` if it was held under that name already.
     pub(super) async fn place_hold(
         &self,

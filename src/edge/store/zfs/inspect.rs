@@ -5,9 +5,9 @@ use super::super::closed::open_to_others;
 use super::super::inspection::{Inspection, Room, closing, refused};
 use super::super::{enough_room, shown};
 use super::mount::is_closed_above;
-use super::{Zfs, pool_of};
+use super::{ZfsStore, pool_of};
 use crate::core::format::text::{human_bytes, printable};
-use crate::core::model::finding::{Finding, named};
+use crate::core::model::finding::{CheckFinding, named};
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -34,7 +34,7 @@ struct Rule {
     property: &'static str,
     bad: fn(&str) -> bool,
     /// Makes the finding of its level.
-    finding: fn(String, String, String) -> Finding,
+    finding: fn(String, String, String) -> CheckFinding,
     why: &'static str,
     /// The value to set; none for what was settled when the dataset was made.
     better: Option<&'static str>,
@@ -44,112 +44,112 @@ const RULES: [Rule; 16] = [
     Rule {
         property: "acltype",
         bad: |value| !matches!(value, "posix" | "posixacl"),
-        finding: Finding::warning,
+        finding: CheckFinding::warning,
         why: "ACLs of hosts cannot be kept: a host that has any is never more than partly copied",
         better: Some("posixacl"),
     },
     Rule {
         property: "xattr",
         bad: |value| value == "off",
-        finding: Finding::warning,
+        finding: CheckFinding::warning,
         why: "extended attributes of hosts cannot be kept, and a host that has any is a warning every night",
         better: Some("sa"),
     },
     Rule {
         property: "xattr",
         bad: |value| matches!(value, "on" | "dir"),
-        finding: Finding::note,
+        finding: CheckFinding::note,
         why: "before ZFS 2.3 each extended attribute is a file of its own, which is slow",
         better: Some("sa"),
     },
     Rule {
         property: "casesensitivity",
         bad: |value| value != "sensitive",
-        finding: Finding::error,
+        finding: CheckFinding::error,
         why: "files whose names differ only in case would overwrite one another",
         better: None,
     },
     Rule {
         property: "normalization",
         bad: |value| value != "none",
-        finding: Finding::warning,
+        finding: CheckFinding::warning,
         why: "names that are different on a host may be one here, and names that are not UTF-8 cannot be kept",
         better: None,
     },
     Rule {
         property: "utf8only",
         bad: |value| value == "on",
-        finding: Finding::warning,
+        finding: CheckFinding::warning,
         why: "names that are not UTF-8 cannot be kept: a host that has any is never more than partly copied",
         better: None,
     },
     Rule {
         property: "dedup",
         bad: |value| value != "off",
-        finding: Finding::warning,
+        finding: CheckFinding::warning,
         why: "its table outgrows the memory, and then everything is slow",
         better: Some("off"),
     },
     Rule {
         property: "setuid",
         bad: |value| value == "on",
-        finding: Finding::warning,
+        finding: CheckFinding::warning,
         why: "a setuid program in a copy runs as root on this server, for anybody who can reach it",
         better: Some("off"),
     },
     Rule {
         property: "devices",
         bad: |value| value == "on",
-        finding: Finding::warning,
+        finding: CheckFinding::warning,
         why: "a device node in a copy opens this server's own device",
         better: Some("off"),
     },
     Rule {
         property: "exec",
         bad: |value| value == "on",
-        finding: Finding::note,
+        finding: CheckFinding::note,
         why: "programs in copies can be run on this server",
         better: Some("off"),
     },
     Rule {
         property: "atime",
         bad: |value| value == "on",
-        finding: Finding::note,
+        finding: CheckFinding::note,
         why: "reading a copy writes to it, and snapshots grow",
         better: Some("off"),
     },
     Rule {
         property: "snapdir",
         bad: |value| value == "visible",
-        finding: Finding::note,
+        finding: CheckFinding::note,
         why: "whatever walks through the copies walks through every snapshot as well",
         better: Some("hidden"),
     },
     Rule {
         property: "compression",
         bad: |value| value == "off",
-        finding: Finding::note,
+        finding: CheckFinding::note,
         why: "copies take more room and more time than they need",
         better: Some("zstd"),
     },
     Rule {
         property: "sync",
         bad: |value| value == "always",
-        finding: Finding::note,
+        finding: CheckFinding::note,
         why: "every write waits for the disk, which is slow",
         better: Some("standard"),
     },
     Rule {
         property: "sync",
         bad: |value| value == "disabled",
-        finding: Finding::note,
+        finding: CheckFinding::note,
         why: "what was written in the seconds before a power cut is lost",
         better: Some("standard"),
     },
     Rule {
         property: "copies",
         bad: |value| value != "1",
-        finding: Finding::note,
+        finding: CheckFinding::note,
         why: "everything is written so many times, and takes so much room",
         better: Some("1"),
     },
@@ -158,7 +158,7 @@ const RULES: [Rule; 16] = [
 /// What is settled when a dataset is made, and what its children begin with.
 const SETTLED: [&str; 3] = ["casesensitivity", "normalization", "utf8only"];
 
-impl Zfs {
+impl ZfsStore {
     /// What there is to say of the pool and of the hosts' datasets. Changes
     /// nothing, and mounts nothing.
     pub(in super::super) async fn inspect(&self, now: DateTime<Utc>) -> Inspection {
@@ -186,7 +186,7 @@ impl Zfs {
 
     /// The pool's health and how full it is; an error if nothing else can be
     /// asked of it.
-    async fn pool_state(&self, pool: &str) -> Result<Vec<Finding>, Finding> {
+    async fn pool_state(&self, pool: &str) -> Result<Vec<CheckFinding>, CheckFinding> {
         let (system, subject) = (&self.system, format!("pool {pool}"));
         let what = format!("the state of the pool `{pool}`");
         let args = ["list", "-Hp", "-o", "health,capacity", pool];
@@ -197,8 +197,8 @@ impl Zfs {
         let (health, capacity) = text.trim().split_once('\t').unwrap_or((text.trim(), ""));
         self.check_pool(health).map_err(|error| refused(&subject, error))?;
         let mut findings = vec![match health {
-            "ONLINE" => Finding::ok(&subject, "is healthy"),
-            other => Finding::warning(
+            "ONLINE" => CheckFinding::ok(&subject, "is healthy"),
+            other => CheckFinding::warning(
                 &subject,
                 format!("is {}: another failure may lose everything", printable(other)),
                 format!("see `zpool status {pool}`, and replace what failed"),
@@ -206,7 +206,7 @@ impl Zfs {
         }];
         if let Ok(full) = capacity.trim_end_matches('%').parse::<u64>() {
             if full > SLOW {
-                findings.push(Finding::warning(
+                findings.push(CheckFinding::warning(
                     &subject,
                     format!("is {full}% full, and ZFS slows down above {SLOW}%"),
                     "add disks, keep fewer periods in `[retention]`, or exclude what need not be kept",
@@ -217,7 +217,7 @@ impl Zfs {
     }
 
     /// When the pool was last read through, and whether it has errors.
-    async fn scrub(&self, pool: &str, now: DateTime<Utc>) -> Vec<Finding> {
+    async fn scrub(&self, pool: &str, now: DateTime<Utc>) -> Vec<CheckFinding> {
         let (system, subject) = (&self.system, format!("pool {pool}"));
         let what = format!("the status of the pool `{pool}`");
         match system.list(&system.zpool, &what, &self.dataset, &["status", pool]).await {
@@ -271,21 +271,21 @@ impl Zfs {
     }
 
     /// Whether new hosts' datasets can be made below the parent.
-    fn parent(&self, properties: &Properties) -> Vec<Finding> {
+    fn parent(&self, properties: &Properties) -> Vec<CheckFinding> {
         let mut findings = unusable(&self.dataset, properties);
         let mountpoint = value(properties, "mountpoint");
         if findings.is_empty()
             && value(properties, "canmount") == "on"
             && value(properties, "mounted") != "yes"
         {
-            findings.push(Finding::error(
+            findings.push(CheckFinding::error(
                 &self.dataset,
                 "is not mounted, so no dataset can be made below it for a new host",
                 format!("zfs mount {}", self.dataset),
             ));
         }
         if findings.is_empty() {
-            findings.push(Finding::ok(&self.dataset, format!("is at `{}`", printable(mountpoint))));
+            findings.push(CheckFinding::ok(&self.dataset, format!("is at `{}`", printable(mountpoint))));
             findings.extend(owned(Path::new(mountpoint)));
             let top = Path::new(mountpoint);
             let open = open_to_others(top).filter(|_| is_closed_above(top).is_err());
@@ -297,9 +297,9 @@ impl Zfs {
 }
 
 /// Whether the folder with all copies is root's own.
-fn owned(path: &Path) -> Option<Finding> {
+fn owned(path: &Path) -> Option<CheckFinding> {
     super::super::directory::others_may_write(path).map(|why| {
-        Finding::warning(
+        CheckFinding::warning(
             shown(path),
             format!("{why}: whoever may write there can plant folders in the place of copies"),
             format!("chown root {0} && chmod go-w {0}", shown(path)),
@@ -308,39 +308,39 @@ fn owned(path: &Path) -> Option<Finding> {
 }
 
 /// What keeps a dataset from being written to, whatever is mounted.
-fn unusable(name: &str, properties: &Properties) -> Vec<Finding> {
+fn unusable(name: &str, properties: &Properties) -> Vec<CheckFinding> {
     let mut findings = Vec::new();
     if value(properties, "keystatus") == "unavailable" {
         let root = value(properties, "encryptionroot");
-        findings.push(Finding::error(
+        findings.push(CheckFinding::error(
             name,
             "is encrypted, and its key is not loaded",
             format!("zfs load-key {root} && zfs mount -a"),
         ));
     }
     if value(properties, "readonly") == "on" {
-        findings.push(Finding::error(name, "is read-only", format!("zfs set readonly=off {name}")));
+        findings.push(CheckFinding::error(name, "is read-only", format!("zfs set readonly=off {name}")));
     }
     let mountpoint = value(properties, "mountpoint");
     if !mountpoint.starts_with('/') {
         let text = format!("has no mount point of its own (`{}`)", printable(mountpoint));
-        findings.push(Finding::error(name, text, format!("zfs set mountpoint=/{name} {name}")));
+        findings.push(CheckFinding::error(name, text, format!("zfs set mountpoint=/{name} {name}")));
     }
     findings
 }
 
 /// What is wrong with a host's dataset.
-fn place(name: &str, properties: &Properties) -> Vec<Finding> {
+fn place(name: &str, properties: &Properties) -> Vec<CheckFinding> {
     let mut findings = unusable(name, properties);
     if findings.is_empty() && value(properties, "mounted") != "yes" {
         let mount = format!("zfs mount {name}");
         findings.push(match value(properties, "canmount") {
-            "on" => Finding::note(name, "is not mounted; the next run mounts it", mount),
+            "on" => CheckFinding::note(name, "is not mounted; the next run mounts it", mount),
             "noauto" => {
                 let remedy = format!("{mount}; and `zfs set canmount=on {name}`, to have it mounted at boot");
-                Finding::error(name, "is not mounted, and `canmount=noauto` keeps a run from it", remedy)
+                CheckFinding::error(name, "is not mounted, and `canmount=noauto` keeps a run from it", remedy)
             }
-            _ => Finding::error(
+            _ => CheckFinding::error(
                 name,
                 "is not mounted, and `canmount=off` forbids it",
                 format!("zfs set canmount=on {name} && {mount}"),
@@ -352,7 +352,7 @@ fn place(name: &str, properties: &Properties) -> Vec<Finding> {
 }
 
 /// Quotas that are nearly used up.
-fn quota(name: &str, properties: &Properties) -> Vec<Finding> {
+fn quota(name: &str, properties: &Properties) -> Vec<CheckFinding> {
     let mut findings = Vec::new();
     for (property, counted) in [("quota", "used"), ("refquota", "referenced")] {
         let (Some(limit), Some(used)) = (number(properties, property), number(properties, counted)) else {
@@ -362,13 +362,13 @@ fn quota(name: &str, properties: &Properties) -> Vec<Finding> {
         if limit > 0 && u128::from(left) * 100 < u128::from(limit) * u128::from(QUOTA) {
             let text = format!("has {} left of its {property} of {}", human_bytes(left), human_bytes(limit));
             let remedy = format!("raise it, or `zfs set {property}=none {name}`");
-            findings.push(Finding::warning(name, text, remedy));
+            findings.push(CheckFinding::warning(name, text, remedy));
         }
     }
     for property in ["reservation", "refreservation"] {
         if let Some(kept) = number(properties, property).filter(|kept| *kept > 0) {
             let text = format!("keeps {} from all others (its {property})", human_bytes(kept));
-            findings.push(Finding::note(name, text, format!("zfs set {property}=none {name}")));
+            findings.push(CheckFinding::note(name, text, format!("zfs set {property}=none {name}")));
         }
     }
     findings
@@ -382,7 +382,7 @@ impl Rule {
         dataset: &str,
         parent: &Properties,
         hosts: &BTreeMap<&str, &Properties>,
-    ) -> Option<Finding> {
+    ) -> Option<CheckFinding> {
         let property = self.property;
         let is_broken =
             |properties: &Properties| properties.get(property).is_some_and(|(value, _)| (self.bad)(value));
@@ -432,7 +432,7 @@ fn number(properties: &Properties, property: &str) -> Option<u64> {
 }
 
 /// What `zpool status` says of scrubs and of errors.
-fn scrubbed(status: &str, pool: &str, now: DateTime<Utc>) -> Vec<Finding> {
+fn scrubbed(status: &str, pool: &str, now: DateTime<Utc>) -> Vec<CheckFinding> {
     let subject = format!("pool {pool}");
     let line = |key: &str| {
         status.lines().find_map(|line| line.trim_start().strip_prefix(key)).map(str::trim).unwrap_or_default()
@@ -440,7 +440,7 @@ fn scrubbed(status: &str, pool: &str, now: DateTime<Utc>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let errors = line("errors:");
     if !errors.is_empty() && !errors.starts_with("No known data errors") {
-        findings.push(Finding::error(
+        findings.push(CheckFinding::error(
             &subject,
             format!("has errors in its data: {}", printable(errors)),
             format!("see `zpool status -v {pool}` for the files, and restore or remove them"),
@@ -454,15 +454,15 @@ fn scrubbed(status: &str, pool: &str, now: DateTime<Utc>) -> Vec<Finding> {
     });
     if scan.is_empty() || scan.starts_with("none requested") {
         let text = "was never scrubbed: what its disks have lost since is not known";
-        findings.push(Finding::note(&subject, text, scrub));
+        findings.push(CheckFinding::note(&subject, text, scrub));
     } else if scan.starts_with("scrub canceled") {
-        findings.push(Finding::note(&subject, "had its last scrub cancelled", scrub));
+        findings.push(CheckFinding::note(&subject, "had its last scrub cancelled", scrub));
     } else if let Some(ended) = ended.filter(|_| scan.starts_with("scrub")) {
         let age = now - ended.and_utc();
         let text = format!("was last scrubbed on {}", ended.format("%Y-%m-%d"));
         findings.push(match age > SCRUB {
-            true => Finding::note(&subject, format!("{text}, {} days ago", age.num_days()), scrub),
-            false => Finding::ok(&subject, text),
+            true => CheckFinding::note(&subject, format!("{text}, {} days ago", age.num_days()), scrub),
+            false => CheckFinding::ok(&subject, text),
         });
     }
     findings

@@ -1,12 +1,12 @@
 //! A host's dataset gets another name.
 
 use super::super::{StoreError, shown};
-use super::Zfs;
+use super::ZfsStore;
 use super::system::explained;
 use crate::core::model::host::HostName;
 use std::path::Path;
 
-impl Zfs {
+impl ZfsStore {
     /// `zfs rename`, with snapshots, holds and whatever lies below. It unmounts
     /// the dataset and mounts it at its new place, if it was mounted; what is in
     /// use it does not rename, and nothing is forced.
