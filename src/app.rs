@@ -3,4 +3,6 @@
 pub mod admission;
 pub mod fleet;
 pub mod run;
+pub mod session;
+pub mod snapshot_view;
 pub mod verify;

@@ -17,7 +17,6 @@ mod rotation_report;
 mod run;
 mod session;
 mod signals;
-mod snapshot_view;
 mod snapshots;
 mod status;
 mod verify;
@@ -139,7 +138,10 @@ fn commands_like(word: &str) -> Vec<String> {
         .filter(|command| !command.is_hide_set())
         .map(|command| command.get_name().to_owned())
         .collect();
-    session::nearest(&lower, names.iter().map(String::as_str)).into_iter().map(str::to_owned).collect()
+    crate::core::format::similar::nearest(&lower, names.iter().map(String::as_str))
+        .into_iter()
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Prints the help of a command, or of all.

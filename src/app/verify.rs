@@ -169,9 +169,10 @@ impl<S: Store> HostVerification<'_, S> {
         self.at(VerifyStep::Connect);
         let dir = self.run.runtime.connection_dir().map_err(failed)?;
         let remote = Remote::connect(self.host, &self.run.settings.ssh, dir).await.map_err(failed)?;
+        let asked = self.run.clock.now();
         let probe = self.probe(&remote, &snapshot).await?;
         // Where both clocks go as they should, they went as far apart then.
-        let apart = probe.time.map_or(TimeDelta::zero(), |theirs| theirs - self.run.clock.now());
+        let apart = probe.time.map_or(TimeDelta::zero(), |time| ahead(time, asked, self.run.clock.now()));
         let precision = self.run.store.precision(&self.host.name, &snapshot.name).await.map_err(failed)?;
         let sides = Sides { remote, root, precision, begun: copy_begun(&snapshot) + apart };
         self.at(VerifyStep::Compare);
@@ -567,6 +568,15 @@ impl<S: Store> HostVerification<'_, S> {
     }
 }
 
+/// How far a host's clock is ahead of ours that showed `theirs`, to the second, at some
+/// moment between these two; nothing if the two may agree. The least that it can be,
+/// so that a change is rather taken for the host's own.
+fn ahead(theirs: DateTime<Utc>, asked: DateTime<Utc>, answered: DateTime<Utc>) -> TimeDelta {
+    let least = theirs - answered;
+    let most = theirs + TimeDelta::seconds(1) - asked;
+    if (least..=most).contains(&TimeDelta::zero()) { TimeDelta::zero() } else { least }
+}
+
 /// When the copy in a snapshot was begun, or somewhat earlier.
 fn copy_begun(snapshot: &Snapshot) -> DateTime<Utc> {
     let took = snapshot.facts().and_then(|facts| facts.duration);
@@ -580,4 +590,23 @@ fn is_gone(root: &Path) -> bool {
         root.symlink_metadata().map_err(|error| error.kind()),
         Err(io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_answers_late_is_not_behind() {
+        let at = |milliseconds: i64| DateTime::from_timestamp_millis(milliseconds).unwrap();
+        for (theirs, asked, answered, expected, why) in [
+            (10_000, 10_400, 10_500, 0, "its clock shows whole seconds"),
+            (10_000, 10_400, 40_000, 0, "it took long to answer, after it had looked"),
+            (39_000, 10_400, 40_000, 0, "it took long to look"),
+            (50_000, 10_400, 10_500, 39_500, "it is ahead"),
+            (5_000, 10_400, 10_500, -5_500, "it is behind"),
+        ] {
+            assert_eq!(ahead(at(theirs), at(asked), at(answered)).num_milliseconds(), expected, "{why}");
+        }
+    }
 }

@@ -91,7 +91,7 @@ pub(super) fn execute(arguments: &Arguments, clock: Clock) -> u8 {
 
 /// Looks at everything, answers, and gives the exit code.
 async fn look(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
-    let path = config::find(arguments.common.config.as_deref())?;
+    let path = config::find(arguments.common.config())?;
     let loaded = match config::load(&path, &config::Environment::of_this_machine()) {
         Ok(loaded) => loaded,
         Err(error) => {
@@ -101,7 +101,7 @@ async fn look(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
         }
     };
     let mut settings = loaded.settings;
-    session::set_jobs(&mut settings, arguments.jobs);
+    crate::app::session::set_jobs(&mut settings, arguments.jobs);
     let settings = settings;
     logging::keep_state_in(&settings.state_dir);
     let mut answer = Answer::default();

@@ -1,8 +1,9 @@
 //! `backup diff`: what is different between two snapshots.
 
 use super::output::{Array, Closed, Format, Output};
-use super::session::{self, Common, Session};
-use super::snapshot_view::{self, Seen, lossy, shown};
+use super::session::{self, Common};
+use crate::app::session::Session;
+use crate::app::snapshot_view::{self, Seen, lossy, shown};
 use crate::core::files::diff::{Amount, Aspect, Change, Difference, Totals};
 use crate::core::files::entry::{Entry, Kind, Moment};
 use crate::core::format::text::{human_bytes, printable};
@@ -98,7 +99,7 @@ pub(super) fn execute(arguments: &Arguments, clock: Clock) -> u8 {
 
 async fn diff(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     let words = Words::of(arguments)?;
-    let session = Session::open(&arguments.common, clock)?;
+    let session = Session::open(arguments.common.config(), clock)?;
     let place = session.place(&arguments.host).await?;
     let newest = snapshot_view::some(&place)?.iter().rfind(|snapshot| snapshot.time <= place.now);
     if let Some(future) = place.of_the_future() {

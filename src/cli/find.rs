@@ -1,8 +1,9 @@
 //! `backup find`: which snapshots have which version of a file.
 
 use super::output::{Array, Format, Output, width};
-use super::session::{self, Common, Session};
-use super::snapshot_view::{self, Seen, lossy, rfc3339, shown};
+use super::session::{self, Common};
+use crate::app::session::Session;
+use crate::app::snapshot_view::{self, Seen, lossy, rfc3339, shown};
 use crate::core::files::entry::{Kind, Moment};
 use crate::core::files::path_glob::Pattern;
 use crate::core::files::versions::{Sum, Version};
@@ -72,7 +73,7 @@ pub(super) fn execute(arguments: &Arguments, clock: Clock) -> u8 {
 
 async fn find(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     let pattern = Pattern::new(arguments.pattern.as_bytes(), arguments.ignore_case)?;
-    let session = Session::open(&arguments.common, clock)?;
+    let session = Session::open(arguments.common.config(), clock)?;
     let place = session.place(&arguments.host).await?;
     if let Some(future) = place.of_the_future() {
         warn!("{future}; searched as well");

@@ -3,7 +3,8 @@
 
 use super::output::{Format, Output, code_of};
 use super::progress::Bars;
-use super::session::{self, Common, Place, Session};
+use super::session::{self, Common};
+use crate::app::session::{Place, Session};
 use crate::core::format::text::printable;
 use crate::core::model::snapshot::HoldName;
 use crate::core::policy::retention::{Decision, Fate, Reason};
@@ -121,7 +122,7 @@ struct Held<'a> {
 }
 
 async fn place_hold(arguments: &Hold, clock: Clock) -> anyhow::Result<u8> {
-    let session = Session::open(&arguments.common, clock)?;
+    let session = Session::open(arguments.common.config(), clock)?;
     let place = session.place(&arguments.target.host).await?;
     let snapshot = place.meant(&arguments.target.snapshot, &session)?;
     let (host, name, shown) = (&place.host, &arguments.name, printable(&snapshot.name));
@@ -163,7 +164,7 @@ struct Released<'a> {
 }
 
 async fn lift_hold(arguments: &Release, clock: Clock) -> anyhow::Result<u8> {
-    let session = Session::open(&arguments.common, clock)?;
+    let session = Session::open(arguments.common.config(), clock)?;
     let mut place = session.place(&arguments.target.host).await?;
     let snapshot = place.meant(&arguments.target.snapshot, &session)?.name.clone();
     let mut others = session.store.holds(&place.host).await?;

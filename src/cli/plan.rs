@@ -8,8 +8,9 @@
 use super::output::{Format, Output, code_of};
 use super::rotation_report::{Fates, Problem, counted};
 use super::run;
-use super::session::{self, Common, Session};
+use super::session::{self, Common};
 use crate::app::run::clock_behind;
+use crate::app::session::Session;
 use crate::core::filter::{self, Rule};
 use crate::core::format::table::{Column, Table};
 use crate::core::format::text::printable;
@@ -114,7 +115,7 @@ struct Planned {
 }
 
 async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
-    let session = Session::open(&arguments.common, clock)?;
+    let session = Session::open(arguments.common.config(), clock)?;
     let settings = &session.settings;
     let for_all = run::pattern_files(&settings.excludes.files)?;
     let inventory = inventory::look(settings, clock.now(), None).await?;

@@ -7,7 +7,8 @@
 
 use super::output::{Format, Output, code_of};
 use super::progress::Bars;
-use super::session::{self, Common, Session};
+use super::session::{self, Common};
+use crate::app::session::Session;
 use crate::core::model::finding::counted;
 use crate::core::model::host::HostName;
 use crate::core::model::problem::Problem;
@@ -83,7 +84,7 @@ pub(super) fn execute(arguments: &Arguments, clock: Clock) -> u8 {
 }
 
 async fn rename(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
-    let session = Session::open(&arguments.common, clock)?;
+    let session = Session::open(arguments.common.config(), clock)?;
     let (from, to): (HostName, HostName) = (arguments.old.parse()?, arguments.new.parse()?);
     if from == to {
         bail!("`{from}` and `{to}` are the same name, since names compare without case");

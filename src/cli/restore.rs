@@ -13,9 +13,11 @@ mod reach;
 
 use super::output::{Format, Output};
 use super::progress::Bars;
-use super::session::{self, Common, Place, Session};
+use super::session::{self, Common};
 use super::signals::Signals;
-use super::snapshot_view::{Seen, rfc3339};
+use crate::app::session::{Place, Session};
+use crate::app::snapshot_view::{Seen, rfc3339};
+use crate::core::format::similar::nearest;
 use crate::core::format::text::{human_bytes, printable};
 use crate::core::format::time_spec;
 use crate::core::model::host::{Host, HostName, Transport};
@@ -146,7 +148,7 @@ fn stop_on(mut signals: Signals, stop: Stop) {
 }
 
 async fn restore(arguments: &Arguments, clock: Clock, bars: &Bars, stop: &Stop) -> anyhow::Result<u8> {
-    let session = Session::open(&arguments.common, clock)?;
+    let session = Session::open(arguments.common.config(), clock)?;
     let settings = &session.settings;
     let place = session.place(&arguments.host).await?;
     let snapshot = chosen(arguments, &place, &session)?;
@@ -283,7 +285,7 @@ async fn find_host(session: &Session, name: HostName, own: &HostName) -> anyhow:
         }
     };
     if name != *own && !settings.hosts.contains_key(name.key()) {
-        match session::nearest(name.key(), known.iter().map(HostName::key)) {
+        match nearest(name.key(), known.iter().map(HostName::key)) {
             Some(near) => bail!("the inventory has no host `{name}`; did you mean `{near}`?"),
             None => bail!("the inventory has no host `{name}`"),
         }

@@ -2,7 +2,9 @@
 
 use super::output::{Format, Output, code_of};
 use super::progress::Bars;
-use super::session::{self, Common, Session, nearest};
+use super::session::{self, Common};
+use crate::app::session::Session;
+use crate::core::format::similar::nearest;
 use crate::core::model::finding::counted;
 use crate::core::model::host::HostName;
 use crate::edge::inventory;
@@ -58,7 +60,7 @@ pub(super) fn execute(arguments: &Arguments, clock: Clock) -> u8 {
 }
 
 async fn retire(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
-    let session = Session::open(&arguments.common, clock)?;
+    let session = Session::open(arguments.common.config(), clock)?;
     let settings = &session.settings;
     let mut names: Vec<HostName> = Vec::new();
     for word in &arguments.hosts {

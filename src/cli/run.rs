@@ -220,8 +220,8 @@ async fn prepare(
     begun: &mut Begun,
 ) -> anyhow::Result<Ready> {
     stopwatch.at(Phase::Configuration);
-    let mut settings = session::settings(&arguments.common)?;
-    session::set_jobs(&mut settings, arguments.jobs);
+    let mut settings = crate::app::session::settings(arguments.common.config())?;
+    crate::app::session::set_jobs(&mut settings, arguments.jobs);
     let icinga = settings.icinga.as_ref().map(|icinga| Icinga::new(icinga, &settings.server)).transpose()?;
     begun.reporter = Reporter::start(icinga);
     let configured = pattern_files(&settings.excludes.files)?;

@@ -1,34 +1,18 @@
-//! What every command begins with: the log, the runtime, the configuration,
-//! the store; and the words of an operator that mean a host or a snapshot.
+//! What every command begins with, the log and the runtime, and how it ends.
 
 use super::CANNOT_START;
 use super::output::Closed;
 use super::progress::Bars;
-use crate::core::format::excerpt::Excerpt;
-use crate::core::format::text::printable;
-use crate::core::format::time_spec::{self, WhenError};
-use crate::core::model::host::HostName;
-use crate::core::model::settings::Settings;
-use crate::core::model::snapshot::{self, Snapshot, Verdict};
-use crate::edge::config;
-use crate::edge::history::Findings;
-use crate::edge::store::{AnyStore, Store};
-use crate::sys::clock::Clock;
 use crate::sys::logging;
 use crate::sys::process;
-use anyhow::{anyhow, bail};
-use chrono::{DateTime, Utc};
-use chrono_tz::Tz;
-use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use anyhow::anyhow;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::task::LocalSet;
-use tracing::{error, warn};
+use tracing::error;
 
 /// How long a sync or a deletion that was given up may still take.
 const LAST_DISK_WORK: Duration = Duration::from_secs(1);
-/// Names that are less alike than this are not offered as what was meant.
-pub(super) const ALIKE: f64 = 0.6;
 
 /// What every command can be told.
 #[derive(Debug, clap::Args)]
@@ -41,7 +25,14 @@ pub(super) struct Common {
     pub(super) verbose: bool,
     /// Configuration file.
     #[arg(long, value_name = "FILE")]
-    pub(super) config: Option<PathBuf>,
+    config: Option<PathBuf>,
+}
+
+impl Common {
+    /// The configuration file, if one is named.
+    pub(super) fn config(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
 }
 
 /// Does a command's work with the log and the runtime that it needs, and gives
@@ -88,317 +79,4 @@ fn begin(common: &Common, bars: &Bars, syslog: bool, work: impl AsyncFnOnce() ->
         error!("{error:#}");
         CANNOT_START
     })
-}
-
-/// How many hosts at once: as the command line says, or else the configuration,
-/// and no more than this process may have files for.
-pub(super) fn set_jobs(settings: &mut Settings, wanted: Option<NonZeroUsize>) {
-    let wanted = wanted.unwrap_or(settings.jobs);
-    let limit = process::file_limit();
-    settings.jobs = wanted.min(process::most_hosts(limit));
-    if settings.jobs < wanted {
-        warn!(
-            "{} hosts at once instead of {wanted}: this process may have {limit} files open (raise `ulimit -n`, \
-             or `LimitNOFILE=` of its systemd unit)",
-            settings.jobs
-        );
-    }
-}
-
-/// The configuration that the command line names, its warnings said.
-pub(super) fn settings(common: &Common) -> anyhow::Result<Settings> {
-    let path = config::find(common.config.as_deref())?;
-    let loaded = config::load(&path, &config::Environment::of_this_machine())?;
-    logging::keep_state_in(&loaded.settings.state_dir);
-    loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
-    Ok(loaded.settings)
-}
-
-/// What a command that looks at the store has.
-pub(super) struct Session {
-    pub(super) settings: Settings,
-    pub(super) store: AnyStore,
-    pub(super) clock: Clock,
-}
-
-/// One host's place in the store.
-pub(super) struct Place {
-    pub(super) host: HostName,
-    /// The time; what is dated after it has a wrong date.
-    pub(super) now: DateTime<Utc>,
-    /// Oldest first, foreign ones too.
-    pub(super) snapshots: Vec<Snapshot>,
-}
-
-impl Session {
-    /// Reads the configuration and opens the store, which is not looked at yet.
-    pub(super) fn open(common: &Common, clock: Clock) -> anyhow::Result<Self> {
-        let settings = settings(common)?;
-        let store = AnyStore::open(&settings.store)?;
-        Ok(Session { settings, store, clock })
-    }
-
-    /// Since when a host's copies have damage that is not mended. Where nobody
-    /// knows, it is said, and counts as found now.
-    pub(super) fn damage_found(&self, host: &HostName) -> Option<DateTime<Utc>> {
-        match Findings::at(&self.settings.state_dir).of(host.key()) {
-            Ok(open) => open.since(),
-            Err(error) => {
-                warn!("{host}: {error}");
-                Some(self.clock.now())
-            }
-        }
-    }
-
-    /// The host of this name that the store has a place for, and its
-    /// snapshots. No inventory is asked: a host that has left it is found too.
-    pub(super) async fn place(&self, word: &str) -> anyhow::Result<Place> {
-        let host: HostName = word.parse()?;
-        if let Some(snapshots) = self.store.snapshots(&host).await? {
-            return Ok(Place { host, snapshots, now: self.clock.now() });
-        }
-        let known = self.store.hosts().await?;
-        match nearest(host.key(), known.iter().map(String::as_str)) {
-            Some(near) => bail!("the store has no copies of `{host}`; did you mean `{near}`?"),
-            None => bail!("the store has no copies of `{host}` (`backup status` lists what it holds)"),
-        }
-    }
-}
-
-impl Place {
-    /// The snapshot that a word means: its name, `latest` for the newest good
-    /// one, or a time.
-    pub(super) fn meant(&self, word: &str, session: &Session) -> anyhow::Result<&Snapshot> {
-        let refusal = match self.snapshot(word) {
-            Ok(snapshot) => return Ok(snapshot),
-            Err(refusal) if word == "latest" => return Err(refusal),
-            Err(refusal) => refusal,
-        };
-        let zone = session.settings.timezone;
-        match time_spec::parse(word, session.clock.now(), zone) {
-            Ok(time) => self.at(time, zone),
-            // More likely a name with a slip than a time.
-            Err(WhenError::Unknown(_)) => Err(refusal),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// The snapshot of this name; `latest` is the newest good one, and none that
-    /// is dated in the future.
-    fn snapshot(&self, word: &str) -> anyhow::Result<&Snapshot> {
-        if word == "latest" {
-            let future = self.of_the_future();
-            let latest = snapshot::latest_good(&self.snapshots, self.now);
-            if let (Some(_), Some(future)) = (latest, &future) {
-                warn!("{future}; not used as the latest (`--snapshot NAME` uses it)");
-            }
-            return latest.ok_or_else(|| match future {
-                Some(future) => {
-                    anyhow!("`{}` has no other good snapshot: {future} (check the clock)", self.host)
-                }
-                None => anyhow!("`{}` has no good snapshot (see `backup snapshots {0}`)", self.host),
-            });
-        }
-        if let Some(snapshot) = self.snapshots.iter().find(|snapshot| snapshot.name == word) {
-            return Ok(snapshot);
-        }
-        let near = nearest(word, self.snapshots.iter().map(|snapshot| snapshot.name.as_str()));
-        let advice = match near {
-            Some(near) => format!("did you mean `{}`?", printable(near)),
-            None => format!("see `backup snapshots {}`", self.host),
-        };
-        bail!("`{}` has no snapshot `{}`; {advice}", self.host, printable(word))
-    }
-
-    /// What there is to say of snapshots that are dated in the future, if there
-    /// are any.
-    pub(super) fn of_the_future(&self) -> Option<String> {
-        let all: Excerpt<String> = snapshot::of_the_future(&self.snapshots, self.now)
-            .map(|snapshot| printable(&snapshot.name))
-            .collect();
-        (!all.is_empty()).then(|| format!("dated in the future, under a clock that was ahead: {all}"))
-    }
-
-    /// The snapshot that shows the host as it was at a time: the newest good
-    /// one until then, or the newest partial one where none is good. What lies
-    /// nearer and is not taken is said. `zone` is the one in which times are
-    /// told.
-    pub(super) fn at(&self, time: DateTime<Utc>, zone: Tz) -> anyhow::Result<&Snapshot> {
-        let (snapshot, doubt) = self.chosen(time, zone)?;
-        if let Some(doubt) = doubt {
-            warn!("{doubt}");
-        }
-        Ok(snapshot)
-    }
-
-    /// [`Place::at`], with what is to be said of the choice.
-    fn chosen(&self, time: DateTime<Utc>, zone: Tz) -> anyhow::Result<(&Snapshot, Option<String>)> {
-        let time = time.min(self.now);
-        let told = |time: DateTime<Utc>| time.with_timezone(&zone).format("%Y-%m-%d %H:%M:%S %Z");
-        let newest = |verdicts: &[Verdict]| {
-            let until = self.snapshots.iter().filter(|snapshot| snapshot.time <= time);
-            let wanted = until.filter(|s| s.verdict().is_some_and(|verdict| verdicts.contains(&verdict)));
-            wanted.max_by_key(|snapshot| snapshot.time)
-        };
-        if let Some(taken) = newest(&[Verdict::Good]).or_else(|| newest(&[Verdict::Partial])) {
-            let nearest = newest(&[Verdict::Good, Verdict::Partial, Verdict::Suspect]);
-            let nearer = nearest.filter(|nearest| nearest.time > taken.time);
-            let doubt = match (nearer, nearer.and_then(Snapshot::verdict)) {
-                (Some(nearer), Some(verdict)) => Some(format!(
-                    "`{}` of {} is nearer to that time, but {verdict} (`--snapshot` takes it anyway)",
-                    printable(&nearer.name),
-                    told(nearer.time)
-                )),
-                _ if !taken.is_good() => Some(format!(
-                    "`{}` has no good snapshot until then; `{}` is partial: some files could not be read",
-                    self.host,
-                    printable(&taken.name)
-                )),
-                _ => None,
-            };
-            return Ok((taken, doubt));
-        }
-        if let Some(suspect) = newest(&[Verdict::Suspect]) {
-            bail!(
-                "`{}` has no snapshot of {} or before that is to be believed; \
-                 `{}` is suspect (`--snapshot` takes it anyway)",
-                self.host,
-                told(time),
-                printable(&suspect.name)
-            );
-        }
-        let ours = self.snapshots.iter().filter(|snapshot| snapshot.is_ours());
-        match ours.min_by_key(|snapshot| snapshot.time) {
-            Some(oldest) => bail!(
-                "`{}` has no snapshot of {} or before; its oldest is `{}` of {}",
-                self.host,
-                told(time),
-                printable(&oldest.name),
-                told(oldest.time)
-            ),
-            None => bail!("`{}` has no snapshot of ours (see `backup snapshots {0}`)", self.host),
-        }
-    }
-}
-
-/// The name that is most like a word, if one is like it.
-pub(super) fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    names
-        .map(|name| (strsim::normalized_damerau_levenshtein(name, word), name))
-        .filter(|(alike, _)| *alike >= ALIKE)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, name)| name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::core::model::snapshot::{Facts, Origin};
-
-    fn place(names: &[&str]) -> Place {
-        let snapshot = |name: &&str| Snapshot {
-            name: (*name).to_owned(),
-            time: chrono::DateTime::UNIX_EPOCH,
-            held: false,
-            origin: Origin::Ancestor,
-        };
-        let snapshots = names.iter().map(snapshot).collect();
-        Place { host: "VPN".parse().unwrap(), snapshots, now: DateTime::<Utc>::MAX_UTC }
-    }
-
-    #[test]
-    fn a_snapshot_is_found_by_its_name() {
-        let place = place(&["backup-2026-11-19T020005Z", "backup-2026-11-20T020005Z"]);
-        assert_eq!(place.snapshot("backup-2026-11-20T020005Z").unwrap().name, "backup-2026-11-20T020005Z");
-        let refusal = place.snapshot("backup-2026-11-20T020006Z").unwrap_err().to_string();
-        assert_eq!(
-            refusal,
-            "`VPN` has no snapshot `backup-2026-11-20T020006Z`; did you mean `backup-2026-11-20T020005Z`?"
-        );
-        assert!(place.snapshot("x").unwrap_err().to_string().ends_with("see `backup snapshots VPN`"));
-    }
-
-    #[test]
-    fn what_is_dated_in_the_future_is_never_the_latest() {
-        let mut place = history("ggg");
-        place.now = place.snapshots[1].time;
-        assert_eq!(place.snapshot("latest").unwrap().name, "g2");
-        assert_eq!(place.of_the_future().unwrap(), "dated in the future, under a clock that was ahead: g3");
-        assert_eq!(place.chosen(place.snapshots[2].time, Tz::UTC).unwrap().0.name, "g2", "nor of any time");
-        assert_eq!(place.snapshot("g3").unwrap().name, "g3", "who names it has it");
-        place.now = DateTime::UNIX_EPOCH;
-        assert_eq!(
-            place.snapshot("latest").unwrap_err().to_string(),
-            "`VPN` has no other good snapshot: dated in the future, under a clock that was ahead: g1, g2, g3 (check the clock)"
-        );
-    }
-
-    #[test]
-    fn the_latest_is_the_newest_good_one() {
-        assert_eq!(place(&["a"]).snapshot("latest").unwrap().name, "a");
-        assert_eq!(
-            place(&[]).snapshot("latest").unwrap_err().to_string(),
-            "`VPN` has no good snapshot (see `backup snapshots VPN`)"
-        );
-    }
-
-    /// A snapshot a letter, a day after the other from 2026-11-01 02:00 UTC on:
-    /// good, partial, suspect, foreign.
-    fn history(letters: &str) -> Place {
-        let snapshots = letters.chars().zip(0..).map(|(letter, day)| {
-            let ours = |verdict| Origin::Run(Facts::new("r".into(), verdict));
-            let time: DateTime<Utc> = "2026-11-01T02:00:00Z".parse().unwrap();
-            let origin = match letter {
-                'g' => ours(Verdict::Good),
-                'p' => ours(Verdict::Partial),
-                's' => ours(Verdict::Suspect),
-                _ => Origin::Foreign,
-            };
-            let time = time + chrono::TimeDelta::days(day);
-            Snapshot { name: format!("{letter}{}", day + 1), time, held: false, origin }
-        });
-        let now = DateTime::<Utc>::MAX_UTC;
-        Place { host: "VPN".parse().unwrap(), snapshots: snapshots.collect(), now }
-    }
-
-    #[test]
-    fn the_snapshot_of_a_time_is_the_newest_good_one_until_then() {
-        for (letters, day, expected, doubt, why) in [
-            ("ggg", 3, "g3", None, "the very second counts"),
-            ("ggg", 9, "g3", None, "the newest"),
-            ("ggg", 2, "g2", None, "not one after it"),
-            ("gff", 3, "g1", None, "another's is none"),
-            ("gpg", 2, "g1", Some("`p2` of 2026-11-02 02:00:00 UTC is nearer"), "a partial one lies nearer"),
-            ("gps", 3, "g1", Some("`s3` of 2026-11-03 02:00:00 UTC is nearer"), "a suspect one lies nearer"),
-            ("ppf", 3, "p2", Some("no good snapshot until then"), "better than nothing"),
-            ("psg", 2, "p1", Some("`s2`"), "not the suspect one"),
-        ] {
-            let place = history(letters);
-            let time = format!("2026-11-{day:02}T02:00:00Z").parse().unwrap();
-            let (taken, said) = place.chosen(time, Tz::UTC).unwrap();
-            assert_eq!(taken.name, expected, "{letters}: {why}");
-            match doubt {
-                Some(doubt) => assert!(said.is_some_and(|said| said.contains(doubt)), "{letters}: {why}"),
-                None => assert_eq!(said, None, "{letters}: {why}"),
-            }
-        }
-    }
-
-    #[test]
-    fn a_time_without_a_snapshot_is_told_what_there_is() {
-        let refusal = |letters: &str| {
-            let time = "2026-11-01T02:00:00Z".parse::<DateTime<Utc>>().unwrap();
-            history(letters)
-                .chosen(time - chrono::TimeDelta::seconds(1), Tz::Europe__London)
-                .unwrap_err()
-                .to_string()
-        };
-        assert_eq!(
-            refusal("fgg"),
-            "`VPN` has no snapshot of 2026-11-01 01:59:59 GMT or before; its oldest is `g2` of 2026-11-02 02:00:00 GMT"
-        );
-        assert_eq!(refusal("f"), "`VPN` has no snapshot of ours (see `backup snapshots VPN`)");
-        let suspect = history("sg").chosen("2026-11-01T03:00:00Z".parse().unwrap(), Tz::UTC).unwrap_err();
-        assert!(suspect.to_string().contains("`s1` is suspect (`--snapshot` takes it anyway)"), "{suspect}");
-    }
 }

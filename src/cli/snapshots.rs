@@ -1,7 +1,8 @@
 //! `backup snapshots HOST`: a host's copies, and why each of them is kept.
 
 use super::output::{self, Format, Output};
-use super::session::{self, Common, Place, Session};
+use super::session::{self, Common};
+use crate::app::session::{Place, Session};
 use crate::core::format::excerpt::Excerpt;
 use crate::core::format::table::{Column, Table};
 use crate::core::format::text::{human_bytes, printable};
@@ -59,7 +60,7 @@ pub(super) fn execute(arguments: &Arguments, clock: Clock) -> u8 {
 }
 
 async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
-    let session = Session::open(&arguments.common, clock)?;
+    let session = Session::open(arguments.common.config(), clock)?;
     let place = session.place(&arguments.host).await?;
     let measured = arguments.space || session.store.space_is_known();
     let space = match measured {

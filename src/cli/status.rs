@@ -5,7 +5,8 @@ mod inspect;
 mod show;
 
 use super::output::{self, Format, Output, code_of};
-use super::session::{self, Common, Session};
+use super::session::{self, Common};
+use crate::app::session::Session;
 use crate::core::model::host::HostName;
 use crate::core::model::outcome::Severity;
 use crate::core::model::problem::Problem;
@@ -108,7 +109,7 @@ pub(super) fn execute(arguments: &Arguments, clock: Clock) -> u8 {
 
 async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     let draws = arguments.plot || arguments.svg.is_some();
-    let session = Session::open(&arguments.common, clock)?;
+    let session = Session::open(arguments.common.config(), clock)?;
     let found = inspect::at(&session, &arguments.hosts).await?;
     if arguments.nagios && !rustix::process::geteuid().is_root() {
         if let Some(why) = found.hosts.iter().find_map(|host| host.copies.as_ref().err()) {

@@ -124,8 +124,8 @@ struct Ready {
 }
 
 async fn prepare(arguments: &Arguments, clock: Clock, bars: &Bars) -> anyhow::Result<Ready> {
-    let mut settings = session::settings(&arguments.common)?;
-    session::set_jobs(&mut settings, None);
+    let mut settings = crate::app::session::settings(arguments.common.config())?;
+    crate::app::session::set_jobs(&mut settings, None);
     let icinga = settings.icinga.as_ref().map(|icinga| Icinga::new(icinga, &settings.server)).transpose()?;
     let (runtime, _) = Runtime::enter(&settings.runtime_dir)
         .context("the runtime directory is not usable (run as root, and check `runtime_dir`)")?;

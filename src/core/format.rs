@@ -2,6 +2,7 @@
 
 pub mod excerpt;
 pub mod plot;
+pub mod similar;
 pub mod table;
 pub mod text;
 pub mod time_spec;

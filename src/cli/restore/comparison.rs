@@ -45,7 +45,7 @@ impl Comparison {
     /// somewhere else.
     pub(super) fn led_astray(&mut self, path: &[u8]) {
         self.wrong += 1;
-        let (path, differs) = (super::super::snapshot_view::lossy(path), vec!["kind".to_owned()]);
+        let (path, differs) = (crate::app::snapshot_view::lossy(path), vec!["kind".to_owned()]);
         self.first.insert(0, Unequal { path, state: "symlink", differs });
         self.first.truncate(NAMED);
     }
@@ -90,5 +90,5 @@ fn unequal(unlike: &Unlike, state: &'static str) -> Unequal {
     let word = |aspect: &Aspect| format!("{aspect:?}").to_ascii_lowercase();
     let links = unlike.links.then(|| "links".to_owned());
     let differs = unlike.aspects.iter().map(word).chain(links).collect();
-    Unequal { path: super::super::snapshot_view::lossy(&unlike.path), state, differs }
+    Unequal { path: crate::app::snapshot_view::lossy(&unlike.path), state, differs }
 }

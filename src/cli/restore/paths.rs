@@ -1,9 +1,10 @@
 //! The paths that an operator wants back: where they are in a snapshot, or what
 //! to say instead.
 
-use super::super::session::{Place, nearest};
-use super::super::snapshot_view::{Seen, below_root, lossy, shown, taken};
+use crate::app::session::Place;
+use crate::app::snapshot_view::{Seen, below_root, lossy, shown, taken};
 use crate::core::files::entry::Kind;
+use crate::core::format::similar::nearest;
 use crate::core::format::text::printable;
 use crate::edge::store::AnyStore;
 use crate::edge::tree::Tree;

@@ -1,7 +1,7 @@
 //! One host's sizes and durations over time.
 
+use crate::app::session::Session;
 use crate::cli::output::{self, Output};
-use crate::cli::session::Session;
 use crate::core::format::plot::{self, Chart, Glyphs, Point, Unit};
 use crate::core::format::table::WIDEST;
 use crate::core::model::host::HostName;

@@ -1,7 +1,8 @@
 //! Which hosts there are: those of the inventory and those of the store, asked
 //! at once.
 
-use crate::cli::session::{Session, nearest};
+use crate::app::session::Session;
+use crate::core::format::similar::nearest;
 use crate::core::format::text::printable;
 use crate::core::model::host::{Host, HostName};
 use crate::core::model::outcome::Severity;

@@ -1,15 +1,12 @@
 //! From what the operator typed to the hosts that it means. Pure.
 
 use super::{Inventory, UnfitHost};
+use crate::core::format::similar;
 use crate::core::format::text::printable;
 use crate::core::model::host::Host;
 use glob::Pattern;
 use std::collections::BTreeSet;
 use std::fmt;
-
-/// Names that are less alike than this are not offered as what was meant: one
-/// slip in three letters is as far as it goes; 1 is the same name.
-const ALIKE: f64 = 0.6;
 
 /// What was selected, each once, in the inventory's order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -118,15 +115,11 @@ fn nearest(inventory: &Inventory, lower: &str) -> Option<String> {
     let label = |name: &str| name.split('.').next().unwrap_or_default().to_owned();
     let alike = |name: &str| match label(name) == label(lower) {
         true => 1.0,
-        false => strsim::normalized_damerau_levenshtein(name, lower),
+        false => similar::likeness(name, lower),
     };
     let hosts = inventory.hosts.iter().map(|host| host.name.spelled());
-    hosts
-        .chain(inventory.faults.iter().map(|fault| fault.name.as_str()))
-        .map(|name| (alike(&name.to_lowercase()), name))
-        .filter(|(alike, _)| *alike >= ALIKE)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, name)| name.to_owned())
+    let names = hosts.chain(inventory.faults.iter().map(|fault| fault.name.as_str()));
+    similar::nearest_by(names, |name| alike(&name.to_lowercase())).map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -93,6 +93,9 @@ pub(super) struct Said {
     pub(super) line: String,
     /// Whether it was said of the way to the host, not of the host.
     on_the_way: bool,
+    /// Whether ssh itself gave no reason: what it was to go through has ended, and
+    /// the only words are of that.
+    pub(super) is_of_another: bool,
 }
 
 impl Said {
@@ -101,6 +104,8 @@ impl Said {
         let line = reason(&said);
         let shown = printable(line.strip_prefix("ssh: ").unwrap_or(line));
         Said {
+            // A shell begins with its own path: `/bin/bash: line 1: exec: nc: not found`.
+            is_of_another: cause(&said) == Cause::Other && (rank(line) != 0 || line.starts_with('/')),
             cause: cause(&said),
             line: shortened(&shown, LONGEST),
             on_the_way: said.contains(THROUGH_A_PROXY) || said.contains("stdio forwarding failed"),
@@ -161,17 +166,20 @@ fn cause(said: &str) -> Cause {
 /// The line that gives the reason: the first of ssh's own, else the first of
 /// anybody's, else one that says that the other end went away.
 fn reason(said: &str) -> &str {
-    let rank = |line: &str| match line {
-        _ if FOLLOWS.iter().any(|begin| line.starts_with(begin)) => 2,
-        // `root@vpn: Permission denied (publickey).`
-        _ if line.contains(": Permission denied (") || OF_SSH.iter().any(|begin| line.starts_with(begin)) => {
-            0
-        }
-        _ => 1,
-    };
     let lines = said.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('@'));
     let lines = lines.filter(|line| !line.starts_with("** "));
     lines.min_by_key(|line| rank(line)).unwrap_or("ssh gave no reason")
+}
+
+/// 0 of a line of ssh's own, 2 of one that only says that the other end went away.
+fn rank(line: &str) -> u8 {
+    let begins = |with: &[&str]| with.iter().any(|begin| line.starts_with(begin));
+    match line {
+        _ if begins(&FOLLOWS) => 2,
+        // `root@vpn: Permission denied (publickey).`
+        _ if line.contains(": Permission denied (") || begins(&OF_SSH) => 0,
+        _ => 1,
+    }
 }
 
 /// The command that does by hand, and aloud, what this program does.
@@ -303,6 +311,20 @@ Load key \"/k\": bad permissions
 
     /// What OpenSSH 9.2 said, word for word.
     #[test]
+    fn words_of_what_ssh_goes_through_are_told_from_its_own() {
+        for (said, expected) in [
+            ("the tunnel is closed\n", true),
+            ("", true),
+            ("/bin/bash: line 1: exec: nc: not found\n", true),
+            ("kex_exchange_identification: Connection closed by remote host\n", true),
+            ("banner\nUnable to negotiate with 10.0.0.1 port 22: no matching host key type found.\n", false),
+            ("the tunnel is closed\nssh: connect to host vpn port 22: Connection refused\n", false),
+        ] {
+            assert_eq!(Said::of(said.as_bytes()).is_of_another, expected, "{said}");
+        }
+    }
+
+    #[test]
     fn what_ssh_says_is_told_apart_and_its_reason_is_shown() {
         let unknown = |name: &str| Cause::UnknownKey(Some(name.to_owned()));
         let gone = "kex_exchange_identification: Connection closed by remote host\n\
@@ -399,7 +421,8 @@ Load key \"/k\": bad permissions
             (String::new(), Cause::Other, "ssh gave no reason", false),
         ] {
             let line = line.to_owned();
-            assert_eq!(Said::of(said.as_bytes()), Said { cause, line, on_the_way }, "{said}");
+            let found = Said::of(said.as_bytes());
+            assert_eq!((found.cause, found.line, found.on_the_way), (cause, line, on_the_way), "{said}");
         }
     }
 }

@@ -100,7 +100,10 @@ impl Connection {
         let stderr = running.end().await.stderr;
         let (said, text) = (Said::of(&stderr), String::from_utf8_lossy(&stderr));
         // A key that is said not to be known has a remedy of its own, whosever it is.
-        let is_cut_off = text.lines().any(is_cut_off) && !matches!(said.cause, Cause::UnknownKey(Some(_)));
+        // Of a program on the way that ends at once, ssh mostly says that it is gone, but
+        // not always.
+        let is_cut_off = (text.lines().any(is_cut_off) || said.is_of_another)
+            && !matches!(said.cause, Cause::UnknownKey(Some(_)));
         let bastion = if is_cut_off { Bastion::of(host, settings).await } else { None };
         Err(match bastion {
             Some(bastion) => cut_off(host, &bastion, &text),

@@ -1,8 +1,9 @@
 //! What the commands that look into snapshots share: opening them, the paths
 //! that an operator types, and how files are told.
 
-use super::session::{ALIKE, Place};
+use crate::app::session::Place;
 use crate::core::files::entry::{Entry, Kind, Moment};
+use crate::core::format::similar;
 use crate::core::format::text::{printable, printable_bytes};
 use crate::core::model::host::HostName;
 use crate::core::model::snapshot::Snapshot;
@@ -17,21 +18,24 @@ use std::path::PathBuf;
 
 /// A snapshot that is looked into.
 #[derive(Debug)]
-pub(super) struct Seen {
-    pub(super) name: String,
-    pub(super) time: DateTime<Utc>,
+pub struct Seen {
+    /// Its name.
+    pub name: String,
+    /// When it was taken.
+    pub time: DateTime<Utc>,
     /// Where its files are.
-    pub(super) path: PathBuf,
+    pub path: PathBuf,
 }
 
 impl Seen {
-    pub(super) fn new(store: &AnyStore, host: &HostName, snapshot: &Snapshot) -> Self {
+    /// A host's snapshot, and where the store has its files.
+    pub fn new(store: &AnyStore, host: &HostName, snapshot: &Snapshot) -> Self {
         let path = store.browse(host, &snapshot.name);
         Seen { name: snapshot.name.clone(), time: snapshot.time, path }
     }
 
     /// Opens its tree.
-    pub(super) fn open(&self) -> anyhow::Result<Tree> {
+    pub fn open(&self) -> anyhow::Result<Tree> {
         Tree::open(&self.path).map_err(|error| {
             let hint = match error {
                 rustix::io::Errno::ACCESS | rustix::io::Errno::PERM => "run `backup` as root",
@@ -48,7 +52,7 @@ impl Seen {
 }
 
 /// The snapshots, or the complaint that there are none.
-pub(super) fn some(place: &Place) -> anyhow::Result<&[Snapshot]> {
+pub fn some(place: &Place) -> anyhow::Result<&[Snapshot]> {
     match place.snapshots.as_slice() {
         [] => bail!("`{}` has no snapshots yet", place.host),
         snapshots => Ok(snapshots),
@@ -56,7 +60,7 @@ pub(super) fn some(place: &Place) -> anyhow::Result<&[Snapshot]> {
 }
 
 /// A path of a host as an operator types it, as the path below a tree's root.
-pub(super) fn below_root(path: &OsStr) -> anyhow::Result<Vec<u8>> {
+pub fn below_root(path: &OsStr) -> anyhow::Result<Vec<u8>> {
     let bytes = path.as_bytes();
     if !bytes.starts_with(b"/") {
         bail!("the path `{}` is not absolute: begin it with `/`, the host's root", printable_bytes(bytes));
@@ -74,7 +78,7 @@ pub(super) fn below_root(path: &OsStr) -> anyhow::Result<Vec<u8>> {
 
 /// A path below a tree's root as the host knows it, safe to print; a directory's
 /// with a slash at its end, a symlink's with where it points to.
-pub(super) fn shown(path: &[u8], kind: Option<Kind>, target: Option<&[u8]>) -> String {
+pub fn shown(path: &[u8], kind: Option<Kind>, target: Option<&[u8]>) -> String {
     let mut text = format!("/{}", printable_bytes(path));
     match (kind, target) {
         (Some(Kind::Directory), _) if !path.is_empty() => text.push('/'),
@@ -88,12 +92,12 @@ pub(super) fn shown(path: &[u8], kind: Option<Kind>, target: Option<&[u8]>) -> S
 }
 
 /// A path below a tree's root as the host knows it, for JSON.
-pub(super) fn lossy(path: &[u8]) -> String {
+pub fn lossy(path: &[u8]) -> String {
     format!("/{}", String::from_utf8_lossy(path))
 }
 
 /// A file's time to the second, in the configured zone.
-pub(super) fn modified(moment: Moment, zone: Tz) -> String {
+pub fn modified(moment: Moment, zone: Tz) -> String {
     match moment.time() {
         Some(time) => time.with_timezone(&zone).format("%Y-%m-%d %H:%M:%S").to_string(),
         None => format!("@{}", moment.seconds),
@@ -101,23 +105,23 @@ pub(super) fn modified(moment: Moment, zone: Tz) -> String {
 }
 
 /// A snapshot's time to the minute, in the configured zone.
-pub(super) fn taken(time: DateTime<Utc>, zone: Tz) -> String {
+pub fn taken(time: DateTime<Utc>, zone: Tz) -> String {
     time.with_timezone(&zone).format("%Y-%m-%d %H:%M").to_string()
 }
 
 /// A time as JSON has it.
-pub(super) fn rfc3339(time: DateTime<Utc>) -> String {
+pub fn rfc3339(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// The size of an entry, of a kind that has one.
-pub(super) fn size(entry: &Entry) -> Option<u64> {
+pub fn size(entry: &Entry) -> Option<u64> {
     entry.kind.has_size().then_some(entry.size)
 }
 
 /// What exists of a path in a tree, and what it may have been meant for; of a
 /// path of which nothing exists and that is like nothing, nothing.
-pub(super) fn nearest(tree: &Tree, path: &[u8]) -> Option<String> {
+pub fn nearest(tree: &Tree, path: &[u8]) -> Option<String> {
     let (near, kind) = tree.nearest(path);
     if let Some(alike) = alike(tree, &near, path) {
         return Some(format!("`{}`, which has `{}`", shown(&near, None, None), shown(&alike, None, None)));
@@ -138,9 +142,9 @@ pub(super) fn nearest(tree: &Tree, path: &[u8]) -> Option<String> {
 fn alike(tree: &Tree, near: &[u8], path: &[u8]) -> Option<Vec<u8>> {
     let below = path.strip_prefix(near)?.split(|byte| *byte == b'/').find(|part| !part.is_empty())?;
     let wanted = String::from_utf8_lossy(below);
-    let mut best: (f64, Vec<u8>) = (ALIKE, Vec::new());
+    let mut best: (f64, Vec<u8>) = (similar::ALIKE, Vec::new());
     let judge = |name: &[u8], _| {
-        let how = strsim::normalized_damerau_levenshtein(&String::from_utf8_lossy(name), &wanted);
+        let how = similar::likeness(&String::from_utf8_lossy(name), &wanted);
         if how > best.0 || (how == best.0 && (best.1.is_empty() || *name < *best.1)) {
             best = (how, name.to_owned());
         }
