@@ -401,7 +401,7 @@ mod tests {
             let mut buffer = [0; 4096];
             let mut lines = Vec::new();
             while let Ok(length) = self.daemon.as_ref().unwrap().recv(&mut buffer) {
-                let line = str::from_utf8(&buffer[..length]).unwrap();
+                let line = std::str::from_utf8(&buffer[..length]).unwrap();
                 let (priority, rest) = line.split_once('>').unwrap();
                 let time = &rest[.."Nov 20 02:00:05 ".len()];
                 assert!(time.ends_with(' ') && time.matches(':').count() == 2, "{line}");
