@@ -399,8 +399,10 @@ mod tests {
                 File::open(side.join(name)).unwrap().set_modified(time).unwrap();
             }
         }
-        fs::set_permissions(copy.join("file"), PermissionsExt::from_mode(0o600)).unwrap();
-        fs::set_permissions(copy.join("folder"), PermissionsExt::from_mode(0o700)).unwrap();
+        for (side, file, folder) in [(&source, 0o644, 0o755), (&copy, 0o600, 0o700)] {
+            fs::set_permissions(side.join("file"), PermissionsExt::from_mode(file)).unwrap();
+            fs::set_permissions(side.join("folder"), PermissionsExt::from_mode(folder)).unwrap();
+        }
         symlink("one", source.join("link")).unwrap();
         symlink("two", copy.join("link")).unwrap();
         symlink("x", source.join("kind")).unwrap();

@@ -16,6 +16,7 @@ fn a_history_of_an_older_version_is_taken_to_this_one() {
         let sql = format!("INSERT INTO runs ({columns}) VALUES ({places})");
         connection.execute(&sql, params_from_iter(values)).unwrap();
     }
+    fs::set_permissions(History::path(dir.path()), fs::Permissions::from_mode(0o644)).unwrap();
     let before = state(dir.path());
     let reader = History::read(dir.path()).unwrap().unwrap();
     assert_eq!(runs_of(&reader, "a"), ["old"]);

@@ -268,10 +268,8 @@ mod tests {
     fn the_way_to_copies_is_closed_and_nobody_elses_is() {
         use std::os::unix::fs::PermissionsExt;
         // A place without a closed directory above it.
-        let dir = tempfile::Builder::new()
-            .permissions(fs::Permissions::from_mode(0o755))
-            .tempdir_in("/tmp")
-            .unwrap();
+        let dir = tempfile::Builder::new().tempdir_in("/tmp").unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let (top, hosts) = (dir.path().join("data"), BTreeSet::from(["vpn".to_owned()]));
         fs::create_dir_all(top.join("vpn")).unwrap();
         let open = || fs::set_permissions(&top, fs::Permissions::from_mode(0o755)).unwrap();
