@@ -50,6 +50,8 @@ test: rust ## Run every test there is (as root, or with sudo)
 	scripts/need rsync openssh-server=sshd openssh-client=ssh util-linux=unshare mount procps=kill \
 	    busybox sudo faketime icinga2-bin=icinga2 zsh fish ksh=ksh93 mksh csh=bsd-csh tcsh groff-base=groff mandoc \
 	    e2fsprogs=mke2fs btrfs-progs=mkfs.btrfs
+	# Some of them are played by tests, also where only some tests are wanted.
+	$(CARGO) build --locked --examples
 	$(tests_as_root); $(CARGO) test --locked $(TESTS)
 	@if [[ -z $${BACKUP_TEST_WITHOUT_ZFS-} ]]; then $(MAKE) vm; \
 	else echo 'Left out, because BACKUP_TEST_WITHOUT_ZFS is set: the tests that need ZFS (make vm).'; fi
