@@ -1,13 +1,17 @@
 //! Many hosts: in which order, how many at once, and how to stop.
 //!
-//! One host never stops another: each yields a report, also one whose work
+//! One host never stops another: each yields a result, also one whose work
 //! panics, one that never ends when told to, and one that was never begun.
+//!
+//! Not known here: what is done with a host, be it a backup, a verification or a
+//! check.
 
 use crate::app::admission::{Pace, Turn, Turns};
-use crate::core::format::timing::Timings;
 use crate::core::model::host::{Host, HostName};
 use crate::core::model::outcome::{HostReport, Outcome, Stage};
+use crate::core::model::settings::Settings;
 use crate::sys::clock::Clock;
+use crate::sys::process;
 use chrono::{DateTime, NaiveDate, Utc};
 use std::collections::HashMap;
 use std::future::Future;
@@ -37,23 +41,63 @@ pub fn order(
     hosts
 }
 
-/// Works on as many hosts at once as `pace` says and gives each one's report to
+/// What becomes of one member of a fleet that is worked on.
+pub trait FleetResult: Sized + 'static {
+    /// The result of a host whose work gave none. It was begun and dropped at these
+    /// times; at the same time if it never was.
+    fn unfinished(host: &HostName, why: Unfinished, began: DateTime<Utc>, ended: DateTime<Utc>) -> Self;
+}
+
+/// Why a host's work gave no result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unfinished {
+    /// It panicked: what it said.
+    Panicked(String),
+    /// The work was told to stop before it.
+    Interrupted,
+}
+
+impl FleetResult for HostReport {
+    fn unfinished(host: &HostName, why: Unfinished, began: DateTime<Utc>, ended: DateTime<Utc>) -> Self {
+        let outcome = match why {
+            Unfinished::Panicked(panic) => Outcome::Failed {
+                stage: Stage::Internal,
+                why: format!("a fault in this program: {panic}\nplease report it, with the log of this run"),
+            },
+            Unfinished::Interrupted => Outcome::Interrupted,
+        };
+        HostReport::bare(host.spelled(), outcome, began, ended)
+    }
+}
+
+/// How many hosts at once, and how fast they are connected to, as the
+/// configuration says and this process can.
+pub fn pace(settings: &Settings) -> Pace {
+    Pace {
+        jobs: settings.jobs,
+        most: process::most_hosts(process::file_limit()),
+        connections_per_second: settings.ssh.connections_per_second,
+    }
+}
+
+/// Works on as many hosts at once as `pace` says and gives each one's result to
 /// `done` as it comes. More hosts than that are begun, see [`crate::app::admission`]: work
 /// that must not be done on more hosts at once comes after [`Turn::come`]. When
 /// `cancel` says so, no further host is begun; those under way are expected to
 /// notice it themselves, and are dropped if they do not.
 ///
 /// Must be called inside a [`tokio::task::LocalSet`].
-pub async fn run<W, F>(
+pub async fn run<R, W, F>(
     hosts: Vec<Host>,
     pace: Pace,
     clock: Clock,
     cancel: &CancellationToken,
     work: W,
-    mut done: impl FnMut(HostReport),
+    mut done: impl FnMut(R),
 ) where
+    R: FleetResult,
     W: Fn(Host, Turn) -> F,
-    F: Future<Output = HostReport> + 'static,
+    F: Future<Output = R> + 'static,
 {
     let mut waiting = hosts.into_iter();
     let turns = Turns::new(pace);
@@ -79,40 +123,35 @@ pub async fn run<W, F>(
         };
         match joined {
             None => break,
-            Some(joined) => done(under_way.report(joined, clock.now())),
+            Some(joined) => under_way.result(joined, clock.now()).into_iter().for_each(&mut done),
         }
     }
     for host in waiting {
-        done(bare_report(&host.name, Outcome::Interrupted, clock.now(), clock.now()));
+        done(R::unfinished(&host.name, Unfinished::Interrupted, clock.now(), clock.now()));
     }
 }
 
 /// The tasks of hosts, and whose they are.
-struct UnderWay {
-    tasks: JoinSet<HostReport>,
+struct UnderWay<R> {
+    tasks: JoinSet<R>,
     begun: HashMap<Id, (HostName, DateTime<Utc>)>,
 }
 
-impl UnderWay {
-    fn report(&mut self, joined: Result<(Id, HostReport), JoinError>, now: DateTime<Utc>) -> HostReport {
+impl<R: FleetResult> UnderWay<R> {
+    /// What became of the host of a task that has ended; `None` if nobody knows
+    /// whose it was, which cannot be.
+    fn result(&mut self, joined: Result<(Id, R), JoinError>, now: DateTime<Utc>) -> Option<R> {
         let error = match joined {
-            Ok((id, report)) => {
+            Ok((id, result)) => {
                 self.begun.remove(&id);
-                return report;
+                return Some(result);
             }
             Err(error) => error,
         };
-        let outcome = if error.is_panic() {
-            let panic = error.to_string();
-            let why = format!("a fault in this program: {panic}\nplease report it, with the log of this run");
-            Outcome::Failed { stage: Stage::Internal, why }
-        } else {
-            Outcome::Interrupted
-        };
-        match self.begun.remove(&error.id()) {
-            Some((name, started)) => bare_report(&name, outcome, started, now),
-            None => HostReport { host: String::new(), ..bare_report_of("", outcome, now, now) },
-        }
+        let (name, began) = self.begun.remove(&error.id())?;
+        let why =
+            if error.is_panic() { Unfinished::Panicked(error.to_string()) } else { Unfinished::Interrupted };
+        Some(R::unfinished(&name, why, began, now))
     }
 }
 
@@ -120,37 +159,6 @@ impl UnderWay {
 async fn cancelled_for(cancel: &CancellationToken, long: Duration) {
     cancel.cancelled().await;
     tokio::time::sleep(long).await;
-}
-
-fn bare_report(
-    name: &HostName,
-    outcome: Outcome,
-    started: DateTime<Utc>,
-    finished: DateTime<Utc>,
-) -> HostReport {
-    bare_report_of(name.spelled(), outcome, started, finished)
-}
-
-/// A report of a host of which nothing is known but what became of it.
-pub fn bare_report_of(
-    name: &str,
-    outcome: Outcome,
-    started: DateTime<Utc>,
-    finished: DateTime<Utc>,
-) -> HostReport {
-    HostReport {
-        host: name.to_owned(),
-        outcome,
-        notes: Vec::new(),
-        started,
-        finished,
-        figures: None,
-        transfers: Vec::new(),
-        hooks: Vec::new(),
-        timings: Timings::default(),
-        snapshots: None,
-        last_good: None,
-    }
 }
 
 #[cfg(test)]
@@ -186,7 +194,7 @@ mod tests {
     }
 
     fn skipped(host: &Host) -> HostReport {
-        bare_report(&host.name, Outcome::Skipped { why: String::new() }, clock().now(), clock().now())
+        HostReport::bare(host.name.spelled(), Outcome::Skipped { why: String::new() }, clock().now(), clock().now())
     }
 
     const FOUR: Pace = Pace {
@@ -289,7 +297,7 @@ mod tests {
                     std::future::pending::<()>().await; // hears nothing
                 }
                 cancel.cancelled().await;
-                bare_report(&host.name, Outcome::Interrupted, clock().now(), clock().now())
+                HostReport::bare(host.name.spelled(), Outcome::Interrupted, clock().now(), clock().now())
             }
         };
         let mut reports = Vec::new();

@@ -10,7 +10,7 @@ use super::output::{self, Format, Output, code_of};
 use super::plan;
 use super::session::{self, Common};
 use super::{progress::Bars, signals::Signals};
-use crate::app::admission::{Pace, Turn};
+use crate::app::admission::Turn;
 use crate::app::fleet;
 use crate::app::run::{self, Run};
 use crate::core::filter::{self, Rule};
@@ -27,7 +27,6 @@ use crate::edge::report::{Reporter, icinga, icinga::Icinga};
 use crate::edge::store::{AnyStore, Store, StoreError, Survey};
 use crate::sys::clock::Clock;
 use crate::sys::lock::Runtime;
-use crate::sys::process;
 use answer::Answer;
 use anyhow::{Context, anyhow, bail};
 use ending::Listed;
@@ -429,19 +428,14 @@ async fn back_up(
     for fault in faults {
         let now = run.clock.now();
         let outcome = Outcome::Failed { stage: Stage::Inventory, why: fault.why };
-        done(fleet::bare_report_of(&fault.name, outcome, now, now));
+        done(HostReport::bare(fault.name, outcome, now, now));
     }
     let work = |host: Host, turn: Turn| {
         let run = run.clone();
         let span = info_span!("host", host = %host.name);
         async move { run::host(&run, &host, turn).await }.instrument(span)
     };
-    let pace = Pace {
-        jobs: run.settings.jobs,
-        most: process::most_hosts(process::file_limit()),
-        connections_per_second: run.settings.ssh.connections_per_second,
-    };
-    fleet::run(hosts, pace, run.clock, &run.cancel, work, &mut done).await;
+    fleet::run(hosts, fleet::pace(&run.settings), run.clock, &run.cancel, work, &mut done).await;
     stopwatch.at(Phase::LastReports);
     let delivered = reporter.finish(ending::long_enough(&run.cancel)).await;
     for (report, tries) in reports.iter_mut().zip(delivered.tries) {

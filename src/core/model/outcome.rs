@@ -192,6 +192,28 @@ pub struct HostReport {
 }
 
 impl HostReport {
+    /// Of a host of which nothing is known but what became of it.
+    pub fn bare(
+        host: impl Into<String>,
+        outcome: Outcome,
+        started: DateTime<Utc>,
+        finished: DateTime<Utc>,
+    ) -> Self {
+        HostReport {
+            host: host.into(),
+            outcome,
+            notes: Vec::new(),
+            started,
+            finished,
+            figures: None,
+            transfers: Vec::new(),
+            hooks: Vec::new(),
+            timings: Timings::default(),
+            snapshots: None,
+            last_good: None,
+        }
+    }
+
     /// The worst of the outcome and the notes.
     pub fn severity(&self) -> Severity {
         let outcome = match &self.outcome {
