@@ -194,7 +194,12 @@ mod tests {
     }
 
     fn skipped(host: &Host) -> HostReport {
-        HostReport::bare(host.name.spelled(), Outcome::Skipped { why: String::new() }, clock().now(), clock().now())
+        HostReport::bare(
+            host.name.spelled(),
+            Outcome::Skipped { why: String::new() },
+            clock().now(),
+            clock().now(),
+        )
     }
 
     const FOUR: Pace = Pace {

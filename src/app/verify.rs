@@ -7,7 +7,11 @@
 //! verification with an error; it is no sign of a sick store.
 
 mod files;
+mod hosts;
 
+pub use hosts::{Verifications, Verified, VerifyRequest};
+
+use crate::app::admission::Turn;
 use crate::core::format::text::{human_duration, printable};
 use crate::core::model::host::{Host, HostName};
 use crate::core::model::precision::Precision;
@@ -105,11 +109,19 @@ pub enum VerifyStep {
     LookAgain,
 }
 
-/// Verifies one host and says what was found.
-pub async fn host<S: Store>(run: &VerifyRun<S>, host: &Host) -> Verification {
-    let result = Verification::of(&host.name, run.clock.now());
+/// Verifies one host, when its turn comes, and says what was found.
+pub async fn host<S: Store>(run: &VerifyRun<S>, host: &Host, turn: Turn) -> Verification {
+    let is_stopped = tokio::select! {
+        biased;
+        () = run.cancel.cancelled() => true,
+        () = turn.come() => false,
+    };
+    let result = Verification::of(host.name.spelled(), run.clock.now());
+    if is_stopped {
+        return Verification { stop: Some(Stop::Interrupted), ..result };
+    }
     let mut verification =
-        HostVerification { run, host, result, named: BTreeSet::new(), settled: BTreeSet::new() };
+        HostVerification { run, host, turn, result, named: BTreeSet::new(), settled: BTreeSet::new() };
     verification.recall().await;
     let limit = run.settings.transfer.deadline;
     // All files of a large host may take longer than any run; there, what
@@ -139,6 +151,7 @@ pub async fn host<S: Store>(run: &VerifyRun<S>, host: &Host) -> Verification {
 struct HostVerification<'a, S> {
     run: &'a VerifyRun<S>,
     host: &'a Host,
+    turn: Turn,
     result: Verification,
     /// The paths of open findings.
     named: BTreeSet<Vec<u8>>,
@@ -168,6 +181,7 @@ impl<S: Store> HostVerification<'_, S> {
         self.result.snapshot = Some((snapshot.name.clone(), snapshot.time));
         self.at(VerifyStep::Connect);
         let dir = self.run.runtime.connection_dir().map_err(failed)?;
+        self.turn.connection().await;
         let remote = Remote::connect(self.host, &self.run.settings.ssh, dir).await.map_err(failed)?;
         let asked = self.run.clock.now();
         let probe = self.probe(&remote, &snapshot).await?;

@@ -4,35 +4,18 @@ use super::output::{Format, Output, code_of};
 use super::progress::Bars;
 use super::session::{self, Common};
 use super::signals::Signals;
-use crate::app::verify::{self, Scope, VerifyEvent, VerifyRun, VerifyStep};
+use crate::app::verify::{Scope, Verifications, Verified, VerifyEvent, VerifyRequest, VerifyStep};
 use crate::core::format::table::{Column, Table};
 use crate::core::format::text::{human_bytes, human_duration, printable};
-use crate::core::model::host::{Host, HostName};
+use crate::core::model::host::HostName;
 use crate::core::model::outcome::Severity;
-use crate::core::model::run_record;
-use crate::core::model::verification::{Finding, MOST_FINDINGS, Stop, Verification, VerificationState};
-use crate::edge::history::{History, HistoryError, Opened};
-use crate::edge::inventory::{self, UnfitHost};
-use crate::edge::report::{Reporter, icinga::Icinga, metrics};
-use crate::edge::store::AnyStore;
+use crate::core::model::verification::{Finding, MOST_FINDINGS, Verification, VerificationState};
 use crate::sys::clock::Clock;
-use crate::sys::lock::Runtime;
-use anyhow::{Context, bail};
+use anyhow::bail;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
-use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::rc::Rc;
-use std::time::Duration;
-use tokio::task::{Id, JoinSet};
-use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, error, info, info_span, warn};
-
-/// How long Icinga gets for what is still to be told at the end.
-const LAST_REPORTS: Duration = Duration::from_secs(60);
-
-/// How long the history may take to be written.
-const LAST_WRITING: Duration = Duration::from_secs(15);
+use tracing::{error, info, info_span, warn};
 
 /// What may be said on its command line.
 #[derive(Debug, clap::Args)]
@@ -77,126 +60,30 @@ pub(super) fn execute(arguments: &Arguments, clock: Clock) -> u8 {
 
 async fn start(arguments: &Arguments, clock: Clock, bars: &Bars) -> anyhow::Result<u8> {
     let mut signals = Signals::listen()?;
-    let ready = tokio::select! {
-        ready = prepare(arguments, clock, bars) => ready?,
+    let request = VerifyRequest {
+        hosts: &arguments.hosts,
+        scope: if arguments.all { Scope::All } else { Scope::Sample(arguments.sample) },
+        config: arguments.common.config(),
+    };
+    let watched = bars.clone();
+    let watch = Box::new(move |host: &HostName, event| show(&watched, host, event));
+    let verifications = tokio::select! {
+        ready = Verifications::prepare(&request, clock, |what| bars.doing(what), watch) => ready?,
         () = signals.next() => bail!("told to stop before the first host was begun"),
     };
-    let run = Rc::new(ready.run);
-    bars.expect(ready.hosts.len());
+    bars.expect(verifications.count());
     let lines = bars.clone();
     signals.stop(
-        run.cancel.clone(),
+        verifications.cancel(),
         "no further host is begun, those under way end as they are",
         move || lines.clear(),
     );
-    let reporter = Reporter::start(ready.icinga);
-    let mut results: Vec<Verification> = ready.faults.iter().map(|fault| unfit(fault, clock.now())).collect();
-    results.iter().for_each(say);
-    all_hosts(&run, ready.hosts, |result| {
-        say(&result);
-        result.alarm().into_iter().for_each(|alarm| reporter.submit(alarm));
-        results.push(result);
-    })
-    .await;
+    let Verified { results, problems } = verifications.execute(say).await;
     bars.clear();
-    let mut has_problems = false;
-    for problem in reporter.finish(tokio::time::sleep(LAST_REPORTS)).await.problems {
-        warn!("{problem}");
-        has_problems = true;
-    }
-    has_problems |= !write_metrics(&run, &results);
-    if let Some(problem) = remember(&run, &results).await {
-        warn!("{problem}");
-        has_problems = true;
-    }
-    results.sort_by_key(|result| result.host.to_lowercase());
-    let code =
-        u8::from(has_problems || results.iter().any(|result| result.state() != VerificationState::Good));
-    Ok(code_of(code, answer(arguments, &results)))
-}
-
-/// What can begin.
-struct Ready {
-    run: VerifyRun<AnyStore>,
-    hosts: Vec<Host>,
-    faults: Vec<UnfitHost>,
-    icinga: Option<Icinga>,
-}
-
-async fn prepare(arguments: &Arguments, clock: Clock, bars: &Bars) -> anyhow::Result<Ready> {
-    let mut settings = crate::app::session::settings(arguments.common.config())?;
-    crate::app::session::set_jobs(&mut settings, None);
-    let icinga = settings.icinga.as_ref().map(|icinga| Icinga::new(icinga, &settings.server)).transpose()?;
-    let (runtime, _) = Runtime::enter(&settings.runtime_dir)
-        .context("the runtime directory is not usable (run as root, and check `runtime_dir`)")?;
-    bars.doing("reading the inventory");
-    let inventory = inventory::look(&settings, clock.now(), None).await?;
-    inventory.problems().for_each(|warning| warn!("{warning}"));
-    let all = ["all".to_owned()];
-    let words = if arguments.hosts.is_empty() { &all[..] } else { &arguments.hosts };
-    let selection = inventory::select(&inventory, words)?;
-    let hosts = selection.hosts.into_iter().cloned().collect();
-    let faults = selection.faults.into_iter().cloned().collect();
-    let store = AnyStore::open(&settings.store)?;
-    let watched = bars.clone();
-    let run = VerifyRun {
-        store,
-        runtime,
-        clock,
-        scope: if arguments.all { Scope::All } else { Scope::Sample(arguments.sample) },
-        cancel: CancellationToken::new(),
-        watch: Box::new(move |host, event| show(&watched, host, event)),
-        settings,
-    };
-    Ok(Ready { run, hosts, faults, icinga })
-}
-
-/// Verifies `jobs` hosts at once and gives each one's result to `done`.
-async fn all_hosts(run: &Rc<VerifyRun<AnyStore>>, hosts: Vec<Host>, mut done: impl FnMut(Verification)) {
-    let mut waiting = hosts.into_iter();
-    let mut tasks = JoinSet::new();
-    let mut begun: HashMap<Id, (HostName, DateTime<Utc>)> = HashMap::new();
-    loop {
-        while tasks.len() < run.settings.jobs.get() {
-            let Some(host) = waiting.next() else { break };
-            let (name, run_of_task) = (host.name.clone(), run.clone());
-            let span = info_span!("host", host = %name);
-            let work = async move { verify::host(&run_of_task, &host).await }.instrument(span);
-            let task = tasks.spawn_local(work);
-            begun.insert(task.id(), (name, run.clock.now()));
-        }
-        match tasks.join_next_with_id().await {
-            None => return,
-            Some(Ok((id, result))) => {
-                begun.remove(&id);
-                done(result);
-            }
-            // One host's panic is that host's failure alone.
-            Some(Err(error)) => {
-                if let Some((name, started)) = begun.remove(&error.id()) {
-                    let why = format!("a fault in this program: {error} (please report it)");
-                    let stop = Some(Stop::Failed(why));
-                    let finished = run.clock.now();
-                    done(Verification { stop, finished, ..Verification::of(&name, started) });
-                }
-            }
-        }
-    }
-}
-
-/// The result of a host that should be backed up and cannot be.
-fn unfit(fault: &UnfitHost, now: DateTime<Utc>) -> Verification {
-    Verification {
-        host: fault.name.clone(),
-        snapshot: None,
-        tally: Default::default(),
-        findings: Vec::new(),
-        open: Default::default(),
-        unrecorded: None,
-        stop: Some(Stop::Failed(fault.why.clone())),
-        started: now,
-        finished: now,
-    }
+    problems.iter().for_each(|problem| warn!("{problem}"));
+    let is_good =
+        problems.is_empty() && results.iter().all(|result| result.state() == VerificationState::Good);
+    Ok(code_of(u8::from(!is_good), answer(arguments, &results)))
 }
 
 /// One host's result: a line, and its details below.
@@ -209,52 +96,6 @@ fn say(result: &Verification) {
         Severity::Ok => info!("verified: {text}"),
         Severity::Warning => warn!("not verified: {text}"),
         Severity::Critical => error!("not verified: {text}"),
-    }
-}
-
-/// `false` if the textfile that is wanted cannot be written.
-fn write_metrics(run: &VerifyRun<AnyStore>, results: &[Verification]) -> bool {
-    let Some(path) = &run.settings.metrics_textfile else { return true };
-    let written = metrics::write_verifications(path, &run.settings.server, results);
-    written.map_err(|error| warn!("{error}")).is_ok()
-}
-
-/// Writes the results into the history, away from this thread; what is lost,
-/// if anything is.
-async fn remember(run: &VerifyRun<AnyStore>, results: &[Verification]) -> Option<String> {
-    let ended = results.iter().filter(|result| result.state() != VerificationState::Interrupted);
-    let rows: Vec<run_record::VerificationRecord> = ended.map(row).collect();
-    let (state_dir, now) = (run.settings.state_dir.clone(), run.clock.now());
-    let writing = tokio::task::spawn_blocking(move || -> Result<Vec<String>, HistoryError> {
-        let Opened { history, warnings, .. } = History::open(&state_dir, now)?;
-        rows.iter().try_for_each(|row| history.record_verification(row))?;
-        Ok(warnings)
-    });
-    let lost = match tokio::time::timeout(LAST_WRITING, writing).await {
-        Ok(Ok(Ok(warnings))) => {
-            warnings.iter().for_each(|warning| warn!("{warning}"));
-            return None;
-        }
-        Ok(Ok(Err(error))) => error.to_string(),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "its disk does not answer".to_owned(),
-    };
-    Some(format!("the results are not in the history: {lost}"))
-}
-
-/// A result as the history keeps it.
-fn row(result: &Verification) -> run_record::VerificationRecord {
-    let tally = &result.tally;
-    run_record::VerificationRecord {
-        host: result.host.to_lowercase(),
-        time: result.finished,
-        snapshot: result.snapshot.as_ref().map(|(name, _)| name.clone()),
-        sampled: tally.sampled,
-        identical: tally.identical,
-        changed: tally.changed + tally.overlooked,
-        different: tally.different,
-        unreadable: tally.unreadable + tally.unreadable_there,
-        problem: (result.state() != VerificationState::Good).then(|| result.summary()),
     }
 }
 

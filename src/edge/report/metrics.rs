@@ -563,12 +563,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("backup.prom");
         written(folder.path(), &[good("VPN"), good("web")], true);
-        let mut result = Verification::of(&"VPN".parse().unwrap(), time());
+        let mut result = Verification::of("VPN", time());
         result.tally.sampled = 200;
         result.tally.identical = 199;
         result.tally.files = 1000;
         result.find(b"x".to_vec(), crate::core::model::verification::Matter::Different(None), None);
-        let web = Verification { host: "web".into(), ..Verification::of(&"web".parse().unwrap(), time()) };
+        let web = Verification::of("web", time());
         write_verifications(&path, "b32-1", &[result, web]).unwrap();
         let of = |series: &BTreeMap<String, f64>, metric: &str, host: &str| {
             series.get(&format!("{metric}{{server=\"b32-1\",host=\"{host}\"}}")).copied()
