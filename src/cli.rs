@@ -4,7 +4,6 @@ mod check;
 mod completions;
 mod diff;
 mod find;
-mod history_writer;
 mod hold;
 mod output;
 mod plan;

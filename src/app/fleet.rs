@@ -10,6 +10,8 @@ use crate::app::admission::{Pace, Turn, Turns};
 use crate::core::model::host::{Host, HostName};
 use crate::core::model::outcome::{HostReport, Outcome, Stage};
 use crate::core::model::settings::Settings;
+use crate::core::model::snapshot::Facts;
+use crate::edge::store::Survey;
 use crate::sys::clock::Clock;
 use crate::sys::process;
 use chrono::{DateTime, NaiveDate, Utc};
@@ -39,6 +41,14 @@ pub fn order(
         Some(seconds) => (1, u64::MAX - seconds),
     });
     hosts
+}
+
+/// The hosts as a run begins them, one after the other.
+pub fn in_order(hosts: Vec<Host>, clock: Clock, survey: Option<&Survey>) -> Vec<Host> {
+    order(hosts, clock.start().date_naive(), |name| {
+        let last = survey?.of(name).iter().rev().find_map(|snapshot| snapshot.facts());
+        last.and_then(|facts: &Facts| facts.duration)
+    })
 }
 
 /// What becomes of one member of a fleet that is worked on.

@@ -1,6 +1,7 @@
 //! What most use cases begin with: the configuration, the store, one host's
 //! snapshots; and the words of an operator that mean one of them.
 
+use crate::core::filter::{self, Rule};
 use crate::core::format::excerpt::Excerpt;
 use crate::core::format::similar::nearest;
 use crate::core::format::text::printable;
@@ -10,16 +11,20 @@ use crate::core::model::settings::Settings;
 use crate::core::model::snapshot::{self, Snapshot, Verdict};
 use crate::edge::config;
 use crate::edge::history::Findings;
-use crate::edge::store::{AnyStore, Store};
+use crate::edge::store::{AnyStore, Store, StoreError, Survey};
 use crate::sys::clock::Clock;
 use crate::sys::logging;
 use crate::sys::process;
-use anyhow::{anyhow, bail};
+use anyhow::{Context, anyhow, bail};
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tracing::warn;
+
+/// How long the store may take to say what it holds.
+const LONGEST_SURVEY: Duration = Duration::from_secs(15 * 60);
 
 /// How many hosts at once: as the command line says, or else the configuration,
 /// and no more than this process may have files for.
@@ -46,6 +51,33 @@ pub fn settings(file: Option<&Path>) -> anyhow::Result<Settings> {
     logging::keep_state_in(&loaded.settings.state_dir);
     loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
     Ok(loaded.settings)
+}
+
+/// What the store holds. One that does not answer is every host's failure, and
+/// is reported as such, rather than the run's silence.
+pub async fn survey(store: &AnyStore) -> Result<Survey, StoreError> {
+    tokio::time::timeout(LONGEST_SURVEY, store.survey()).await.unwrap_or_else(|_| {
+        Err(StoreError::new("the store did not answer within 15 minutes")
+            .hint("does its disk hang, or the network filesystem that it is on?"))
+    })
+}
+
+/// The rules of the operator's own pattern files, what is odd about them said.
+///
+/// # Errors
+/// One of them cannot be read.
+pub fn pattern_files(files: &[PathBuf]) -> anyhow::Result<Vec<Rule>> {
+    let mut rules = Vec::new();
+    for file in files {
+        let bytes = std::fs::read(file)
+            .with_context(|| format!("cannot read `{}` (see `excludes.files`)", file.display()))?;
+        let (more, warnings) = filter::parse_lines(&bytes, &file.to_string_lossy());
+        if !warnings.is_empty() {
+            warn!("{}", warnings.lines());
+        }
+        rules.extend(more);
+    }
+    Ok(rules)
 }
 
 /// What whoever looks at the store has.

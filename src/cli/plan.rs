@@ -7,10 +7,10 @@
 
 use super::output::{Format, Output, code_of};
 use super::rotation_report::{Fates, Problem, counted};
-use super::run;
 use super::session::{self, Common};
+use crate::app::fleet::in_order;
 use crate::app::run::clock_behind;
-use crate::app::session::Session;
+use crate::app::session::{Session, pattern_files, survey};
 use crate::core::filter::{self, Rule};
 use crate::core::format::table::{Column, Table};
 use crate::core::format::text::printable;
@@ -117,7 +117,7 @@ struct Planned {
 async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     let session = Session::open(arguments.common.config(), clock)?;
     let settings = &session.settings;
-    let for_all = run::pattern_files(&settings.excludes.files)?;
+    let for_all = pattern_files(&settings.excludes.files)?;
     let inventory = inventory::look(settings, clock.now(), None).await?;
     inventory.notes.iter().for_each(|note| warn!("{note}"));
     let selection = inventory::select(&inventory, &arguments.hosts)?;
@@ -126,7 +126,7 @@ async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     problems.extend(selection.faults.iter().map(|fault| problem(Some(&fault.name), fault.why.clone())));
     let renamed = selection.hosts.iter().filter_map(|host| inventory.rename_of(&host.name));
     problems.extend(renamed.map(|rename| problem(Some(rename.from.spelled()), rename.problem().to_string())));
-    let survey = match run::survey(&session.store).await {
+    let survey = match survey(&session.store).await {
         Ok(survey) => Some(survey),
         Err(error) => {
             problems.push(problem(None, error.to_string()));
@@ -142,7 +142,7 @@ async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     }
 
     let findings = Findings::at(&settings.state_dir);
-    let hosts = run::in_order(selection.hosts.into_iter().cloned().collect(), clock, survey.as_ref());
+    let hosts = in_order(selection.hosts.into_iter().cloned().collect(), clock, survey.as_ref());
     let mut fates = Fates::default();
     let mut planned = Vec::with_capacity(hosts.len());
     for host in &hosts {

@@ -7,11 +7,10 @@
 use super::output::{Format, Output, code_of};
 use super::progress::Bars;
 use super::rotation_report::{Fates, Problem, counted};
-use super::run;
 use super::session::{self, Common};
 use super::signals::Signals;
 use crate::app::run::{newest_to_come, removal};
-use crate::app::session::Session;
+use crate::app::session::{Session, survey};
 use crate::core::format::similar::nearest;
 use crate::core::format::text::printable;
 use crate::core::model::host::HostName;
@@ -94,7 +93,7 @@ async fn prune(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     let mut signals = Signals::listen()?;
     let session = Session::open(arguments.common.config(), clock)?;
     let ready = async {
-        let survey = run::survey(&session.store).await?;
+        let survey = survey(&session.store).await?;
         let hosts = chosen(&arguments.hosts, &session, &survey).await?;
         anyhow::Ok((survey, hosts))
     };
