@@ -3,6 +3,7 @@
 pub mod admission;
 pub mod fleet;
 pub mod fleet_run;
+pub mod prune;
 pub mod run;
 pub mod session;
 pub mod snapshot_view;

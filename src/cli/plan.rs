@@ -6,7 +6,7 @@
 //! hosts and connects to none.
 
 use super::output::{Format, Output, code_of};
-use super::rotation_report::{Fates, Problem, counted};
+use super::rotation_report::{Fates, counted};
 use super::session::{self, Common};
 use crate::app::fleet::in_order;
 use crate::app::run::clock_behind;
@@ -15,6 +15,7 @@ use crate::core::filter::{self, Rule};
 use crate::core::format::table::{Column, Table};
 use crate::core::format::text::printable;
 use crate::core::model::host::{Host, Transport};
+use crate::core::model::problem::HostProblem;
 use crate::core::model::settings::{self, Settings};
 use crate::core::model::snapshot::{Snapshot, baseline};
 use crate::core::policy::guard::Guard;
@@ -77,7 +78,7 @@ struct Answer {
     #[serde(flatten)]
     fates: Fates,
     /// What stands in the way.
-    problems: Vec<Problem>,
+    problems: Vec<HostProblem>,
 }
 
 /// What a run would do with a host. Fields are only ever added.
@@ -121,8 +122,10 @@ async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     let inventory = inventory::look(settings, clock.now(), None).await?;
     inventory.notes.iter().for_each(|note| warn!("{note}"));
     let selection = inventory::select(&inventory, &arguments.hosts)?;
-    let problem = |host: Option<&str>, problem: String| Problem { host: host.map(str::to_owned), problem };
-    let mut problems: Vec<Problem> = inventory.problems().map(|why| problem(None, why.to_string())).collect();
+    let problem =
+        |host: Option<&str>, problem: String| HostProblem { host: host.map(str::to_owned), problem };
+    let mut problems: Vec<HostProblem> =
+        inventory.problems().map(|why| problem(None, why.to_string())).collect();
     problems.extend(selection.faults.iter().map(|fault| problem(Some(&fault.name), fault.why.clone())));
     let renamed = selection.hosts.iter().filter_map(|host| inventory.rename_of(&host.name));
     problems.extend(renamed.map(|rename| problem(Some(rename.from.spelled()), rename.problem().to_string())));

@@ -86,15 +86,6 @@ impl Fates {
     }
 }
 
-/// Something that is wrong now. Fields are only ever added.
-#[derive(Debug, Serialize)]
-pub(super) struct Problem {
-    /// The host that it concerns; null if it concerns all.
-    pub(super) host: Option<String>,
-    /// What is wrong, and what to try.
-    pub(super) problem: String,
-}
-
 /// `1 snapshot`, `2 snapshots`.
 pub(super) fn counted(count: usize, one: &str) -> String {
     format!("{count} {one}{}", if count == 1 { "" } else { "s" })

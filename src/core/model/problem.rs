@@ -5,6 +5,7 @@
 //! apart again.
 
 use crate::core::model::outcome::Severity;
+use serde::Serialize;
 use std::fmt;
 
 /// Something that is wrong.
@@ -36,6 +37,17 @@ impl fmt::Display for Problem {
         f.write_str(&self.what)?;
         if self.remedy.is_empty() { Ok(()) } else { write!(f, " ({})", self.remedy) }
     }
+}
+
+/// Something that is wrong now, with a host or with all of them. Fields are only
+/// ever added: it is part of answers in JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HostProblem {
+    /// The host that it concerns, as the inventory spells it; null if it concerns
+    /// all.
+    pub host: Option<String>,
+    /// What is wrong, and what to try.
+    pub problem: String,
 }
 
 #[cfg(test)]
