@@ -1,6 +1,7 @@
 //! Use cases: what the program does, whoever asked for it.
 
 pub mod admission;
+pub mod check;
 pub mod fleet;
 pub mod fleet_run;
 pub mod prune;

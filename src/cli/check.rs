@@ -1,43 +1,17 @@
-//! `backup check`: everything that a run needs, looked at before it is needed.
-//!
-//! Each section is a list of findings, and each finding says what to do. No
-//! hook is run, nothing is copied, nobody is told of a result; with
-//! `--trust-host-keys` files of known hosts are added to, and nothing else is
-//! written but what a connection needs in the runtime directory.
+//! `backup check`: everything that a run needs, looked at before it is needed;
+//! see [`crate::app::check`].
 
 mod answer;
-mod hosts;
-mod local;
-mod services;
 mod trust;
 
 use super::output::Format;
 use super::progress::Bars;
 use super::session::{self, Common};
 use super::signals::Signals;
-use crate::app::admission::{Pace, Turn, Turns};
-use crate::core::model::finding::{CheckFinding, Section, counted};
-use crate::core::model::host::{Host, HostName, Transport};
-use crate::core::model::settings::{self, Settings};
-use crate::core::policy::growth;
-use crate::edge::config;
-use crate::edge::inventory::{self, Inventory};
-use crate::edge::store::{AnyStore, Inspection, Store};
+use crate::app::check::{self, CheckRequest, Stranger};
 use crate::sys::clock::Clock;
-use crate::sys::logging;
-use crate::sys::process;
-use crate::sys::tools::{self, Needs};
-use answer::Answer;
 use anyhow::bail;
-use std::future::Future;
 use std::num::NonZeroUsize;
-use std::time::Duration;
-use tokio::task::JoinSet;
-use tokio::time::timeout;
-use tracing::{info, warn};
-
-/// How long a store may take to be looked at.
-const STORE_LIMIT: Duration = Duration::from_secs(5 * 60);
 
 /// What may be said on its command line.
 #[derive(Debug, clap::Args)]
@@ -83,224 +57,17 @@ pub(super) fn execute(arguments: &Arguments, clock: Clock) -> u8 {
         // A connection that is given up ends with us, and in order.
         let mut signals = Signals::listen()?;
         tokio::select! {
-            code = look(arguments, clock) => code,
+            code = answer(arguments, clock) => code,
             () = signals.next() => bail!("told to stop"),
         }
     })
 }
 
 /// Looks at everything, answers, and gives the exit code.
-async fn look(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
-    let path = config::find(arguments.common.config())?;
-    let loaded = match config::load(&path, &config::Environment::of_this_machine()) {
-        Ok(loaded) => loaded,
-        Err(error) => {
-            let section = Section { name: "configuration", findings: local::faults(&error) };
-            Answer { sections: vec![section], ..Answer::default() }.give(arguments)?;
-            return Ok(super::CANNOT_START);
-        }
-    };
-    let mut settings = loaded.settings;
-    crate::app::session::set_jobs(&mut settings, arguments.jobs);
-    let settings = settings;
-    logging::keep_state_in(&settings.state_dir);
-    let mut answer = Answer::default();
-    let configuration = local::configuration(&path, &settings, &loaded.warnings, clock);
-    let needs = needs(&settings);
-    let (tools, examined, (store, inspection)) = tokio::join!(
-        tools::inspect(needs),
-        async {
-            match arguments.offline {
-                true => None,
-                false => Some(services::inventory(&settings, clock).await),
-            }
-        },
-        store(&settings, clock),
-    );
-    answer.section("configuration", configuration);
-    answer.section("tools", tools);
-    let Some((inventory, findings)) = examined else {
-        let skipped = || vec![CheckFinding::skipped("--offline", "not looked at")];
-        answer.section("inventory", skipped());
-        answer.section("icinga", if settings.icinga.is_some() { skipped() } else { Vec::new() });
-        answer.section("store", store);
-        answer.section("hosts", skipped());
-        return answer.give(arguments);
-    };
-    // Before anything is said: a host that is not there is a slip of the pen.
-    let hosts = choose(arguments, &settings, inventory)?;
-    if arguments.trust_host_keys {
-        trust::run(&hosts, &settings, arguments.yes).await?;
-    }
-    info!("checking {}, {} at once", counted(hosts.len(), "host"), settings.jobs);
-    let names = hosts.iter().map(|host| host.name.spelled().to_owned()).collect();
-    let (icinga, looked) = tokio::join!(
-        services::icinga(&settings, names),
-        hosts::look(&hosts, &settings, inspection.as_ref(), clock)
-    );
-    answer.section("inventory", findings);
-    answer.section("icinga", icinga);
-    answer.section("store", store);
-    match looked {
-        Ok(hosts) => answer.hosts = hosts,
-        Err(finding) => answer.section("hosts", vec![finding]),
-    }
-    answer.give(arguments)
-}
-
-fn needs(settings: &Settings) -> Needs {
-    let local = |transport: Option<Transport>| transport == Some(Transport::Local);
-    let ssh = settings.netbox.is_some()
-        || settings.host_defaults.transport == Transport::Ssh
-        || settings.hosts.values().any(|host| !local(host.transport));
-    Needs { zfs: matches!(settings.store, settings::StoreSettings::Zfs { .. }), ssh }
-}
-
-/// The hosts to look at. Where the inventory cannot be had, those that are
-/// named are taken as `--force` would take them.
-fn choose(
-    arguments: &Arguments,
-    settings: &Settings,
-    inventory: Option<Inventory>,
-) -> anyhow::Result<Vec<Host>> {
-    let words = match arguments.hosts.as_slice() {
-        [] => vec!["all".to_owned()],
-        words => words.to_vec(),
-    };
-    match inventory {
-        Some(inventory) => Ok(inventory::select(&inventory, &words)?.hosts.into_iter().cloned().collect()),
-        None => {
-            let mut names: Vec<HostName> = words.iter().filter_map(|word| word.parse().ok()).collect();
-            names.sort();
-            names.dedup();
-            Ok(names.into_iter().map(|name| inventory::forced(settings, name)).collect())
-        }
-    }
-}
-
-/// The store's findings, and what it holds, if that is known.
-async fn store(settings: &Settings, clock: Clock) -> (Vec<CheckFinding>, Option<Inspection>) {
-    let subject = match &settings.store {
-        settings::StoreSettings::Zfs { dataset, .. } => dataset.clone(),
-        settings::StoreSettings::Directory { path, .. } => path.display().to_string(),
-    };
-    let refused = |error: crate::edge::store::StoreError| {
-        let remedy = error.hint.unwrap_or_else(|| "correct `[store]`".to_owned());
-        CheckFinding::error(&subject, error.what, remedy)
-    };
-    let store = match AnyStore::open(&settings.store) {
-        Ok(store) => store,
-        Err(error) => return (vec![refused(error)], None),
-    };
-    let silent = || {
-        let limit = crate::core::format::text::human_duration(STORE_LIMIT);
-        let remedy = "does its disk hang, or the network filesystem that it is on? see `dmesg`";
-        CheckFinding::error(&subject, format!("did not answer within {limit}"), remedy)
-    };
-    let Ok(mut inspection) = timeout(STORE_LIMIT, store.inspect(clock.now())).await else {
-        return (vec![silent()], None);
-    };
-    let mut findings = std::mem::take(&mut inspection.findings);
-    let Some(room) = inspection.room else { return (findings, None) };
-    match timeout(STORE_LIMIT, store.survey()).await {
-        Ok(Ok(survey)) => {
-            let growth = growth::of(survey.hosts.values().map(Vec::as_slice), clock.now());
-            findings.push(room.outlook(&subject, growth));
-            findings.extend(crate::app::run::clock_behind(&survey, clock.now()).map(|newest| {
-                CheckFinding::error(
-                    "clock",
-                    format!("this server's clock is behind the newest snapshot, {newest}: nothing is removed of that host, nor of any whose own clock does not agree"),
-                    format!(
-                        "correct the clock; if it is right now, it was ahead when that snapshot was taken: {}",
-                        newest.removal(&store)
-                    ),
-                )
-            }));
-        }
-        Ok(Err(error)) => findings.push(refused(error)),
-        Err(_) => findings.push(silent()),
-    }
-    (findings, Some(inspection))
-}
-
-/// Does the same for each host, as fast as a run would, and gives the results in
-/// the hosts' order: one that does not answer holds no other up. Dropped, it gives
-/// up what is under way.
-async fn each<H: Clone, T: 'static, F: Future<Output = T> + 'static>(
-    hosts: &[H],
-    settings: &Settings,
-    work: impl Fn(H, Turn) -> F,
-) -> Vec<(H, Option<T>)> {
-    let mut results: Vec<(H, Option<T>)> = hosts.iter().map(|host| (host.clone(), None)).collect();
-    let connections_per_second = settings.ssh.connections_per_second;
-    let most = process::most_hosts(process::file_limit());
-    let turns = Turns::new(Pace { jobs: settings.jobs, most, connections_per_second });
-    let mut tasks = JoinSet::new();
-    let mut waiting = hosts.iter().cloned().enumerate();
-    loop {
-        let change = turns.change();
-        while turns.may_begin() {
-            let Some((index, host)) = waiting.next() else { break };
-            let task = work(host, turns.begin());
-            tasks.spawn_local(async move { (index, task.await) });
-        }
-        let joined = tokio::select! {
-            joined = tasks.join_next() => joined,
-            () = change, if waiting.len() > 0 => continue,
-        };
-        match joined {
-            None => return results,
-            Some(Ok((index, result))) => results[index].1 = Some(result),
-            // A panic is told of already; that host has no result.
-            Some(Err(error)) => warn!("a host could not be checked: {error}"),
-        }
-    }
-}
-
-/// Advice at the end of a sentence made for a line of the log, parted from what
-/// it is about: in parentheses, or behind a semicolon.
-fn parted(said: &str) -> (String, Option<String>) {
-    let said = said.trim();
-    if let Some(inner) = said.strip_suffix(')') {
-        let mut depth = 1;
-        for (at, c) in inner.char_indices().rev() {
-            match c {
-                ')' => depth += 1,
-                '(' => depth -= 1,
-                _ => {}
-            }
-            if depth == 0 && at > 0 {
-                return (said[..at].trim_end().to_owned(), Some(inner[at + 1..].to_owned()));
-            }
-        }
-    }
-    for mark in [". If ", "; "] {
-        if let Some((what, advice)) = said.rsplit_once(mark) {
-            let advice = if mark == ". If " { format!("if {advice}") } else { advice.to_owned() };
-            return (what.to_owned(), Some(advice));
-        }
-    }
-    (said.to_owned(), None)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn advice_is_parted_from_what_it_is_about() {
-        for (said, what, advice) in [
-            ("it fails", "it fails", None),
-            ("it fails (is it up (and on)?)", "it fails", Some("is it up (and on)?")),
-            ("it has no name; give it one", "it has no name", Some("give it one")),
-            (
-                "it shrank (by 3). If it is meant, remove `x`; if not, look",
-                "it shrank (by 3)",
-                Some("if it is meant, remove `x`; if not, look"),
-            ),
-            ("(odd)", "(odd)", None),
-        ] {
-            assert_eq!(parted(said), (what.to_owned(), advice.map(str::to_owned)), "{said}");
-        }
-    }
+async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
+    let Arguments { hosts, offline, jobs, .. } = arguments;
+    let request = CheckRequest { config: arguments.common.config(), hosts, offline: *offline, jobs: *jobs };
+    let trusted = async |strangers: &[Stranger]| trust::trusted(strangers, arguments.yes).await;
+    let report = check::check(request, clock, arguments.trust_host_keys.then_some(trusted)).await?;
+    answer::give(&report, arguments)
 }

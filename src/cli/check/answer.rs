@@ -1,22 +1,16 @@
 //! The answer: as text for people, or as JSON.
 
+use super::super::CANNOT_START;
 use super::super::output::{Output, wants_colour, width};
 use super::Arguments;
-use super::hosts::HostLooked;
+use crate::app::check::{CheckReport, HostLooked};
 use crate::core::format::table::WIDEST;
 use crate::core::format::text::printable;
-use crate::core::model::finding::{CheckFinding, CheckTally, Level, Section, counted, worst};
+use crate::core::model::finding::{CheckFinding, Level, Section, counted, worst};
 use serde::Serialize;
 
 /// Where the text of a finding begins, in columns.
 const INDENT: usize = 11;
-
-/// Everything that was found.
-#[derive(Debug, Default)]
-pub(super) struct Answer {
-    pub(super) sections: Vec<Section>,
-    pub(super) hosts: Vec<HostLooked>,
-}
 
 /// `check --json`.
 #[derive(Serialize)]
@@ -34,73 +28,82 @@ struct Json<'a> {
     hosts: &'a [HostLooked],
 }
 
-impl Answer {
-    /// Adds a section, unless there is nothing in it.
-    pub(super) fn section(&mut self, name: &'static str, findings: Vec<CheckFinding>) {
-        if !findings.is_empty() {
-            self.sections.push(Section { name, findings });
-        }
+/// Writes what was found to stdout, and says how it went as an exit code.
+pub(super) fn give(report: &CheckReport, arguments: &Arguments) -> anyhow::Result<u8> {
+    let tally = report.tally();
+    let mut out = Output::new();
+    if arguments.format.json {
+        out.json(&Json {
+            ready: tally.is_ready(),
+            errors: tally.errors,
+            warnings: tally.warnings,
+            sections: &report.sections,
+            hosts: &report.hosts,
+        })?;
+    } else {
+        let width = width().map(|width| usize::from(width.min(WIDEST)));
+        let least = if arguments.common.quiet { Level::Warning } else { Level::Ok };
+        out.write(text_of(report, Layout { width, colour: wants_colour(), least }).as_bytes())?;
     }
+    out.end()?;
+    Ok(match report.is_broken_off {
+        true => CANNOT_START,
+        false => u8::from(!tally.is_ready()),
+    })
+}
 
-    fn tally(&self) -> CheckTally {
-        let mut tally = CheckTally::default();
-        self.sections.iter().for_each(|section| tally.count(&section.findings));
-        self.hosts.iter().for_each(|host| tally.count(&host.findings));
-        tally
+/// The same for people.
+fn text_of(report: &CheckReport, layout: Layout) -> String {
+    let mut text = String::new();
+    for section in &report.sections {
+        let shown = section.findings.iter().filter(|finding| finding.level >= layout.least);
+        let lines: String = shown.map(|finding| layout.finding(finding)).collect();
+        if !lines.is_empty() {
+            text.push_str(&format!("{}\n{lines}", section.name));
+        }
     }
+    let hosts: Vec<(&HostLooked, Level)> =
+        report.hosts.iter().map(|host| (host, worst(&host.findings))).collect();
+    let hosts: Vec<_> = hosts.into_iter().filter(|(_, level)| *level >= layout.least).collect();
+    if !hosts.is_empty() {
+        text.push_str("hosts\n");
+    }
+    let longest = hosts.iter().map(|(host, _)| host.name.chars().count()).max().unwrap_or(0);
+    for (host, level) in hosts {
+        let line = format!("{:longest$}  {}", printable(&host.name), summary(host));
+        text.push_str(&layout.line(level, &line));
+        let shown = host.findings.iter().filter(|finding| finding.level >= layout.least.max(Level::Note));
+        text.extend(shown.map(|finding| layout.below(finding)));
+    }
+    let tally = report.tally();
+    match (tally.is_ready(), report.hosts.len()) {
+        (true, _) if layout.least > Level::Ok => {}
+        (true, 0) => text.push_str("\nready\n"),
+        (true, count) => text.push_str(&format!("\nready: {}\n", counted(count, "host"))),
+        (false, _) => text.push_str(&format!("\n{tally}: not ready\n")),
+    }
+    text
+}
 
-    /// Writes it to stdout, and says how it went as an exit code.
-    pub(super) fn give(&self, arguments: &Arguments) -> anyhow::Result<u8> {
-        let tally = self.tally();
-        let mut out = Output::new();
-        if arguments.format.json {
-            out.json(&Json {
-                ready: tally.is_ready(),
-                errors: tally.errors,
-                warnings: tally.warnings,
-                sections: &self.sections,
-                hosts: &self.hosts,
-            })?;
-        } else {
-            let width = width().map(|width| usize::from(width.min(WIDEST)));
-            let least = if arguments.common.quiet { Level::Warning } else { Level::Ok };
-            out.write(self.text(Layout { width, colour: wants_colour(), least }).as_bytes())?;
+/// The rest of a host's line.
+fn summary(host: &HostLooked) -> String {
+    let mut parts = vec![printable(&host.reached_by)];
+    if host.answered {
+        let count = |number: usize, what: &str| match number {
+            1 => format!("1 {what}"),
+            number => format!("{number} {what}s"),
+        };
+        parts.push(count(host.filesystems.len(), "filesystem"));
+        parts.push(count(host.hooks.len(), "hook"));
+        parts.extend(host.rsync.as_ref().map(|version| match &host.rsync_package {
+            Some(package) => format!("rsync {version} ({})", printable(package)),
+            None => format!("rsync {version}"),
+        }));
+        if host.place == "new" {
+            parts.push("no copy yet".to_owned());
         }
-        out.end()?;
-        Ok(u8::from(!tally.is_ready()))
     }
-
-    fn text(&self, layout: Layout) -> String {
-        let mut text = String::new();
-        for section in &self.sections {
-            let shown = section.findings.iter().filter(|finding| finding.level >= layout.least);
-            let lines: String = shown.map(|finding| layout.finding(finding)).collect();
-            if !lines.is_empty() {
-                text.push_str(&format!("{}\n{lines}", section.name));
-            }
-        }
-        let hosts: Vec<(&HostLooked, Level)> =
-            self.hosts.iter().map(|host| (host, worst(&host.findings))).collect();
-        let hosts: Vec<_> = hosts.into_iter().filter(|(_, level)| *level >= layout.least).collect();
-        if !hosts.is_empty() {
-            text.push_str("hosts\n");
-        }
-        let longest = hosts.iter().map(|(host, _)| host.name.chars().count()).max().unwrap_or(0);
-        for (host, level) in hosts {
-            let line = format!("{:longest$}  {}", printable(&host.name), host.summary());
-            text.push_str(&layout.line(level, &line));
-            let shown = host.findings.iter().filter(|finding| finding.level >= layout.least.max(Level::Note));
-            text.extend(shown.map(|finding| layout.below(finding)));
-        }
-        let tally = self.tally();
-        match (tally.is_ready(), self.hosts.len()) {
-            (true, _) if layout.least > Level::Ok => {}
-            (true, 0) => text.push_str("\nready\n"),
-            (true, count) => text.push_str(&format!("\nready: {}\n", counted(count, "host"))),
-            (false, _) => text.push_str(&format!("\n{tally}: not ready\n")),
-        }
-        text
-    }
+    parts.join(", ")
 }
 
 /// How text is laid out.
@@ -172,9 +175,9 @@ impl Layout {
 mod tests {
     use super::*;
 
-    fn answer() -> Answer {
-        let mut answer = Answer::default();
-        answer.section(
+    fn report() -> CheckReport {
+        let mut report = CheckReport::default();
+        report.section(
             "tools",
             vec![
                 CheckFinding::ok("ssh", "is `/usr/bin/ssh`"),
@@ -185,13 +188,13 @@ mod tests {
                 ),
             ],
         );
-        answer.section("icinga", Vec::new());
-        answer
+        report.section("icinga", Vec::new());
+        report
     }
 
     #[test]
     fn in_a_pipe_nothing_is_broken_or_coloured() {
-        let text = answer().text(Layout { width: None, colour: false, least: Level::Ok });
+        let text = text_of(&report(), Layout { width: None, colour: false, least: Level::Ok });
         assert_eq!(
             text,
             "tools\n  ok       ssh: is `/usr/bin/ssh`\n  error    rsync: is not installed \\u{1b}[2J\n\
@@ -202,17 +205,19 @@ mod tests {
 
     #[test]
     fn on_a_terminal_no_line_is_wider_than_it() {
-        let text = answer().text(Layout { width: Some(40), colour: false, least: Level::Ok });
+        let text = text_of(&report(), Layout { width: Some(40), colour: false, least: Level::Ok });
         assert!(text.lines().all(|line| line.chars().count() <= 40), "{text}");
         assert!(text.contains("\n             distribution has it in the"), "{text}");
-        let coloured = answer().text(Layout { width: Some(80), colour: true, least: Level::Ok });
+        let coloured = text_of(&report(), Layout { width: Some(80), colour: true, least: Level::Ok });
         assert!(coloured.contains("\u{1b}[31m  error    \u{1b}[0mrsync"), "{coloured}");
     }
 
     #[test]
     fn nothing_wrong_is_ready() {
-        let mut answer = Answer::default();
-        answer.section("tools", vec![CheckFinding::note("x", "odd", "look")]);
-        assert!(answer.text(Layout { width: None, colour: false, least: Level::Ok }).ends_with("\nready\n"));
+        let mut report = CheckReport::default();
+        report.section("tools", vec![CheckFinding::note("x", "odd", "look")]);
+        assert!(
+            text_of(&report, Layout { width: None, colour: false, least: Level::Ok }).ends_with("\nready\n")
+        );
     }
 }

@@ -33,40 +33,43 @@ const OLDEST_RSYNC: RsyncVersion = RsyncVersion(3, 1, 0);
 
 /// What there is to say of a host.
 #[derive(Debug, Clone, Default, Serialize)]
-pub(super) struct HostLooked {
+pub struct HostLooked {
     /// As the inventory spells it.
-    pub(super) name: String,
+    pub name: String,
     /// The worst of its findings; `ok` without any.
-    level: Option<Level>,
+    pub level: Option<Level>,
     /// `user@address`, with its port if that is configured, or `local`.
-    reached_by: String,
+    pub reached_by: String,
     /// Whether it was connected to and asked.
-    answered: bool,
+    pub answered: bool,
     /// Where the filesystems are mounted that a run copies, the source's own
     /// first.
-    filesystems: Vec<String>,
+    pub filesystems: Vec<String>,
     /// What is mounted below the source and not copied.
-    left_out: Vec<NotCopied>,
+    pub left_out: Vec<NotCopied>,
     /// The hooks that a run runs, in order.
-    hooks: Vec<String>,
+    pub hooks: Vec<String>,
     /// The version of its rsync.
-    rsync: Option<String>,
+    pub rsync: Option<String>,
     /// The version of the package that its rsync came with.
-    rsync_package: Option<String>,
+    pub rsync_package: Option<String>,
     /// Whether the store has a place for it: `there`, `new` for one that the
     /// first run makes, `unknown`.
-    place: &'static str,
+    pub place: &'static str,
     /// What is wrong, and what to do.
-    pub(super) findings: Vec<CheckFinding>,
+    pub findings: Vec<CheckFinding>,
 }
 
 /// Something mounted that is not copied.
 #[derive(Debug, Clone, Serialize)]
-struct NotCopied {
-    path: String,
+pub struct NotCopied {
+    /// Where it is mounted.
+    pub path: String,
+    /// The type of its filesystem.
     #[serde(rename = "type")]
-    kind: String,
-    reason: String,
+    pub kind: String,
+    /// Why it is not copied.
+    pub reason: String,
 }
 
 impl HostLooked {
@@ -83,27 +86,6 @@ impl HostLooked {
             }
         };
         HostLooked { name: host.name.spelled().to_owned(), reached_by, place: "unknown", ..Self::default() }
-    }
-
-    /// The rest of its line.
-    pub(super) fn summary(&self) -> String {
-        let mut parts = vec![printable(&self.reached_by)];
-        if self.answered {
-            let count = |number: usize, what: &str| match number {
-                1 => format!("1 {what}"),
-                number => format!("{number} {what}s"),
-            };
-            parts.push(count(self.filesystems.len(), "filesystem"));
-            parts.push(count(self.hooks.len(), "hook"));
-            parts.extend(self.rsync.as_ref().map(|version| match &self.rsync_package {
-                Some(package) => format!("rsync {version} ({})", printable(package)),
-                None => format!("rsync {version}"),
-            }));
-            if self.place == "new" {
-                parts.push("no copy yet".to_owned());
-            }
-        }
-        parts.join(", ")
     }
 
     /// Of what a host repeats, how much was not told.

@@ -1,0 +1,300 @@
+//! Everything that a run needs, looked at before it is needed.
+//!
+//! Each section is a list of findings, and each finding says what to do. No
+//! hook is run, nothing is copied, nobody is told of a result. Where somebody is
+//! there to say which host keys to trust, files of known hosts are added to; and
+//! nothing else is written but what a connection needs in the runtime directory.
+
+mod hosts;
+mod local;
+mod services;
+mod trust;
+
+pub use hosts::{HostLooked, NotCopied};
+pub use trust::Stranger;
+
+use crate::app::admission::{Pace, Turn, Turns};
+use crate::app::session::set_jobs;
+use crate::core::model::finding::{CheckFinding, CheckTally, Section, counted};
+use crate::core::model::host::{Host, HostName, Transport};
+use crate::core::model::settings::{self, Settings};
+use crate::core::policy::growth;
+use crate::edge::config;
+use crate::edge::inventory::{self, Inventory};
+use crate::edge::store::{AnyStore, Inspection, Store};
+use crate::sys::clock::Clock;
+use crate::sys::logging;
+use crate::sys::process;
+use crate::sys::tools::{self, Needs};
+use std::future::Future;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+/// How long a store may take to be looked at.
+const STORE_LIMIT: Duration = Duration::from_secs(5 * 60);
+
+/// What is to be looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct CheckRequest<'a> {
+    /// The configuration file, if one is named.
+    pub config: Option<&'a Path>,
+    /// Words that mean hosts of the inventory; without any, all of them.
+    pub hosts: &'a [String],
+    /// Only this machine and its store.
+    pub offline: bool,
+    /// How many hosts at once, instead of the configured number.
+    pub jobs: Option<NonZeroUsize>,
+}
+
+/// Everything that was found.
+#[derive(Debug, Default)]
+pub struct CheckReport {
+    /// The configuration could not be used: nothing else was looked at.
+    pub is_broken_off: bool,
+    /// By what they are about, each with something in it.
+    pub sections: Vec<Section>,
+    /// Every host that was looked at, sorted by name.
+    pub hosts: Vec<HostLooked>,
+}
+
+impl CheckReport {
+    /// Adds a section, unless there is nothing in it.
+    pub fn section(&mut self, name: &'static str, findings: Vec<CheckFinding>) {
+        if !findings.is_empty() {
+            self.sections.push(Section { name, findings });
+        }
+    }
+
+    /// How many findings of each kind there are, those of hosts too.
+    pub fn tally(&self) -> CheckTally {
+        let mut tally = CheckTally::default();
+        self.sections.iter().for_each(|section| tally.count(&section.findings));
+        self.hosts.iter().for_each(|host| tally.count(&host.findings));
+        tally
+    }
+}
+
+/// Looks at everything. Where `trusted` is given, it is asked before that which
+/// of the hosts whose keys are not known yet are to be trusted from now on, in
+/// their order.
+///
+/// # Errors
+/// A word means no host; or host keys are to be trusted, and nobody can say
+/// which, or they cannot be written down.
+pub async fn check(
+    request: CheckRequest<'_>,
+    clock: Clock,
+    trusted: Option<impl AsyncFn(&[Stranger]) -> anyhow::Result<Vec<bool>>>,
+) -> anyhow::Result<CheckReport> {
+    let path = config::find(request.config)?;
+    let mut report = CheckReport::default();
+    let loaded = match config::load(&path, &config::Environment::of_this_machine()) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            report.is_broken_off = true;
+            report.section("configuration", local::faults(&error));
+            return Ok(report);
+        }
+    };
+    let mut settings = loaded.settings;
+    set_jobs(&mut settings, request.jobs);
+    let settings = settings;
+    logging::keep_state_in(&settings.state_dir);
+    let configuration = local::configuration(&path, &settings, &loaded.warnings, clock);
+    let (tools, examined, (store, inspection)) = tokio::join!(
+        tools::inspect(needs(&settings)),
+        async {
+            match request.offline {
+                true => None,
+                false => Some(services::inventory(&settings, clock).await),
+            }
+        },
+        store(&settings, clock),
+    );
+    report.section("configuration", configuration);
+    report.section("tools", tools);
+    let Some((inventory, findings)) = examined else {
+        let skipped = || vec![CheckFinding::skipped("--offline", "not looked at")];
+        report.section("inventory", skipped());
+        report.section("icinga", if settings.icinga.is_some() { skipped() } else { Vec::new() });
+        report.section("store", store);
+        report.section("hosts", skipped());
+        return Ok(report);
+    };
+    // Before anything is said: a host that is not there is a slip of the pen.
+    let hosts = choose(request.hosts, &settings, inventory)?;
+    if let Some(trusted) = trusted {
+        trust::run(&hosts, &settings, trusted).await?;
+    }
+    info!("checking {}, {} at once", counted(hosts.len(), "host"), settings.jobs);
+    let names = hosts.iter().map(|host| host.name.spelled().to_owned()).collect();
+    let (icinga, looked) = tokio::join!(
+        services::icinga(&settings, names),
+        hosts::look(&hosts, &settings, inspection.as_ref(), clock)
+    );
+    report.section("inventory", findings);
+    report.section("icinga", icinga);
+    report.section("store", store);
+    match looked {
+        Ok(hosts) => report.hosts = hosts,
+        Err(finding) => report.section("hosts", vec![finding]),
+    }
+    Ok(report)
+}
+
+fn needs(settings: &Settings) -> Needs {
+    let local = |transport: Option<Transport>| transport == Some(Transport::Local);
+    let ssh = settings.netbox.is_some()
+        || settings.host_defaults.transport == Transport::Ssh
+        || settings.hosts.values().any(|host| !local(host.transport));
+    Needs { zfs: matches!(settings.store, settings::StoreSettings::Zfs { .. }), ssh }
+}
+
+/// The hosts to look at. Where the inventory cannot be had, those that are
+/// named are taken as `--force` would take them.
+fn choose(words: &[String], settings: &Settings, inventory: Option<Inventory>) -> anyhow::Result<Vec<Host>> {
+    let words = match words {
+        [] => vec!["all".to_owned()],
+        words => words.to_vec(),
+    };
+    match inventory {
+        Some(inventory) => Ok(inventory::select(&inventory, &words)?.hosts.into_iter().cloned().collect()),
+        None => {
+            let mut names: Vec<HostName> = words.iter().filter_map(|word| word.parse().ok()).collect();
+            names.sort();
+            names.dedup();
+            Ok(names.into_iter().map(|name| inventory::forced(settings, name)).collect())
+        }
+    }
+}
+
+/// The store's findings, and what it holds, if that is known.
+async fn store(settings: &Settings, clock: Clock) -> (Vec<CheckFinding>, Option<Inspection>) {
+    let subject = match &settings.store {
+        settings::StoreSettings::Zfs { dataset, .. } => dataset.clone(),
+        settings::StoreSettings::Directory { path, .. } => path.display().to_string(),
+    };
+    let refused = |error: crate::edge::store::StoreError| {
+        let remedy = error.hint.unwrap_or_else(|| "correct `[store]`".to_owned());
+        CheckFinding::error(&subject, error.what, remedy)
+    };
+    let store = match AnyStore::open(&settings.store) {
+        Ok(store) => store,
+        Err(error) => return (vec![refused(error)], None),
+    };
+    let silent = || {
+        let limit = crate::core::format::text::human_duration(STORE_LIMIT);
+        let remedy = "does its disk hang, or the network filesystem that it is on? see `dmesg`";
+        CheckFinding::error(&subject, format!("did not answer within {limit}"), remedy)
+    };
+    let Ok(mut inspection) = timeout(STORE_LIMIT, store.inspect(clock.now())).await else {
+        return (vec![silent()], None);
+    };
+    let mut findings = std::mem::take(&mut inspection.findings);
+    let Some(room) = inspection.room else { return (findings, None) };
+    match timeout(STORE_LIMIT, store.survey()).await {
+        Ok(Ok(survey)) => {
+            let growth = growth::of(survey.hosts.values().map(Vec::as_slice), clock.now());
+            findings.push(room.outlook(&subject, growth));
+            findings.extend(crate::app::run::clock_behind(&survey, clock.now()).map(|newest| {
+                CheckFinding::error(
+                    "clock",
+                    format!("this server's clock is behind the newest snapshot, {newest}: nothing is removed of that host, nor of any whose own clock does not agree"),
+                    format!(
+                        "correct the clock; if it is right now, it was ahead when that snapshot was taken: {}",
+                        newest.removal(&store)
+                    ),
+                )
+            }));
+        }
+        Ok(Err(error)) => findings.push(refused(error)),
+        Err(_) => findings.push(silent()),
+    }
+    (findings, Some(inspection))
+}
+
+/// Does the same for each host, as fast as a run would, and gives the results in
+/// the hosts' order: one that does not answer holds no other up. Dropped, it gives
+/// up what is under way.
+async fn each<H: Clone, T: 'static, F: Future<Output = T> + 'static>(
+    hosts: &[H],
+    settings: &Settings,
+    work: impl Fn(H, Turn) -> F,
+) -> Vec<(H, Option<T>)> {
+    let mut results: Vec<(H, Option<T>)> = hosts.iter().map(|host| (host.clone(), None)).collect();
+    let connections_per_second = settings.ssh.connections_per_second;
+    let most = process::most_hosts(process::file_limit());
+    let turns = Turns::new(Pace { jobs: settings.jobs, most, connections_per_second });
+    let mut tasks = JoinSet::new();
+    let mut waiting = hosts.iter().cloned().enumerate();
+    loop {
+        let change = turns.change();
+        while turns.may_begin() {
+            let Some((index, host)) = waiting.next() else { break };
+            let task = work(host, turns.begin());
+            tasks.spawn_local(async move { (index, task.await) });
+        }
+        let joined = tokio::select! {
+            joined = tasks.join_next() => joined,
+            () = change, if waiting.len() > 0 => continue,
+        };
+        match joined {
+            None => return results,
+            Some(Ok((index, result))) => results[index].1 = Some(result),
+            // A panic is told of already; that host has no result.
+            Some(Err(error)) => warn!("a host could not be checked: {error}"),
+        }
+    }
+}
+
+/// Advice at the end of a sentence made for a line of the log, parted from what
+/// it is about: in parentheses, or behind a semicolon.
+fn parted(said: &str) -> (String, Option<String>) {
+    let said = said.trim();
+    if let Some(inner) = said.strip_suffix(')') {
+        let mut depth = 1;
+        for (at, c) in inner.char_indices().rev() {
+            match c {
+                ')' => depth += 1,
+                '(' => depth -= 1,
+                _ => {}
+            }
+            if depth == 0 && at > 0 {
+                return (said[..at].trim_end().to_owned(), Some(inner[at + 1..].to_owned()));
+            }
+        }
+    }
+    for mark in [". If ", "; "] {
+        if let Some((what, advice)) = said.rsplit_once(mark) {
+            let advice = if mark == ". If " { format!("if {advice}") } else { advice.to_owned() };
+            return (what.to_owned(), Some(advice));
+        }
+    }
+    (said.to_owned(), None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_is_parted_from_what_it_is_about() {
+        for (said, what, advice) in [
+            ("it fails", "it fails", None),
+            ("it fails (is it up (and on)?)", "it fails", Some("is it up (and on)?")),
+            ("it has no name; give it one", "it has no name", Some("give it one")),
+            (
+                "it shrank (by 3). If it is meant, remove `x`; if not, look",
+                "it shrank (by 3)",
+                Some("if it is meant, remove `x`; if not, look"),
+            ),
+            ("(odd)", "(odd)", None),
+        ] {
+            assert_eq!(parted(said), (what.to_owned(), advice.map(str::to_owned)), "{said}");
+        }
+    }
+}
