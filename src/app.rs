@@ -4,6 +4,7 @@ pub mod admission;
 pub mod check;
 pub mod fleet;
 pub mod fleet_run;
+pub mod overview;
 pub mod prune;
 pub mod run;
 pub mod session;

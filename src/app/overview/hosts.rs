@@ -46,7 +46,7 @@ pub(super) struct FoundHost {
 }
 
 /// Asks the inventory and the store. Without words all hosts are meant.
-pub(super) async fn at(session: &Session, words: &[String]) -> anyhow::Result<Found> {
+pub(super) async fn find(session: &Session, words: &[String]) -> anyhow::Result<Found> {
     // A run under way may date its snapshot after this look began.
     let until = session.clock.now() + AT_ONCE;
     let (asked, held) = tokio::join!(
