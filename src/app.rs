@@ -5,6 +5,7 @@ pub mod check;
 pub mod fleet;
 pub mod fleet_run;
 pub mod overview;
+pub mod plan;
 pub mod prune;
 pub mod run;
 pub mod session;
