@@ -132,6 +132,12 @@ pub(super) fn code_of(code: u8, told: anyhow::Result<()>) -> u8 {
     }
 }
 
+/// Says why an act that was begun could not be done, and gives its exit code.
+pub(super) fn failed(whys: &[String]) -> u8 {
+    whys.iter().for_each(|why| error!("{why}"));
+    1
+}
+
 /// The width of the terminal that stdout is; `None` for anything else.
 pub(super) fn width() -> Option<u16> {
     width_of(&io::stdout())
