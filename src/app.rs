@@ -9,6 +9,7 @@ pub mod hold;
 pub mod overview;
 pub mod plan;
 pub mod prune;
+pub mod rename;
 pub mod retire;
 pub mod run;
 pub mod session;
