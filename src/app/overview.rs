@@ -2,4 +2,5 @@
 //! locked, changed or asked of a host.
 
 mod hosts;
+pub mod snapshots;
 pub mod status;

@@ -2,19 +2,18 @@
 
 use super::output::{self, Format, Output};
 use super::session::{self, Common};
-use crate::app::session::{Place, Session};
+use crate::app::overview::snapshots::{self, SnapshotEntry, SnapshotList};
+use crate::app::session::Session;
 use crate::core::format::excerpt::Excerpt;
 use crate::core::format::table::{Column, Table};
 use crate::core::format::text::{human_bytes, printable};
 use crate::core::model::clock;
-use crate::core::model::snapshot::{self, Snapshot, Verdict};
-use crate::core::policy::retention::{self, Decision, Fate, Reason};
-use crate::edge::store::Store;
+use crate::core::model::snapshot::Verdict;
+use crate::core::policy::retention::{Fate, Reason};
 use crate::sys::clock::Clock;
 use crate::sys::logging;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
-use std::collections::BTreeMap;
 
 const HELP: &str = "\
 Examples:
@@ -61,18 +60,8 @@ pub(super) fn execute(arguments: &Arguments, clock: Clock) -> u8 {
 
 async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     let session = Session::open(arguments.common.config(), clock)?;
-    let place = session.place(&arguments.host).await?;
-    let measured = arguments.space || session.store.space_is_known();
-    let space = match measured {
-        true => session.store.space(&place.host).await?,
-        false => BTreeMap::new(),
-    };
-    // Nobody needs to be asked who holds nothing.
-    let holds = match place.snapshots.iter().any(|snapshot| snapshot.held) {
-        true => session.store.holds(&place.host).await?,
-        false => BTreeMap::new(),
-    };
-    let rows = rows(&session, &place, &space, &holds);
+    let list = snapshots::list(&session, &arguments.host, arguments.space).await?;
+    let rows: Vec<Row> = list.entries.iter().map(row).collect();
     let mut out = Output::new();
     if arguments.format.json {
         out.json(&rows)?;
@@ -84,7 +73,7 @@ async fn answer(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     }
     out.end()?;
     if !arguments.common.quiet {
-        logging::print(&footer(&session, &place, measured));
+        logging::print(&footer(&session, &list));
     }
     Ok(0)
 }
@@ -128,33 +117,6 @@ struct Row {
     taken: DateTime<Utc>,
 }
 
-fn rows(
-    session: &Session,
-    place: &Place,
-    space: &BTreeMap<String, u64>,
-    holds: &BTreeMap<String, Vec<String>>,
-) -> Vec<Row> {
-    let settings = &session.settings;
-    let mut plan =
-        retention::plan(&settings.retention, settings.timezone, session.clock.now(), &place.snapshots);
-    if let Some(found) = session.damage_found(&place.host) {
-        plan.spare(found);
-    }
-    // The plan is sorted as the store's list is.
-    place
-        .snapshots
-        .iter()
-        .zip(&plan.decisions)
-        .map(|(snapshot, decision)| Row {
-            bytes_used: space.get(&snapshot.name).copied(),
-            holds: holds.get(&snapshot.name).cloned().unwrap_or_default(),
-            path: session.store.browse(&place.host, &snapshot.name).to_string_lossy().into_owned(),
-            future: snapshot.time > place.now,
-            ..row(snapshot, decision)
-        })
-        .collect()
-}
-
 impl Row {
     /// What keeps it, with the names of its holds.
     fn kept_for(&self) -> String {
@@ -170,8 +132,9 @@ impl Row {
     }
 }
 
-/// What there is to say of a snapshot without its store.
-fn row(snapshot: &Snapshot, decision: &Decision) -> Row {
+/// What there is to say of a snapshot.
+fn row(entry: &SnapshotEntry) -> Row {
+    let SnapshotEntry { snapshot, decision, .. } = entry;
     let facts = snapshot.facts();
     let (reasons, goes) = match &decision.fate {
         Fate::Keep(reasons) => (reasons.iter().map(ToString::to_string).collect(), None),
@@ -184,11 +147,11 @@ fn row(snapshot: &Snapshot, decision: &Decision) -> Row {
         claims: decision.claims().map(|claim| claim.to_string()).collect(),
         held: snapshot.held,
         ours: snapshot.is_ours(),
-        future: false,
-        bytes_used: None,
-        holds: Vec::new(),
+        future: entry.future,
+        bytes_used: entry.bytes_used,
+        holds: entry.holds.clone(),
         files: facts.and_then(|facts| facts.files),
-        path: String::new(),
+        path: entry.path.to_string_lossy().into_owned(),
         bytes: facts.and_then(|facts| facts.bytes),
         duration_seconds: facts.and_then(|facts| facts.duration),
         run: facts.map(|facts| facts.run.clone()),
@@ -236,15 +199,15 @@ fn table(session: &Session, rows: &[Row], with_paths: bool) -> Table {
 
 /// What stands below the table, on stderr: where the snapshots are, whose times
 /// those are, and how to learn what is not in it.
-fn footer(session: &Session, place: &Place, measured: bool) -> String {
-    let Some(last) = place.snapshots.last() else {
+fn footer(session: &Session, list: &SnapshotList) -> String {
+    let SnapshotList { place, entries, measured, removals } = list;
+    let Some(last) = entries.last() else {
         return format!("{} has a place in the store, and no snapshot yet", place.host);
     };
-    let path = session.store.browse(&place.host, &last.name);
-    let folder = path.parent().unwrap_or(&path);
+    let folder = last.path.parent().unwrap_or(&last.path);
     let mut text = format!(
         "{} in {}, times in {}",
-        match place.snapshots.len() {
+        match entries.len() {
             1 => "1 snapshot".to_owned(),
             count => format!("{count} snapshots"),
         },
@@ -252,14 +215,12 @@ fn footer(session: &Session, place: &Place, measured: bool) -> String {
         session.settings.timezone
     );
     if let Some(future) = place.of_the_future() {
-        let removals: Excerpt<String> = snapshot::of_the_future(&place.snapshots, place.now)
-            .map(|snapshot| format!("`{}`", session.store.by_hand(&place.host, &snapshot.name)))
-            .collect();
+        let removals: Excerpt<String> = removals.iter().map(|command| format!("`{command}`")).collect();
         text.push_str(&format!(
             "\n{future}; not counted as the latest. If this machine's clock is right, remove with {removals}"
         ));
     }
-    if !measured {
+    if !*measured {
         text.push_str("\nwhat each one alone holds takes a walk over all of them: `--space`");
     }
     text
