@@ -11,6 +11,7 @@ use crate::core::model::settings::Settings;
 use crate::core::model::snapshot::{self, Snapshot, Verdict};
 use crate::edge::config;
 use crate::edge::history::Findings;
+use crate::edge::inventory;
 use crate::edge::store::{AnyStore, Store, StoreError, Survey};
 use crate::sys::clock::Clock;
 use crate::sys::logging;
@@ -51,6 +52,14 @@ pub fn settings(file: Option<&Path>) -> anyhow::Result<Settings> {
     logging::keep_state_in(&loaded.settings.state_dir);
     loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
     Ok(loaded.settings)
+}
+
+/// The names of hosts as far as they are known without asking anybody: those of the
+/// configuration and of the last good list. Whatever goes wrong, there are none.
+pub fn remembered_hosts(config: Option<&Path>) -> Vec<String> {
+    let loaded =
+        config::find(config).and_then(|path| config::load(&path, &config::Environment::of_this_machine()));
+    loaded.map(|loaded| inventory::remembered(&loaded.settings)).unwrap_or_default()
 }
 
 /// What the store holds. One that does not answer is every host's failure, and

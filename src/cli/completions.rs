@@ -10,9 +10,8 @@ mod engine;
 mod manual;
 
 use super::CANNOT_START;
+use crate::app::session;
 use crate::core::format::text::printable;
-use crate::edge::config;
-use crate::edge::inventory;
 use crate::sys::clock::Clock;
 use chrono::{DateTime, NaiveDate};
 use clap::{CommandFactory, ValueEnum};
@@ -104,9 +103,7 @@ pub(super) fn complete(typed: &Typed) -> u8 {
 fn known_hosts(words: &[String]) -> Vec<String> {
     let mut given = words.iter().zip(words.iter().skip(1)).filter(|(option, _)| *option == "--config");
     let given = given.next().map(|(_, path)| Path::new(path));
-    let loaded =
-        config::find(given).and_then(|path| config::load(&path, &config::Environment::of_this_machine()));
-    let mut names = loaded.map(|loaded| inventory::remembered(&loaded.settings)).unwrap_or_default();
+    let mut names = session::remembered_hosts(given);
     names.push("all".to_owned());
     names
 }
