@@ -17,11 +17,11 @@ use crate::app::admission::{Pace, Turn, Turns};
 use crate::app::session::set_jobs;
 use crate::core::model::finding::{CheckFinding, CheckTally, Section, counted};
 use crate::core::model::host::{Host, HostName, Transport};
-use crate::core::model::settings::{self, Settings};
+use crate::core::model::settings::Settings;
 use crate::core::policy::growth;
 use crate::edge::config;
 use crate::edge::inventory::{self, Inventory};
-use crate::edge::store::{AnyStore, Inspection, Store};
+use crate::edge::store::{AnyStore, Inspection, Store, StoreError};
 use crate::sys::clock::Clock;
 use crate::sys::logging;
 use crate::sys::process;
@@ -151,7 +151,7 @@ fn needs(settings: &Settings) -> Needs {
     let ssh = settings.netbox.is_some()
         || settings.host_defaults.transport == Transport::Ssh
         || settings.hosts.values().any(|host| !local(host.transport));
-    Needs { zfs: matches!(settings.store, settings::StoreSettings::Zfs { .. }), ssh }
+    Needs { zfs: AnyStore::describe(&settings.store).needs_zfs, ssh }
 }
 
 /// The hosts to look at. Where the inventory cannot be had, those that are
@@ -174,11 +174,8 @@ fn choose(words: &[String], settings: &Settings, inventory: Option<Inventory>) -
 
 /// The store's findings, and what it holds, if that is known.
 async fn store(settings: &Settings, clock: Clock) -> (Vec<CheckFinding>, Option<Inspection>) {
-    let subject = match &settings.store {
-        settings::StoreSettings::Zfs { dataset, .. } => dataset.clone(),
-        settings::StoreSettings::Directory { path, .. } => path.display().to_string(),
-    };
-    let refused = |error: crate::edge::store::StoreError| {
+    let subject = AnyStore::describe(&settings.store).place;
+    let refused = |error: StoreError| {
         let remedy = error.hint.unwrap_or_else(|| "correct `[store]`".to_owned());
         CheckFinding::error(&subject, error.what, remedy)
     };

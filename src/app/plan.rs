@@ -12,7 +12,7 @@ use crate::core::filter::{self, Rule};
 use crate::core::format::text::printable;
 use crate::core::model::host::{Host, Transport};
 use crate::core::model::problem::HostProblem;
-use crate::core::model::settings::{self, Settings};
+use crate::core::model::settings::Settings;
 use crate::core::model::snapshot::{Snapshot, baseline};
 use crate::core::policy::guard::Guard;
 use crate::core::policy::retention::Decision;
@@ -179,7 +179,7 @@ fn planned(
     let guard = Guard { max_delete_percent: settings.transfer.max_delete_percent, accept_deletions: false };
     let last_good = baseline(before, now);
     let files = last_good.and_then(Snapshot::facts).and_then(|facts| facts.files);
-    let in_place = matches!(settings.store, settings::StoreSettings::Zfs { .. });
+    let in_place = AnyStore::describe(&settings.store).writes_in_place;
     let own = &host.settings;
     let is_below = |path: &&String| in_place && filter::from_source(path, &own.source).is_some();
     PlannedHost {

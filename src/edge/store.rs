@@ -247,6 +247,18 @@ pub trait Store {
     fn roots(&self) -> Vec<PathBuf>;
 }
 
+/// What a store's settings say of it, also of one that cannot be opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreDescription {
+    /// What people know it by: its dataset, or its folder.
+    pub place: String,
+    /// Whether it needs the programs of ZFS.
+    pub needs_zfs: bool,
+    /// Whether rsync writes into the former copy, and deletes there, rather than
+    /// into a fresh tree: see [`Workspace::in_place`].
+    pub writes_in_place: bool,
+}
+
 /// The store that the configuration names.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "a run has one store")]
@@ -273,6 +285,20 @@ impl AnyStore {
 }
 
 impl AnyStore {
+    /// What the settings say of the store. Touches nothing.
+    pub fn describe(settings: &settings::StoreSettings) -> StoreDescription {
+        match settings {
+            settings::StoreSettings::Zfs { dataset, .. } => {
+                StoreDescription { place: dataset.clone(), needs_zfs: true, writes_in_place: true }
+            }
+            settings::StoreSettings::Directory { path, .. } => StoreDescription {
+                place: path.display().to_string(),
+                needs_zfs: false,
+                writes_in_place: false,
+            },
+        }
+    }
+
     /// What there is to say of the store before anybody relies on it. Changes
     /// nothing, and mounts nothing.
     pub async fn inspect(&self, now: DateTime<Utc>) -> Inspection {

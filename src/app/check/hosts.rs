@@ -10,11 +10,11 @@ use crate::core::model::clock::{self, ClockSkew};
 use crate::core::model::finding::{CheckFinding, Level, worst};
 use crate::core::model::host::{Host, Transport};
 use crate::core::model::rsync_build::{Build, RsyncVersion};
-use crate::core::model::settings::{self, Settings};
+use crate::core::model::settings::Settings;
 use crate::edge::remote::keys;
 use crate::edge::remote::{Links, Probe, Question, Refusal, Remote, RemoteError, SourceState, by_hand};
 use crate::edge::rsync::TransferError;
-use crate::edge::store::Inspection;
+use crate::edge::store::{AnyStore, Inspection};
 use crate::sys::clock::Clock;
 use crate::sys::lock::Runtime;
 use crate::sys::offload::{NotInTime, offload};
@@ -389,7 +389,7 @@ async fn in_place(
     probe: &Probe,
     mounts: &Selection,
 ) {
-    if host.settings.inplace.is_empty() || !matches!(settings.store, settings::StoreSettings::Zfs { .. }) {
+    if host.settings.inplace.is_empty() || !AnyStore::describe(&settings.store).writes_in_place {
         return;
     }
     let wanted = filter::wanted(&host.settings, &probe.real_source, mounts);
