@@ -47,24 +47,7 @@ pub(super) async fn inventory(settings: &Settings, clock: Clock) -> (Option<Inve
             return (None, findings);
         }
     };
-    if let (Some(problem), Some(at)) = (&inventory.stand_in, inventory.listed_at) {
-        let at = at.format("%Y-%m-%d %H:%M UTC");
-        findings.push(match problem.severity {
-            Severity::Critical => CheckFinding::error(
-                "hosts",
-                format!("its list of {at} is used, which is older than `inventory.netbox.max_age`"),
-                "get NetBox to answer: new hosts are not backed up",
-            ),
-            _ => CheckFinding::note(
-                "hosts",
-                format!("its list of {at} is used"),
-                "nothing is lost as long as it is the right list",
-            ),
-        });
-    } else if inventory.stand_in.is_some() {
-        let text = "only the hosts of the configuration are backed up";
-        findings.push(CheckFinding::error("hosts", text, "get NetBox to answer"));
-    }
+    findings.extend(stand_in(&inventory));
     for problem in &inventory.warnings {
         findings.push(found("hosts", problem.clone(), "look at NetBox; every run warns about it"));
     }
@@ -105,6 +88,28 @@ pub(super) async fn inventory(settings: &Settings, clock: Clock) -> (Option<Inve
         count => CheckFinding::ok("hosts", format!("{count} can be backed up")),
     });
     (Some(inventory), findings)
+}
+
+/// The list that stands in for one that NetBox does not give.
+fn stand_in(inventory: &Inventory) -> Option<CheckFinding> {
+    let problem = inventory.stand_in.as_ref()?;
+    let Some(at) = inventory.listed_at else {
+        let text = "only the hosts of the configuration are backed up";
+        return Some(CheckFinding::error("hosts", text, "get NetBox to answer"));
+    };
+    let at = at.format("%Y-%m-%d %H:%M UTC");
+    Some(match problem.severity {
+        Severity::Critical => CheckFinding::error(
+            "hosts",
+            format!("its list of {at} is used, which is older than `inventory.netbox.max_age`"),
+            "get NetBox to answer: new hosts are not backed up",
+        ),
+        _ => CheckFinding::note(
+            "hosts",
+            format!("its list of {at} is used"),
+            "nothing is lost as long as it is the right list",
+        ),
+    })
 }
 
 /// A problem as a finding; `unless` is what to do where it does not say.
