@@ -10,6 +10,7 @@ pub mod overview;
 pub mod plan;
 pub mod prune;
 pub mod rename;
+pub mod restore;
 pub mod retire;
 pub mod run;
 pub mod session;

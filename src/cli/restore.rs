@@ -1,40 +1,17 @@
-//! `backup restore`: files of a snapshot, given back.
-//!
-//! The order of things: what is wanted is found in the snapshot, what is in its
-//! place is looked at, the plan is shown and agreed to, rsync writes, and what
-//! was written is compared with the snapshot. Nothing is written before all
-//! that can be refused was refused; no symlink is followed; nothing is deleted.
-
-mod comparison;
-mod destination;
-mod lists;
-mod paths;
-mod reach;
+//! `backup restore`: files of a snapshot, given back: the plan is shown and agreed
+//! to, and what became of it is said.
 
 use super::output::{Format, Output};
 use super::progress::Bars;
 use super::session::{self, Common};
 use super::signals::Signals;
-use crate::app::session::{Place, Session};
-use crate::app::snapshot_view::{Seen, rfc3339};
-use crate::core::format::similar::nearest;
+use crate::app::restore::{Existing, Replaces, Restoration, RestoreComparison, RestoreRequest, RestoreTo};
+use crate::app::restore::{StopSwitch, Unequal};
+use crate::app::snapshot_view::rfc3339;
 use crate::core::format::text::{human_bytes, printable};
-use crate::core::format::time_spec;
-use crate::core::model::host::{Host, HostName, Transport};
-use crate::core::model::settings::Settings;
-use crate::core::model::snapshot::Snapshot;
-use crate::edge::inventory;
-use crate::edge::remote::{Remote, RemoteError};
-use crate::edge::rsync::{Ending, Existing, TransferError};
-use crate::edge::store::Store;
-use crate::edge::tree;
 use crate::sys::clock::Clock;
-use crate::sys::lock::{HostLock, Runtime};
 use crate::sys::logging;
 use anyhow::{Context, bail};
-use chrono::DateTime;
-use comparison::{Comparison, Unequal};
-use destination::{Destination, Plan, Stop, Wanted};
 use serde::Serialize;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
@@ -124,17 +101,40 @@ pub(super) struct Arguments {
     common: Common,
 }
 
+impl Arguments {
+    fn request(&self) -> RestoreRequest<'_> {
+        RestoreRequest {
+            config: self.common.config(),
+            host: &self.host,
+            paths: &self.paths,
+            at: self.at.as_deref(),
+            snapshot: self.snapshot.as_deref(),
+            to: match &self.to {
+                Some(directory) => RestoreTo::Directory(directory),
+                None => RestoreTo::Host(self.to_host.as_ref().and_then(Option::as_deref)),
+            },
+            replaces: match (self.overwrite, self.keep_replaced) {
+                (false, _) => Replaces::Nothing,
+                (true, false) => Replaces::Files,
+                (true, true) => Replaces::FilesAndKeepsThem,
+            },
+            into_shared: self.into_shared,
+            writes: !self.dry_run,
+        }
+    }
+}
+
 pub(super) fn execute(arguments: &Arguments, clock: Clock) -> u8 {
     let bars = Bars::new(!arguments.common.quiet);
     session::run(&arguments.common, &bars, async || {
-        let stop = Stop::default();
+        let stop = StopSwitch::default();
         stop_on(Signals::listen()?, stop.clone());
         restore(arguments, clock, &bars, &stop).await
     })
 }
 
 /// The first signal ends the restoration in order, the second at once.
-fn stop_on(mut signals: Signals, stop: Stop) {
+fn stop_on(mut signals: Signals, stop: StopSwitch) {
     tokio::task::spawn_local(async move {
         loop {
             signals.next().await;
@@ -147,35 +147,10 @@ fn stop_on(mut signals: Signals, stop: Stop) {
     });
 }
 
-async fn restore(arguments: &Arguments, clock: Clock, bars: &Bars, stop: &Stop) -> anyhow::Result<u8> {
-    let session = Session::open(arguments.common.config(), clock)?;
-    let settings = &session.settings;
-    let place = session.place(&arguments.host).await?;
-    let snapshot = chosen(arguments, &place, &session)?;
-    let seen = Seen::new(&session.store, &place.host, snapshot);
-    let root = seen.open()?;
-    let zone = settings.timezone;
-    let search = paths::Search { store: &session.store, place: &place, seen: &seen, tree: &root, zone };
-    let paths = search.all(&arguments.paths)?;
-    let existing = match (arguments.overwrite, arguments.keep_replaced) {
-        (false, _) => Existing::Leave,
-        (true, false) => Existing::Replace,
-        (true, true) => Existing::Keep(clock.start().format(".before-restore-%Y-%m-%dT%H%M%SZ").to_string()),
-    };
-    let from = seen.path.components().collect();
-    let wanted = Wanted { from, paths, existing, into_shared: arguments.into_shared };
-    // A snapshot of ZFS that nobody has open is unmounted after a while.
-    let _open = seen.open()?;
-    if !rustix::process::geteuid().is_root() {
-        warn!("not running as root: owners and some attributes of files cannot be restored");
-    }
-    let destination = destination(arguments, &session, &place.host, stop).await?;
-    let plan = tokio::select! {
-        plan = destination.plan(&wanted, root, settings, stop) => plan?,
-        () = stop.token.cancelled() => bail!("told to stop; nothing was written"),
-    };
-    let mut answer = Answer::new(&place, snapshot, &destination, &wanted, &plan);
-    let lines = told(&answer, snapshot.time.with_timezone(&zone), &wanted);
+async fn restore(arguments: &Arguments, clock: Clock, bars: &Bars, stop: &StopSwitch) -> anyhow::Result<u8> {
+    let mut restoration = Restoration::planned(&arguments.request(), clock, stop).await?;
+    let mut answer = Answer::new(&restoration);
+    let lines = told(&answer, &restoration);
     if arguments.dry_run {
         answer.dry_run = true;
         answer.give(arguments, &lines)?;
@@ -189,17 +164,16 @@ async fn restore(arguments: &Arguments, clock: Clock, bars: &Bars, stop: &Stop) 
     } else if !arguments.common.quiet {
         lines.iter().for_each(|line| logging::print(line));
     }
-    let begun = tree::now();
-    bars.at(&place.host, "restoring");
-    let progress = |now: crate::edge::rsync::Progress| bars.moved(&place.host, now.files, now.bytes);
-    let written = write(&destination, &wanted, &plan, settings, progress, stop).await;
-    if !written.inspect_err(|_| bars.done(&place.host))? {
-        bars.done(&place.host);
+    let host = restoration.host.clone();
+    bars.at(&host, "restoring");
+    let written = restoration.write(|files, bytes| bars.moved(&host, files, bytes), stop).await;
+    if !written.inspect_err(|_| bars.done(&host))? {
+        bars.done(&host);
         return Ok(1);
     }
-    bars.at(&place.host, "comparing");
-    let compared = destination.compare(&wanted, &plan, seen.open()?, begun, settings, stop).await;
-    bars.done(&place.host);
+    bars.at(&host, "comparing");
+    let compared = restoration.compare(stop).await;
+    bars.done(&host);
     let compared = match compared {
         Ok(compared) => compared,
         Err(error) => {
@@ -215,94 +189,10 @@ async fn restore(arguments: &Arguments, clock: Clock, bars: &Bars, stop: &Stop) 
     Ok(u8::from(answer.identical != Some(true)))
 }
 
-fn chosen<'a>(arguments: &Arguments, place: &'a Place, session: &Session) -> anyhow::Result<&'a Snapshot> {
-    match &arguments.at {
-        Some(time) => {
-            let zone = session.settings.timezone;
-            place.at(time_spec::parse(time, session.clock.now(), zone)?, zone)
-        }
-        None => place.meant(arguments.snapshot.as_deref().unwrap_or("latest"), session),
-    }
-}
-
-/// Where to write. A host is locked, and connected to.
-async fn destination(
-    arguments: &Arguments,
-    session: &Session,
-    own: &HostName,
-    stop: &Stop,
-) -> anyhow::Result<Destination> {
-    if let Some(directory) = &arguments.to {
-        let stores: Vec<PathBuf> = match &session.settings.store {
-            crate::core::model::settings::StoreSettings::Directory { path, .. } => vec![path.clone()],
-            crate::core::model::settings::StoreSettings::Zfs { .. } => session.store.roots(),
-        };
-        return Destination::directory(directory, &stores, !arguments.dry_run);
-    }
-    let word = arguments.to_host.clone().flatten();
-    let name: HostName = word.as_deref().unwrap_or(own.key()).parse()?;
-    let settings = &session.settings;
-    let host = find_host(session, name, own).await?;
-    let (runtime, _) = Runtime::enter(&settings.runtime_dir)
-        .context("the runtime directory is not usable (is this root, and `runtime_dir` right?)")?;
-    let lock: HostLock = runtime
-        .lock_host(&host.name)
-        .await
-        .with_context(|| format!("cannot lock `{}`: wait until the other has ended", host.name))?;
-    if host.settings.transport == Transport::Local {
-        return Destination::this_machine(&host.settings.source, (runtime, lock), !arguments.dry_run);
-    }
-    let dir = runtime.connection_dir()?;
-    let remote = tokio::select! {
-        remote = connected(&host, settings, dir) => remote?,
-        () = stop.token.cancelled() => bail!("told to stop; nothing was written"),
-    };
-    Ok(Destination::There { host: Box::new(host), remote, lock: (runtime, lock) })
-}
-
-/// A connection to a host that runs what it is told.
-async fn connected(host: &Host, settings: &Settings, dir: PathBuf) -> Result<Remote, RemoteError> {
-    let remote = Remote::connect(host, &settings.ssh, dir).await?;
-    remote.answers().await?;
-    Ok(remote)
-}
-
-/// The host to write to: of the inventory, or as the configuration has it.
-async fn find_host(session: &Session, name: HostName, own: &HostName) -> anyhow::Result<Host> {
-    let Session { settings, clock, .. } = session;
-    let patience = settings.netbox.as_ref().map(|netbox| netbox.timeout);
-    let known = match inventory::look(settings, clock.now(), patience).await {
-        Ok(inventory) => {
-            inventory.problems().for_each(|warning| warn!("{warning}"));
-            if let Some(host) = inventory.hosts.iter().find(|host| host.name == name) {
-                return Ok(host.clone());
-            }
-            inventory.hosts.into_iter().map(|host| host.name).collect()
-        }
-        Err(error) => {
-            warn!("{error}");
-            Vec::new()
-        }
-    };
-    if name != *own && !settings.hosts.contains_key(name.key()) {
-        match nearest(name.key(), known.iter().map(HostName::key)) {
-            Some(near) => bail!("the inventory has no host `{name}`; did you mean `{near}`?"),
-            None => bail!("the inventory has no host `{name}`"),
-        }
-    }
-    let host = inventory::forced(settings, name);
-    warn!("`{}` is not in the inventory: it is taken to be at `{}`", host.name, printable(&host.address));
-    Ok(host)
-}
-
 /// The plan, for people.
-fn told<Z: chrono::TimeZone<Offset: std::fmt::Display>>(
-    answer: &Answer,
-    time: DateTime<Z>,
-    wanted: &Wanted,
-) -> Vec<String> {
+fn told(answer: &Answer, restoration: &Restoration) -> Vec<String> {
     let Answer { host, snapshot, verdict, to, files, directories, bytes, existing, alike, .. } = answer;
-    let time = time.format("%Y-%m-%d %H:%M %Z");
+    let time = restoration.snapshot.time.with_timezone(&restoration.zone).format("%Y-%m-%d %H:%M %Z");
     let verdict = verdict.as_deref().unwrap_or("nobody's verdict");
     let mut lines = vec![format!("From `{}` of {host}, taken {time} ({verdict}):", printable(snapshot))];
     lines.extend(answer.paths.iter().map(|path| format!("  {}", printable(path))));
@@ -313,7 +203,7 @@ fn told<Z: chrono::TimeZone<Offset: std::fmt::Display>>(
         human_bytes(*bytes)
     ));
     if *existing > 0 {
-        let fate = match &wanted.existing {
+        let fate = match restoration.existing() {
             Existing::Leave => "left alone (`--overwrite` replaces what differs)".to_owned(),
             Existing::Replace => "replaced where they differ".to_owned(),
             Existing::Keep(name) => format!("replaced where they differ, and kept below `{name}` in {to}"),
@@ -329,7 +219,7 @@ fn told<Z: chrono::TimeZone<Offset: std::fmt::Display>>(
 }
 
 /// Shows the plan and asks.
-async fn agreed(lines: &[String], stop: &Stop) -> anyhow::Result<bool> {
+async fn agreed(lines: &[String], stop: &StopSwitch) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() {
         bail!("not a terminal: use `--yes`, or look first with `--dry-run`");
     }
@@ -350,43 +240,8 @@ async fn agreed(lines: &[String], stop: &Stop) -> anyhow::Result<bool> {
     Ok(matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
-/// Writes, and says what went wrong; `false` if there is nothing to compare.
-async fn write(
-    destination: &Destination,
-    wanted: &Wanted,
-    plan: &Plan,
-    settings: &Settings,
-    progress: impl FnMut(crate::edge::rsync::Progress),
-    stop: &Stop,
-) -> anyhow::Result<bool> {
-    let written = destination.write(wanted, plan, settings, stop, progress).await?;
-    let goes_on = "run the same command again to continue where it stopped";
-    match written {
-        Ok(transfer) => {
-            transfer.complaints.iter().for_each(|complaint| warn!("{complaint}"));
-            if transfer.further_complaints > 0 {
-                warn!("rsync reported {} more errors", transfer.further_complaints);
-            }
-            if transfer.ending != Ending::Complete {
-                warn!("some of it could not be written");
-            }
-            return Ok(true);
-        }
-        Err(TransferError::Cancelled) => warn!("told to stop: {goes_on}"),
-        Err(TransferError::StoreFull(said)) => {
-            error!("`{}` is full: {said} (make room; {goes_on})", destination.display());
-        }
-        Err(TransferError::ConnectionLost(said)) => error!("the connection was lost ({said}): {goes_on}"),
-        Err(TransferError::NoSource(said)) => {
-            error!("the snapshot cannot be read any more: {said} (was it removed? choose another one)");
-        }
-        Err(error) => error!("{error} ({goes_on})"),
-    }
-    Ok(false)
-}
-
 /// Says how what was written compares with the snapshot.
-fn say(compared: &Comparison, to: &str) {
+fn say(compared: &RestoreComparison, to: &str) {
     let what = format!("{}, {}", counted(compared.files, "file"), human_bytes(compared.bytes));
     if compared.is_identical() {
         info!("{what} restored to {to}, identical with the snapshot");
@@ -463,20 +318,21 @@ struct Answer {
 }
 
 impl Answer {
-    fn new(place: &Place, snapshot: &Snapshot, to: &Destination, wanted: &Wanted, plan: &Plan) -> Self {
+    fn new(restoration: &Restoration) -> Self {
+        let Restoration { host, snapshot, amount, .. } = restoration;
         Answer {
-            host: place.host.key().to_owned(),
+            host: host.key().to_owned(),
             snapshot: snapshot.name.clone(),
             time: rfc3339(snapshot.time),
             verdict: snapshot.verdict().map(|verdict| verdict.to_string()),
-            to: to.display(),
-            paths: paths::told(&wanted.paths),
+            to: restoration.to(),
+            paths: restoration.paths(),
             dry_run: false,
-            files: plan.files,
-            directories: plan.directories,
-            bytes: plan.bytes,
-            existing: plan.there,
-            alike: plan.alike,
+            files: amount.files,
+            directories: amount.directories,
+            bytes: amount.bytes,
+            existing: amount.existing,
+            alike: amount.alike,
             identical: None,
             left: 0,
             different: 0,
@@ -484,7 +340,7 @@ impl Answer {
         }
     }
 
-    fn compared(&mut self, compared: Comparison) {
+    fn compared(&mut self, compared: RestoreComparison) {
         self.identical = Some(compared.is_identical());
         (self.left, self.different) = (compared.left, compared.wrong + compared.unread);
         self.differences = compared.first;

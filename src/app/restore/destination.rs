@@ -1,6 +1,6 @@
 //! Where files go: a directory of this machine, or a host.
 
-use super::comparison::{Comparison, far};
+use super::comparison::{RestoreComparison, far};
 use super::lists::Lists;
 use super::paths::{below, parents};
 use super::reach;
@@ -29,13 +29,15 @@ const NAMED: usize = 10;
 
 /// Says when to stop, to whoever can wait and to whoever cannot.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Stop {
-    pub(super) token: CancellationToken,
+pub struct StopSwitch {
+    /// Cancelled once it was thrown.
+    pub token: CancellationToken,
     flag: Arc<AtomicBool>,
 }
 
-impl Stop {
-    pub(super) fn now(&self) {
+impl StopSwitch {
+    /// Throws it.
+    pub fn now(&self) {
         self.flag.store(true, Ordering::Relaxed);
         self.token.cancel();
     }
@@ -143,7 +145,7 @@ impl Destination {
         wanted: &Wanted,
         tree: Tree,
         settings: &Settings,
-        stop: &Stop,
+        stop: &StopSwitch,
     ) -> anyhow::Result<Plan> {
         let above = above(&wanted.paths);
         let (mut lists, mut confined, mut looked_at) = (None, None, Vec::new());
@@ -225,7 +227,7 @@ impl Destination {
         wanted: &Wanted,
         tree: Tree,
         above: &[Vec<u8>],
-        stop: &Stop,
+        stop: &StopSwitch,
     ) -> anyhow::Result<(Ahead, Vec<Vec<u8>>)> {
         let into = open(root)?;
         let missing = self.missing(above, |path| kind_here(&into, path))?;
@@ -239,7 +241,7 @@ impl Destination {
 
     /// Looks once more right before anything is written: somebody may have been
     /// asked in between, and what has become a symlink would lead elsewhere.
-    async fn look_again(&self, wanted: &Wanted, plan: &Plan, stop: &Stop) -> anyhow::Result<()> {
+    async fn look_again(&self, wanted: &Wanted, plan: &Plan, stop: &StopSwitch) -> anyhow::Result<()> {
         let (host, remote) = match self {
             Destination::Here { root, .. } => {
                 let tree = open(&wanted.from)?;
@@ -349,7 +351,7 @@ impl Destination {
         wanted: &Wanted,
         plan: &Plan,
         settings: &Settings,
-        stop: &Stop,
+        stop: &StopSwitch,
         progress: impl FnMut(Progress),
     ) -> anyhow::Result<Result<Transfer, TransferError>> {
         let again = self.look_again(wanted, plan, stop).await;
@@ -398,8 +400,8 @@ impl Destination {
         tree: Tree,
         begun: Moment,
         settings: &Settings,
-        stop: &Stop,
-    ) -> anyhow::Result<Comparison> {
+        stop: &StopSwitch,
+    ) -> anyhow::Result<RestoreComparison> {
         // Directories that are left alone have their own.
         let directory_times = plan.lists.is_none();
         match self {

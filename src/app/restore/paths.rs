@@ -2,7 +2,7 @@
 //! to say instead.
 
 use crate::app::session::Place;
-use crate::app::snapshot_view::{Seen, below_root, lossy, shown, taken};
+use crate::app::snapshot_view::{Seen, below_root, shown, taken};
 use crate::core::files::entry::Kind;
 use crate::core::format::similar::nearest;
 use crate::core::format::text::printable;
@@ -156,11 +156,6 @@ fn without_nested(paths: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
         above.any(|above| all.binary_search_by(|other| other.as_slice().cmp(above)).is_ok())
     };
     paths.into_iter().filter(|path| !inside(path)).collect()
-}
-
-/// Paths as JSON has them.
-pub(super) fn told(paths: &[Vec<u8>]) -> Vec<String> {
-    paths.iter().map(|path| lossy(path)).collect()
 }
 
 /// A path below a directory of this machine, safe to print.

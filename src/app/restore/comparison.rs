@@ -11,33 +11,36 @@ const NAMED: usize = 10;
 
 /// How what was written compares with the snapshot.
 #[derive(Debug, Default)]
-pub(super) struct Comparison {
-    pub(super) files: u64,
-    pub(super) bytes: u64,
+pub struct RestoreComparison {
+    /// Everything that is no directory.
+    pub files: u64,
+    /// Bytes in files, each once.
+    pub bytes: u64,
     /// How many differ because they were there already and were left alone.
-    pub(super) left: u64,
+    pub left: u64,
     /// How many differ or are missing for other reasons.
-    pub(super) wrong: u64,
+    pub wrong: u64,
     /// What could not be read.
-    pub(super) unread: u64,
+    pub unread: u64,
     /// The first of those that differ.
-    pub(super) first: Vec<Unequal>,
+    pub first: Vec<Unequal>,
 }
 
 /// A path that is not as in the snapshot.
 #[derive(Debug, Serialize)]
-pub(super) struct Unequal {
+pub struct Unequal {
     /// The path on the host.
-    pub(super) path: String,
+    pub path: String,
     /// `left` if it was there already and was left alone, `missing`, `different`,
     /// or `symlink` if it is a directory that was replaced by one meanwhile.
-    pub(super) state: &'static str,
+    pub state: &'static str,
     /// In what it differs, as far as known.
-    pub(super) differs: Vec<String>,
+    pub differs: Vec<String>,
 }
 
-impl Comparison {
-    pub(super) fn is_identical(&self) -> bool {
+impl RestoreComparison {
+    /// Whether all of it is as in the snapshot.
+    pub fn is_identical(&self) -> bool {
         self.left == 0 && self.wrong == 0 && self.unread == 0
     }
 
@@ -52,14 +55,14 @@ impl Comparison {
 }
 
 /// What rsync's last look says.
-pub(super) fn far(overview: RestorePreview, wanted: &Wanted, directory_times: bool) -> Comparison {
+pub(super) fn far(overview: RestorePreview, wanted: &Wanted, directory_times: bool) -> RestoreComparison {
     let leaves = wanted.existing == Existing::Leave;
     let left = if leaves { overview.different } else { 0 };
     let folders = if directory_times { overview.unlike_directories } else { 0 };
     let wrong = overview.new + overview.different - left + folders;
     let state = if leaves && overview.new == 0 { "left" } else { "different" };
     let unequal = |path| Unequal { path, state, differs: Vec::new() };
-    Comparison {
+    RestoreComparison {
         files: overview.entries.saturating_sub(overview.directories),
         bytes: overview.total_bytes,
         left,
@@ -69,13 +72,13 @@ pub(super) fn far(overview: RestorePreview, wanted: &Wanted, directory_times: bo
     }
 }
 
-impl From<Afterwards> for Comparison {
+impl From<Afterwards> for RestoreComparison {
     fn from(after: Afterwards) -> Self {
         let wrong = after.wrong.first.iter().map(|unlike| {
             unequal(unlike, if unlike.aspects.is_empty() && !unlike.links { "missing" } else { "different" })
         });
         let left = after.left.first.iter().map(|unlike| unequal(unlike, "left"));
-        Comparison {
+        RestoreComparison {
             files: after.files,
             bytes: after.bytes,
             left: after.left.count,
