@@ -3,6 +3,8 @@
 pub mod admission;
 pub mod attempt;
 pub mod check;
+pub mod diff;
+pub mod find;
 pub mod fleet;
 pub mod fleet_run;
 pub mod hold;

@@ -2,15 +2,13 @@
 
 use super::output::{Array, Closed, Format, Output};
 use super::session::{self, Common};
-use crate::app::session::Session;
-use crate::app::snapshot_view::{self, Seen, lossy, shown};
+use crate::app::diff::{DiffLine, DiffRequest, SnapshotDiff};
+use crate::app::snapshot_view::{self, lossy, shown};
 use crate::core::files::diff::{Amount, Aspect, Change, Difference, Totals};
 use crate::core::files::entry::{Entry, Kind, Moment};
 use crate::core::format::text::{human_bytes, printable};
-use crate::core::model::host::HostName;
-use crate::edge::tree::{CompareStats, Gone, Told, compare};
 use crate::sys::clock::Clock;
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use chrono_tz::Tz;
 use serde::Serialize;
 use std::ffi::OsString;
@@ -99,27 +97,15 @@ pub(super) fn execute(arguments: &Arguments, clock: Clock) -> u8 {
 
 async fn diff(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     let words = Words::of(arguments)?;
-    let session = Session::open(arguments.common.config(), clock)?;
-    let place = session.place(&arguments.host).await?;
-    let newest = snapshot_view::some(&place)?.iter().rfind(|snapshot| snapshot.time <= place.now);
-    if let Some(future) = place.of_the_future() {
-        warn!("{future}");
-    }
-    let old = place.meant(&words.old, &session)?;
-    let new = match &words.new {
-        Some(word) => place.meant(word, &session)?,
-        None => newest.context("there is no newest snapshot")?,
-    };
-    let seen = |snapshot| Seen::new(&session.store, &place.host, snapshot);
-    let question = Question {
-        host: place.host.clone(),
-        old: seen(old),
-        new: seen(new),
+    let request = DiffRequest {
+        config: arguments.common.config(),
+        host: &arguments.host,
+        old: &words.old,
+        new: words.new.as_deref(),
         path: words.path,
         content: arguments.content,
-        json: arguments.format.json,
-        zone: session.settings.timezone,
     };
+    let question = Question { diff: SnapshotDiff::new(request, clock).await?, json: arguments.format.json };
     let work = move || {
         let mut totals = Totals::default();
         match question.answer(&mut totals) {
@@ -131,30 +117,22 @@ async fn diff(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
     tokio::task::spawn_blocking(work).await.context("the comparison broke off")?
 }
 
-/// What is compared.
+/// What is compared, and how it is answered.
 struct Question {
-    host: HostName,
-    old: Seen,
-    new: Seen,
-    path: Vec<u8>,
-    content: bool,
+    diff: SnapshotDiff,
     json: bool,
-    zone: Tz,
 }
 
 impl Question {
     /// Compares, tells, and gives the exit code.
     fn answer(self, totals: &mut Totals) -> anyhow::Result<u8> {
-        let trees = [self.old.open()?, self.new.open()?];
-        let exists = |tree: &crate::edge::tree::Tree| !matches!(tree.entry(&self.path), Ok(None));
-        if !trees.iter().any(exists) {
-            return Err(self.no_such_path(&trees));
-        }
+        let diff = &self.diff;
+        let trees = diff.open()?;
         let mut output = Output::new();
         let compared = if self.json {
             self.begin_json(&mut output)?;
             let mut array = Array::default();
-            let compared = self.compare(&trees, |told| {
+            let compared = diff.compare(&trees, |told| {
                 totals.add(&told.difference);
                 array.element(&mut output, &DifferenceJson::new(&told))
             })?;
@@ -164,52 +142,25 @@ impl Question {
             output.line(&format!(",\n\"unread\": {}}}", compared.unread))?;
             compared
         } else {
-            self.compare(&trees, |told| {
+            diff.compare(&trees, |told| {
                 totals.add(&told.difference);
-                output.line(&line(&told, self.zone))
+                output.line(&line(&told, diff.zone))
             })?
         };
         output.end()?;
-        info!("`{}` to `{}`: {}", printable(&self.old.name), printable(&self.new.name), summary(totals));
+        info!("`{}` to `{}`: {}", printable(&diff.old.name), printable(&diff.new.name), summary(totals));
         if compared.unread > 0 {
             warn!("{} could not be read: differences there are not shown", compared.unread);
         }
         Ok(u8::from(!totals.is_empty() || compared.unread > 0))
     }
 
-    fn compare(
-        &self,
-        trees: &[crate::edge::tree::Tree; 2],
-        tell: impl FnMut(Told) -> anyhow::Result<()>,
-    ) -> anyhow::Result<CompareStats> {
-        compare(trees, &self.path, self.content, tell).map_err(|error: anyhow::Error| {
-            let Some(Gone(tree)) = error.downcast_ref() else { return error };
-            let gone = if *tree == 0 { &self.old } else { &self.new };
-            anyhow!(
-                "the snapshot `{}` was removed while it was read (`backup snapshots {}` lists those there are)",
-                printable(&gone.name),
-                self.host
-            )
-        })
-    }
-
-    fn no_such_path(&self, trees: &[crate::edge::tree::Tree; 2]) -> anyhow::Error {
-        let near = trees.iter().rev().find_map(|tree| snapshot_view::nearest(tree, &self.path));
-        let near = near.map(|near| format!("; what exists of it is {near}")).unwrap_or_default();
-        anyhow!(
-            "neither `{}` nor `{}` has `{}`{near}",
-            printable(&self.old.name),
-            printable(&self.new.name),
-            shown(&self.path, None, None)
-        )
-    }
-
     fn begin_json(&self, output: &mut Output) -> anyhow::Result<()> {
         for (key, value) in [
-            ("{\"host\"", self.host.spelled()),
-            (", \"old\"", &self.old.name),
-            (", \"new\"", &self.new.name),
-            (", \"path\"", &lossy(&self.path)),
+            ("{\"host\"", self.diff.host.spelled()),
+            (", \"old\"", &self.diff.old.name),
+            (", \"new\"", &self.diff.new.name),
+            (", \"path\"", &lossy(&self.diff.path)),
         ] {
             output.write(format!("{key}: ").as_bytes())?;
             output.compact(&value)?;
@@ -249,7 +200,7 @@ struct SideJson {
 }
 
 impl DifferenceJson {
-    fn new(told: &Told) -> Self {
+    fn new(told: &DiffLine) -> Self {
         let side = |entry: Option<&Entry>, target: &Option<Vec<u8>>| {
             entry.map(|entry| SideJson {
                 kind: entry.kind,
@@ -277,7 +228,7 @@ impl DifferenceJson {
 }
 
 /// A difference as a line of text.
-fn line(told: &Told, zone: Tz) -> String {
+fn line(told: &DiffLine, zone: Tz) -> String {
     let (old, new) = told.difference.sides();
     let kind = new.or(old).map(|entry| entry.kind);
     let target = told.targets[1].as_deref().or(told.targets[0].as_deref());

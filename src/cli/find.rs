@@ -2,20 +2,15 @@
 
 use super::output::{Array, Format, Output, width};
 use super::session::{self, Common};
-use crate::app::session::Session;
+use crate::app::find::{FindRequest, Found, OpenSearch, Searched, SnapshotSearch};
 use crate::app::snapshot_view::{self, Seen, lossy, rfc3339, shown};
 use crate::core::files::entry::{Kind, Moment};
-use crate::core::files::path_glob::Pattern;
 use crate::core::files::versions::{Sum, Version};
 use crate::core::format::text::printable;
-use crate::core::model::host::HostName;
-use crate::edge::tree::{Found, Searched, Tree, search};
 use crate::sys::clock::Clock;
-use anyhow::{Context, bail};
-use chrono_tz::Tz;
+use anyhow::Context;
 use serde::Serialize;
 use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use tracing::{info, warn};
 
 /// What may be said on its command line.
@@ -72,46 +67,31 @@ pub(super) fn execute(arguments: &Arguments, clock: Clock) -> u8 {
 }
 
 async fn find(arguments: &Arguments, clock: Clock) -> anyhow::Result<u8> {
-    let pattern = Pattern::new(arguments.pattern.as_bytes(), arguments.ignore_case)?;
-    let session = Session::open(arguments.common.config(), clock)?;
-    let place = session.place(&arguments.host).await?;
-    if let Some(future) = place.of_the_future() {
-        warn!("{future}; searched as well");
-    }
-    let wanted = arguments.snapshots.iter().map(|word| place.meant(word, &session));
-    let wanted: Vec<_> = wanted.collect::<anyhow::Result<_>>()?;
-    let snapshots =
-        snapshot_view::some(&place)?.iter().filter(|snapshot| wanted.is_empty() || wanted.contains(snapshot));
-    let snapshots = snapshots.map(|snapshot| Seen::new(&session.store, &place.host, snapshot)).collect();
-    let query = Query {
-        host: place.host.clone(),
-        snapshots,
-        pattern,
-        typed: arguments.pattern.clone(),
+    let request = FindRequest {
+        config: arguments.common.config(),
+        host: &arguments.host,
+        pattern: &arguments.pattern,
+        ignore_case: arguments.ignore_case,
         hash: arguments.hash,
-        json: arguments.format.json,
-        zone: session.settings.timezone,
+        snapshots: &arguments.snapshots,
     };
-    tokio::task::spawn_blocking(move || query.answer()).await.context("the search broke off")?
+    let search = SnapshotSearch::new(&request, clock).await?;
+    let query = Query { typed: arguments.pattern.clone(), json: arguments.format.json };
+    tokio::task::spawn_blocking(move || query.answer(&search.open()?))
+        .await
+        .context("the search broke off")?
 }
 
-/// What is looked for, and where.
+/// What was typed, and how it is answered.
 struct Query {
-    host: HostName,
-    /// Oldest first.
-    snapshots: Vec<Seen>,
-    pattern: Pattern,
     typed: OsString,
-    hash: bool,
     json: bool,
-    zone: Tz,
 }
 
 impl Query {
     /// Searches, tells, and gives the exit code.
-    fn answer(mut self) -> anyhow::Result<u8> {
-        let (trees, lost) = self.open()?;
-        let teller = Teller { snapshots: &self.snapshots, zone: self.zone, trees: &trees };
+    fn answer(&self, open: &OpenSearch) -> anyhow::Result<u8> {
+        let teller = Teller { open };
         let mut output = Output::new();
         let mut example = None;
         let mut keep = |found: &Found| {
@@ -121,7 +101,7 @@ impl Query {
         };
         let searched = if self.json {
             let mut array = Array::default();
-            let searched = search(&trees, &self.pattern, self.hash, |found| {
+            let searched = open.run(|found| {
                 keep(&found);
                 array.element(&mut output, &teller.json(&found))
             })?;
@@ -130,95 +110,51 @@ impl Query {
             searched
         } else {
             let mut text = Text { grouped: width().is_some(), begun: false };
-            search(&trees, &self.pattern, self.hash, |found| {
+            open.run(|found| {
                 keep(&found);
                 text.tell(&mut output, &teller, &found)
             })?
         };
         output.end()?;
+        let snapshots = &open.search.snapshots;
         for tree in &searched.gone {
             warn!(
                 "the snapshot `{}` was removed while it was read: what it had is shown only in part",
-                printable(&self.snapshots[*tree].name)
+                printable(&snapshots[*tree].name)
             );
         }
         match example {
-            Some((path, newest)) => self.say_found(&searched, &path, newest),
-            None => self.say_nothing(&searched, &trees),
+            Some((path, newest)) => say_found(open, &searched, &path, newest),
+            None => self.say_nothing(open, &searched),
         }
-        let whole = !lost && searched.gone.is_empty() && searched.unread == 0;
+        let whole = !open.lost && searched.gone.is_empty() && searched.unread == 0;
         Ok(u8::from(searched.paths == 0 || !whole))
     }
 
-    /// Opens the snapshots and forgets those that are not there any more; says
-    /// whether there are such.
-    fn open(&mut self) -> anyhow::Result<(Vec<Tree>, bool)> {
-        let mut trees = Vec::with_capacity(self.snapshots.len());
-        let mut refusals = Vec::new();
-        self.snapshots.retain(|snapshot| match snapshot.open() {
-            Ok(tree) => {
-                trees.push(tree);
-                true
-            }
-            Err(refusal) => {
-                refusals.push(refusal);
-                false
-            }
-        });
-        let lost = !refusals.is_empty();
-        let all = trees.is_empty();
-        for refusal in refusals {
-            if all {
-                bail!(refusal);
-            }
-            warn!("{refusal:#}");
-        }
-        Ok((trees, lost))
-    }
-
-    fn say_found(&self, searched: &Searched, path: &[u8], newest: u32) {
-        let path = lossy(path);
-        let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=@:,".contains(c);
-        let path = if path.chars().all(plain) { path.as_str() } else { "PATH" };
-        info!(
-            "{} in {}; to restore one: backup restore {} {path} --snapshot {} --to DIR",
-            counted(searched.versions, "version"),
-            counted(self.snapshots.len() as u64, "snapshot"),
-            self.host,
-            printable(&self.snapshots[newest as usize].name)
-        );
-    }
-
-    fn say_nothing(&self, searched: &Searched, trees: &[Tree]) {
-        let beginning = self.pattern.beginning().join(&b'/');
-        // The whole path, where the pattern is one.
-        let path: Vec<&[u8]> =
-            self.pattern.beginning().iter().map(Vec::as_slice).chain(self.pattern.only_name()).collect();
-        let path = path.join(&b'/');
-        let hint = match trees.last() {
-            Some(tree) if !path.is_empty() => match snapshot_view::nearest(tree, &path) {
-                Some(near) if self.pattern.only_name().is_some() || !is_directory(tree, &beginning) => {
-                    format!("; of `{}` the newest has {near}", shown(&path, None, None))
-                }
-                None if !is_directory(tree, &beginning) => {
-                    format!("; the newest has no directory `{}`", shown(&beginning, None, None))
-                }
-                _ => String::new(),
-            },
-            _ => String::new(),
-        };
+    fn say_nothing(&self, open: &OpenSearch, searched: &Searched) {
+        let hint = open.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
         warn!(
             "no file of `{}` matches `{}`: searched {} in {}{hint}",
-            self.host,
+            open.search.host,
             printable(&self.typed.to_string_lossy()),
             counted(searched.entries, "file"),
-            counted(self.snapshots.len() as u64, "snapshot"),
+            counted(open.search.snapshots.len() as u64, "snapshot"),
         );
     }
 }
 
-fn is_directory(tree: &Tree, path: &[u8]) -> bool {
-    matches!(tree.entry(path), Ok(Some(entry)) if entry.kind == Kind::Directory)
+fn say_found(open: &OpenSearch, searched: &Searched, path: &[u8], newest: u32) {
+    let path = lossy(path);
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=@:,".contains(c);
+    let path = if path.chars().all(plain) { path.as_str() } else { "PATH" };
+    let snapshots = &open.search.snapshots;
+    info!(
+        "{} in {}; to restore one: backup restore {} {path} --snapshot {} --to DIR",
+        counted(searched.versions, "version"),
+        counted(snapshots.len() as u64, "snapshot"),
+        open.search.host,
+        printable(&snapshots[newest as usize].name)
+    );
 }
 
 fn counted(count: u64, what: &str) -> String {
@@ -227,9 +163,7 @@ fn counted(count: u64, what: &str) -> String {
 
 /// Knows what the numbers of versions mean.
 struct Teller<'a> {
-    snapshots: &'a [Seen],
-    trees: &'a [Tree],
-    zone: Tz,
+    open: &'a OpenSearch,
 }
 
 /// A file that was found.
@@ -268,15 +202,12 @@ struct VersionJson<'a> {
 
 impl Teller<'_> {
     fn snapshot(&self, number: u32) -> &Seen {
-        &self.snapshots[number as usize]
+        &self.open.search.snapshots[number as usize]
     }
 
     fn json(&self, found: &Found) -> FoundJson<'_> {
         let version = |version: &Version| {
             let (first, last) = (self.snapshot(version.first), self.snapshot(version.last));
-            let mut browse = self.trees[version.last as usize].path().to_owned().into_os_string().into_vec();
-            browse.push(b'/');
-            browse.extend_from_slice(&found.path);
             VersionJson {
                 first: rfc3339(first.time),
                 last: rfc3339(last.time),
@@ -288,7 +219,7 @@ impl Teller<'_> {
                 mtime: version.mtime,
                 target: version.target.as_deref().map(|target| String::from_utf8_lossy(target).into_owned()),
                 hash: version.sum.as_deref().map(hex),
-                browse: String::from_utf8_lossy(&browse).into_owned(),
+                browse: self.open.browse(version.last, &found.path),
             }
         };
         FoundJson { path: lossy(&found.path), versions: found.versions.iter().map(version).collect() }
@@ -299,9 +230,9 @@ impl Teller<'_> {
         let size = if version.kind.has_size() { version.size.to_string() } else { "-".to_owned() };
         format!(
             "{size:>12}  {:19}  {:16}  {:16}  {:25}",
-            snapshot_view::modified(version.mtime, self.zone),
-            snapshot_view::taken(self.snapshot(version.first).time, self.zone),
-            snapshot_view::taken(self.snapshot(version.last).time, self.zone),
+            snapshot_view::modified(version.mtime, self.open.search.zone),
+            snapshot_view::taken(self.snapshot(version.first).time, self.open.search.zone),
+            snapshot_view::taken(self.snapshot(version.last).time, self.open.search.zone),
             printable(&self.snapshot(version.last).name)
         )
     }
