@@ -15,6 +15,8 @@ docdir = $(share)/doc/backup
 export INSTA_UPDATE := no
 export INSTA_WORKSPACE_ROOT := $(CURDIR)
 export RUST_BACKTRACE := 0
+# Most tests wait for others more than they work.
+export RUST_TEST_THREADS ?= 4
 
 .PHONY: help
 help: ## Say what there is to make

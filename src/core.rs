@@ -2,7 +2,7 @@
 //!
 //! Every decision that can lose data is made here, from values, and tested as such.
 //! Nothing in here knows that there are files, programs, servers or a time of day:
-//! `tests/layers.rs` refuses their paths.
+//! `tests/source/layers.rs` refuses their paths.
 
 pub mod files;
 pub mod filter;

@@ -1,7 +1,7 @@
 //! `backup`: a ZFS-backed pull backup server for fleets of Linux hosts.
 //!
 //! A folder is a layer, and whoever knows the layer knows what the code may touch.
-//! Each may use those below it; `tests/layers.rs` holds them to it.
+//! Each may use those below it; `tests/source/layers.rs` holds them to it.
 //!
 //! | layer | what is in it |
 //! |---|---|

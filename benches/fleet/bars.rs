@@ -1,8 +1,8 @@
 //! What the figures must reach, and whether they do. Pure.
 
-use crate::figures::{Spread, megabytes, ratios, seconds};
-use crate::record::{Records, Run};
-use crate::rows::{CONNECT_TIMEOUT, Phase, Row, Who};
+use super::figures::{Spread, megabytes, ratios, seconds};
+use super::record::{Records, Run};
+use super::rows::{CONNECT_TIMEOUT, Phase, Row, Who};
 
 /// One thing that must be reached.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,7 +4,7 @@
 //! Each group has a scale of its own that begins at zero. The picture is its
 //! own file: no script, no font, no link; readable on light and dark ground.
 
-use crate::figures::Spread;
+use super::figures::Spread;
 use std::fmt::Write as _;
 
 /// One bar.

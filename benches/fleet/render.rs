@@ -1,11 +1,11 @@
 //! Figures as Markdown: one row for the terminal, and all of them as
 //! `docs/benchmarks.md` with its pictures. Pure.
 
-use crate::bars::{bars, ratio};
-use crate::figures::{Spread, grouped, megabytes, seconds};
-use crate::picture::{self, svg};
-use crate::record::{Records, Run};
-use crate::rows::{Phase, Row, Who};
+use super::bars::{bars, ratio};
+use super::figures::{Spread, grouped, megabytes, seconds};
+use super::picture::{self, svg};
+use super::record::{Records, Run};
+use super::rows::{Phase, Row, Who};
 use std::fmt::Write as _;
 
 /// The file that is written.

@@ -301,7 +301,7 @@ impl Row {
 
     /// What it is, in words.
     pub fn title(&self) -> String {
-        use crate::figures::grouped;
+        use super::figures::grouped;
         let hosts = match self.hosts {
             1 => "1 host".to_owned(),
             count => format!("{count} hosts"),

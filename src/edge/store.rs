@@ -3,7 +3,7 @@
 //! A store knows its hosts' snapshots and makes room for new copies. It does
 //! not know retention, what verdicts mean, or rsync. Two stand behind the
 //! seam: [`ZfsStore`], and [`DirectoryStore`] for machines without ZFS; one contract
-//! suite, `tests/store_contract.rs`, holds both to what [`Store`] promises.
+//! suite, `tests/contract/store_contract.rs`, holds both to what [`Store`] promises.
 
 mod closed;
 pub mod directory;

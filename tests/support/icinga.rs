@@ -6,7 +6,6 @@
 //! and tests that start the program as a child, can use it. It ends when it is
 //! dropped.
 
-#![allow(dead_code, reason = "no test binary needs all of it")]
 #![allow(missing_docs, clippy::unwrap_used, reason = "a support of tests fails by panicking")]
 
 use super::tls::{Authority, TlsListener};

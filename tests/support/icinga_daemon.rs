@@ -5,7 +5,6 @@
 //! Its API user and its services are those that README.md tells an operator to
 //! make, word for word.
 
-#![allow(dead_code, reason = "no test binary needs all of it")]
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -439,7 +438,7 @@ fn pki() -> &'static Path {
             pki_tool(made.path(), &["sign-csr", "--csr", &request, "--cert", &certificate]);
             pki_tool(&made.path().join("stranger"), &["new-ca"]);
             let made = made.keep();
-            // Another test binary may have been faster; its files do as well.
+            // Another test program may have been faster; its files do as well.
             if fs::rename(&made, &kept).is_err() {
                 fs::remove_dir_all(made).unwrap();
             }

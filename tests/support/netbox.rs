@@ -10,7 +10,7 @@
 //! `status`, `name`, `limit`, `offset`, `fields` and `exclude`; other
 //! parameters are ignored, as NetBox ignores them.
 
-#![allow(dead_code, reason = "no test binary needs all of it")]
+#![allow(dead_code, reason = "no program needs all of it")]
 #![allow(
     missing_docs,
     clippy::unwrap_used,

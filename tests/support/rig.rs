@@ -4,6 +4,7 @@
 //! sshd lives in a process namespace of its own, so that everything it ever
 //! started ends with it. When a rig is dropped it checks that `backup` left no
 //! process behind.
+
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -558,7 +559,7 @@ pub fn program(name: &str) -> Command {
 
 /// A pipe to write to that nobody reads any more.
 pub fn nobody_reads() -> std::os::fd::OwnedFd {
-    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
     drop(reader);
     writer
 }
@@ -600,7 +601,7 @@ fn keys() -> &'static Keys {
                 );
             }
             let made = made.keep();
-            // Another test binary may have been faster; its keys do as well.
+            // Another test program may have been faster; its keys do as well.
             if fs::rename(&made, &kept).is_err() {
                 fs::remove_dir_all(made).unwrap();
             }

@@ -1,6 +1,7 @@
 //! A store as runs of many nights left it, without the runs: snapshots with
 //! facts and a file or two, in a directory store or behind the ZFS stand-in,
 //! and the binary that looks at them.
+
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -9,8 +10,8 @@
     reason = "a support of tests fails by panicking"
 )]
 
-use crate::standin::StandIn;
-use crate::support::rig::{Ran, Rig, finish, must, program};
+use super::rig::{Ran, Rig, finish, must, program};
+use super::standin::StandIn;
 use chrono::{DateTime, SecondsFormat, Utc};
 use std::fs;
 use std::path::PathBuf;

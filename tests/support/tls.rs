@@ -1,7 +1,6 @@
 //! TLS for stand-ins: a private CA, made anew for each test, and a listener
 //! that speaks TLS with a certificate of it.
 
-#![allow(dead_code, reason = "no test binary needs all of it")]
 #![allow(missing_docs, clippy::unwrap_used, reason = "a support of tests fails by panicking")]
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};

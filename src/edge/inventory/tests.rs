@@ -1,4 +1,4 @@
-//! The decisions of the inventory, over lists made here; `tests/inventory.rs`
+//! The decisions of the inventory, over lists made here; `tests/contract/inventory.rs`
 //! has the conversations with a server.
 
 use super::resolve::Resolved;
