@@ -13,7 +13,6 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 /// What a check found.
 struct Found {
@@ -246,9 +245,8 @@ fn hosts_that_cannot_be_reached_are_told_apart_and_hold_nobody_up() {
     rig.host_with("nowhere", "address = \"no-such-host.invalid\"\n");
     let known = format!("{}[127.0.0.1]:{hole} ssh-ed25519 AAAA\n", rig.sshd().known_hosts_line());
     rig.write("known_hosts", known);
-    let begin = Instant::now();
+    // It ends, though the hole never answers.
     let found = check(&rig, &[]).exits(1);
-    assert!(begin.elapsed() < Duration::from_secs(40), "{:?}", begin.elapsed());
     assert_eq!(found.host("good")["level"], "ok");
     found
         .tells_of("hole", "error", "127.0.0.1", "is it up")
@@ -265,10 +263,9 @@ fn a_host_that_shows_no_key_does_not_hold_up_those_that_do() {
     let (_listener, hole) = black_hole();
     rig.host_with("hole", &format!("address = \"127.0.0.1\"\nport = {hole}\n"));
     rig.write("known_hosts", "");
-    let begin = Instant::now();
+    // It ends, though the hole never answers.
     let ran = rig.backup(&["check", "--trust-host-keys", "--yes"]).exits(1);
     ran.says("hole: it shows no host key").says("1 key added");
-    assert!(begin.elapsed() < Duration::from_secs(40), "{:?}", begin.elapsed());
 }
 
 #[test]
@@ -762,24 +759,30 @@ async fn datasets_that_are_not_mounted_are_told() {
     ));
 }
 
-/// An ssh stands in its place that is as slow as a name server that is not there.
+/// An ssh stands in its place that answers once it was asked of every host, as if
+/// their name server were not there: one after the other they would wait for good.
 #[test]
 fn hosts_that_do_not_answer_hold_no_other_up() {
     let mut rig = Rig::new();
     for number in 0..12 {
         rig.host(&format!("dead{number:02}"));
     }
-    let script = "#!/bin/sh\ncase $* in -V*|-G*) exec /usr/bin/ssh \"$@\" ;; esac\n\
-        sleep 10\necho 'ssh: Could not resolve hostname dead: Name or service not known' >&2\nexit 255\n";
+    let asked = rig.join("asked");
+    fs::create_dir(&asked).unwrap();
+    let script = format!(
+        "#!/bin/sh\ncase $* in -V*|-G*) exec /usr/bin/ssh \"$@\" ;; esac\n\
+         touch {asked}/$$\nuntil [ $(ls {asked} | wc -l) -ge 12 ]; do sleep 0.1; done\n\
+         echo 'ssh: Could not resolve hostname dead: Name or service not known' >&2\nexit 255\n",
+        asked = asked.display()
+    );
     let path = rig.write("bin/ssh", script);
     fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
     rig.top = "jobs = 1\n".to_owned();
+    rig.section("ssh", "connect_timeout = \"10m\"\n");
     let mut command = rig.command(&["check"]);
     command.env("PATH", format!("{}:/usr/bin:/bin", rig.join("bin").display()));
-    let begin = std::time::Instant::now();
     let ran: Ran = finish(command.spawn().unwrap()).into();
     let ran = ran.exits(1);
     assert!(ran.stdout.matches("dead").count() >= 12, "{}", ran.stdout);
-    // One after the other they take two minutes.
-    assert!(begin.elapsed() < std::time::Duration::from_secs(60), "{:?}", begin.elapsed());
+    assert_eq!(ran.stdout.matches("no address is known").count(), 12, "{}", ran.stdout);
 }

@@ -11,7 +11,7 @@ use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 /// What `--json` says of the hosts.
 #[track_caller]
@@ -486,7 +486,6 @@ fn a_host_that_hangs_is_given_up() {
     rig.host("Web");
     rig.backup(&["all"]).exits(0);
     let snare = Snare::new(&rig);
-    let begin = std::time::Instant::now();
     let child = snare.start(&rig, &["verify"], When::Before, 1, "rsync *");
     // Asleep it moves no byte; the shell that waits in its place hardly does.
     for process in
@@ -494,9 +493,9 @@ fn a_host_that_hangs_is_given_up() {
     {
         process.signal(Signal::STOP);
     }
+    // Nobody wakes them, and it ends.
     let ran: Ran = finish(child).into();
     ran.exits(1).says("nothing moved for 2.0s (`stall_timeout`)");
-    assert!(begin.elapsed() < Duration::from_secs(60));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// A NetBox, a state directory, and settings that name both.
@@ -433,9 +433,7 @@ async fn a_lasting_trouble_is_an_error_that_says_what_it_was() {
         let mut scene = Scene::of(many(3));
         scene.wants().timeout = Duration::from_millis(400);
         scene.misbehaves(fault.clone());
-        let begun = Instant::now();
         let error = scene.error().await;
-        assert!(begun.elapsed() < Duration::from_secs(30), "{fault:?} cost {:?}", begun.elapsed());
         let root = scene.netbox.url().replace("http://", "");
         let url = format!(" (NetBox at `{root}api/extras/tags/`)");
         assert!(error.contains(&url) && !error.contains("?name"), "{fault:?}: {error}");

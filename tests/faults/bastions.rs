@@ -131,7 +131,7 @@ fn killed_when(map: &mut Map, what: &str, mut moment: impl FnMut(&mut Map) -> bo
     let mut child = map.rig.start(&["all"]);
     let begin = Instant::now();
     while !moment(map) {
-        assert!(begin.elapsed() < Duration::from_secs(60), "waited in vain for this: {what}");
+        assert!(begin.elapsed() < PATIENCE, "waited in vain for this: {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
     signal(&child, Signal::KILL);
@@ -149,7 +149,7 @@ fn gone(map: &mut Map, what: &str) {
         if left.is_empty() {
             return;
         }
-        assert!(begin.elapsed() < Duration::from_secs(60), "killed when {what}, this is left: {left:#?}");
+        assert!(begin.elapsed() < PATIENCE, "killed when {what}, this is left: {left:#?}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

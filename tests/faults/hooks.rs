@@ -8,7 +8,6 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 /// A rig with a host that runs the rig's hooks, and one that runs none.
 fn rig() -> Rig {
@@ -174,10 +173,8 @@ fn a_service_that_a_hook_restarts_lives_on_and_holds_nobody_up() {
             sleeper.display()
         ),
     );
-    let begin = Instant::now();
     rig.backup(&["all"]).exits(0).says("Web: OK").says("Other: OK");
-    assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", begin.elapsed());
-    assert_eq!(sleepers(&rig).len(), 1);
+    assert_eq!(sleepers(&rig).len(), 1, "the run has waited for the service, or ended it");
     assert_copied(&rig);
 }
 

@@ -25,8 +25,9 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// The longest that any one run in a test may take.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// The longest that any one run in a test may take, and that anything is waited for:
+/// no test passes because of it.
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A folder with everything that one test needs.
 pub struct Rig {

@@ -101,7 +101,7 @@ impl Terminal {
                 return last.into_inner();
             }
             let shown = last.borrow().join("\n");
-            assert!(begin.elapsed().as_secs() < 60, "not shown: {what}\nbut:\n{shown}");
+            assert!(begin.elapsed() < super::rig::PATIENCE, "not shown: {what}\nbut:\n{shown}");
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
     }
