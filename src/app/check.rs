@@ -13,7 +13,8 @@ mod trust;
 pub use hosts::{HostLooked, NotCopied};
 pub use trust::Stranger;
 
-use crate::app::admission::{Pace, Turn, Turns};
+use crate::app::admission::Turn;
+use crate::app::fleet::{self, Unfinished};
 use crate::app::session::set_jobs;
 use crate::core::model::finding::{CheckFinding, CheckTally, Section, counted};
 use crate::core::model::host::{Host, HostName, Transport};
@@ -24,14 +25,14 @@ use crate::edge::inventory::{self, Inventory};
 use crate::edge::store::{AnyStore, Inspection, Store, StoreError};
 use crate::sys::clock::Clock;
 use crate::sys::logging;
-use crate::sys::process;
 use crate::sys::tools::{self, Needs};
 use std::future::Future;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
-use tokio::task::JoinSet;
+
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 /// How long a store may take to be looked at.
@@ -223,29 +224,15 @@ async fn each<H: Clone, T: 'static, F: Future<Output = T> + 'static>(
     work: impl Fn(H, Turn) -> F,
 ) -> Vec<(H, Option<T>)> {
     let mut results: Vec<(H, Option<T>)> = hosts.iter().map(|host| (host.clone(), None)).collect();
-    let connections_per_second = settings.ssh.connections_per_second;
-    let most = process::most_hosts(process::file_limit());
-    let turns = Turns::new(Pace { jobs: settings.jobs, most, connections_per_second });
-    let mut tasks = JoinSet::new();
-    let mut waiting = hosts.iter().cloned().enumerate();
-    loop {
-        let change = turns.change();
-        while turns.may_begin() {
-            let Some((index, host)) = waiting.next() else { break };
-            let task = work(host, turns.begin());
-            tasks.spawn_local(async move { (index, task.await) });
-        }
-        let joined = tokio::select! {
-            joined = tasks.join_next() => joined,
-            () = change, if waiting.len() > 0 => continue,
-        };
-        match joined {
-            None => return results,
-            Some(Ok((index, result))) => results[index].1 = Some(result),
-            // A panic is told of already; that host has no result.
-            Some(Err(error)) => warn!("a host could not be checked: {error}"),
-        }
-    }
+    let (pace, never) = (fleet::pace(settings), CancellationToken::new());
+    fleet::each(hosts.to_vec(), pace, &never, work, |index, result| match result {
+        Ok(result) => results[index].1 = Some(result),
+        // That host has no result.
+        Err(Unfinished::Panicked(panic)) => warn!("a host could not be checked: {panic}"),
+        Err(Unfinished::Interrupted) => {}
+    })
+    .await;
+    results
 }
 
 /// Advice at the end of a sentence made for a line of the log, parted from what

@@ -15,11 +15,12 @@ use crate::edge::store::Survey;
 use crate::sys::clock::Clock;
 use crate::sys::process;
 use chrono::{DateTime, NaiveDate, Utc};
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::time::Duration;
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// How long hosts get to end in order once the run is to stop.
@@ -90,11 +91,8 @@ pub fn pace(settings: &Settings) -> Pace {
     }
 }
 
-/// Works on as many hosts at once as `pace` says and gives each one's result to
-/// `done` as it comes. More hosts than that are begun, see [`crate::app::admission`]: work
-/// that must not be done on more hosts at once comes after [`Turn::come`]. When
-/// `cancel` says so, no further host is begun; those under way are expected to
-/// notice it themselves, and are dropped if they do not.
+/// Works on hosts as [`each`] does, and gives each one's result to `done` as it
+/// comes, also of those whose work gives none.
 ///
 /// Must be called inside a [`tokio::task::LocalSet`].
 pub async fn run<R, W, F>(
@@ -109,59 +107,74 @@ pub async fn run<R, W, F>(
     W: Fn(Host, Turn) -> F,
     F: Future<Output = R> + 'static,
 {
-    let mut waiting = hosts.into_iter();
+    let names: Vec<HostName> = hosts.iter().map(|host| host.name.clone()).collect();
+    let begun: Vec<Cell<Option<DateTime<Utc>>>> = names.iter().map(|_| Cell::default()).collect();
+    let work = |(index, host): (usize, Host), turn| {
+        begun[index].set(Some(clock.now()));
+        work(host, turn)
+    };
+    each(hosts.into_iter().enumerate().collect(), pace, cancel, work, |index, result| {
+        let now = clock.now();
+        let began = begun[index].get().unwrap_or(now);
+        done(result.unwrap_or_else(|why| R::unfinished(&names[index], why, began, now)));
+    })
+    .await;
+}
+
+/// Works on as many members of a fleet at once as `pace` says, and gives what became
+/// of each, with its place among `members`, to `done` as it comes. More of them than
+/// that are begun, see [`crate::app::admission`]: work that must not be done on more
+/// at once comes after [`Turn::come`]. When `cancel` says so, no further one is begun;
+/// those under way are expected to notice it themselves, and are dropped if they do
+/// not. Dropped, it gives up all that is under way.
+///
+/// Must be called inside a [`tokio::task::LocalSet`].
+pub async fn each<M, T, W, F>(
+    members: Vec<M>,
+    pace: Pace,
+    cancel: &CancellationToken,
+    work: W,
+    mut done: impl FnMut(usize, Result<T, Unfinished>),
+) where
+    T: 'static,
+    W: Fn(M, Turn) -> F,
+    F: Future<Output = T> + 'static,
+{
+    let mut waiting = members.into_iter().enumerate();
     let turns = Turns::new(pace);
-    let mut under_way = UnderWay { tasks: JoinSet::new(), begun: HashMap::new() };
+    let (mut tasks, mut begun) = (JoinSet::new(), HashMap::new());
     let mut too_late = std::pin::pin!(cancelled_for(cancel, ORDERLY_END));
     let mut aborted = false;
     loop {
         let change = turns.change();
         while turns.may_begin() && !cancel.is_cancelled() {
-            let Some(host) = waiting.next() else { break };
-            let name = host.name.clone();
-            let task = under_way.tasks.spawn_local(work(host, turns.begin()));
-            under_way.begun.insert(task.id(), (name, clock.now()));
+            let Some((index, member)) = waiting.next() else { break };
+            let task = tasks.spawn_local(work(member, turns.begin()));
+            begun.insert(task.id(), index);
         }
         let joined = tokio::select! {
-            joined = under_way.tasks.join_next_with_id() => joined,
+            joined = tasks.join_next_with_id() => joined,
             () = change, if waiting.len() > 0 && !cancel.is_cancelled() => continue,
             () = &mut too_late, if !aborted => {
                 aborted = true;
-                under_way.tasks.abort_all();
+                tasks.abort_all();
                 continue;
             }
         };
-        match joined {
+        let (id, result) = match joined {
             None => break,
-            Some(joined) => under_way.result(joined, clock.now()).into_iter().for_each(&mut done),
+            Some(Ok((id, result))) => (id, Ok(result)),
+            Some(Err(error)) if error.is_panic() => {
+                (error.id(), Err(Unfinished::Panicked(error.to_string())))
+            }
+            Some(Err(error)) => (error.id(), Err(Unfinished::Interrupted)),
+        };
+        if let Some(index) = begun.remove(&id) {
+            done(index, result);
         }
     }
-    for host in waiting {
-        done(R::unfinished(&host.name, Unfinished::Interrupted, clock.now(), clock.now()));
-    }
-}
-
-/// The tasks of hosts, and whose they are.
-struct UnderWay<R> {
-    tasks: JoinSet<R>,
-    begun: HashMap<Id, (HostName, DateTime<Utc>)>,
-}
-
-impl<R: FleetResult> UnderWay<R> {
-    /// What became of the host of a task that has ended; `None` if nobody knows
-    /// whose it was, which cannot be.
-    fn result(&mut self, joined: Result<(Id, R), JoinError>, now: DateTime<Utc>) -> Option<R> {
-        let error = match joined {
-            Ok((id, result)) => {
-                self.begun.remove(&id);
-                return Some(result);
-            }
-            Err(error) => error,
-        };
-        let (name, began) = self.begun.remove(&error.id())?;
-        let why =
-            if error.is_panic() { Unfinished::Panicked(error.to_string()) } else { Unfinished::Interrupted };
-        Some(R::unfinished(&name, why, began, now))
+    for (index, _) in waiting {
+        done(index, Err(Unfinished::Interrupted));
     }
 }
 
@@ -175,7 +188,7 @@ async fn cancelled_for(cancel: &CancellationToken, long: Duration) {
 mod tests {
     use super::*;
     use crate::core::model::host::{Filesystems, HostSettings, Transport};
-    use std::cell::{Cell, RefCell};
+    use std::cell::RefCell;
     use std::num::{NonZeroU32, NonZeroUsize};
     use std::rc::Rc;
     use tokio::task::LocalSet;
