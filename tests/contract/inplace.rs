@@ -115,7 +115,9 @@ impl World {
     }
 
     async fn whole_run(&self, cancel: CancellationToken, watch: Watch) -> HostReport {
+        // It is named once a process, and other tests share this one.
         process::call_this_program(env!("CARGO_BIN_EXE_backup"));
+        assert_eq!(process::this_program(), env!("CARGO_BIN_EXE_backup"));
         let config = self.rig.borrow().configure();
         let settings = config::load(&config, &Environment::of_this_machine()).unwrap().settings;
         self.runs.set(self.runs.get() + 1);
