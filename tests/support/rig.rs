@@ -647,6 +647,9 @@ impl Sshd {
         fs::create_dir_all(dir).unwrap();
         let authorized = dir.join("authorized_keys");
         fs::copy(keys().client.with_extension("pub"), &authorized).unwrap();
+        // sshd reads them as the user who logs in, whatever the umask here.
+        fs::set_permissions(dir, PermissionsExt::from_mode(0o755)).unwrap();
+        fs::set_permissions(&authorized, PermissionsExt::from_mode(0o644)).unwrap();
         for _ in 0..20 {
             let port = port.unwrap_or_else(free_port);
             let config = dir.join("sshd_config");

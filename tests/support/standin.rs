@@ -5,7 +5,7 @@ use backup::edge::store::ZfsStore;
 use backup::edge::store::zfs::System;
 use backup::sys::process::{Failure, Program};
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ impl StandIn {
     /// A machine with ZFS and no pool.
     pub fn without_pool() -> Self {
         let dir = tempfile::tempdir().unwrap();
+        // As open as a place for pools is, whatever the umask.
+        fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
         fs::create_dir(dir.path().join("bin")).unwrap();
         for name in ["zfs", "zpool"] {
             symlink(example("zfs_standin"), dir.path().join("bin").join(name)).unwrap();
