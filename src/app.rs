@@ -14,6 +14,7 @@ pub mod prune;
 pub mod rename;
 pub mod restore;
 pub mod retire;
+pub mod roles;
 pub mod run;
 pub mod session;
 pub mod snapshot_view;

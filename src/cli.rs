@@ -20,10 +20,9 @@ mod snapshots;
 mod status;
 mod verify;
 
+use crate::app::roles;
 use crate::core::format::text;
-use crate::edge::remote::client;
 use crate::sys::clock::Clock;
-use crate::sys::process;
 use clap::{CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -173,7 +172,7 @@ fn help(asked: Option<&str>) -> u8 {
 /// Does what the command line says. `clock` shows the time of the command.
 pub fn main(clock: Clock) -> ExitCode {
     // Before anything else, for it is started once a host.
-    if let Some(code) = client::play(std::env::args_os()).or_else(|| process::keep(std::env::args_os())) {
+    if let Some(code) = roles::play(std::env::args_os) {
         return ExitCode::from(code);
     }
     let code = match meant(Cli::parse_from(in_order(std::env::args_os().collect()))) {

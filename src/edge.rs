@@ -3,8 +3,9 @@
 pub mod config;
 pub mod history;
 pub mod inventory;
+pub mod metrics;
+pub mod notify;
 pub mod remote;
-pub mod report;
 pub mod rsync;
 pub mod store;
 pub mod tree;

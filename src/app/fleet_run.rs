@@ -21,12 +21,13 @@ use crate::app::fleet;
 use crate::app::run::{self, Event, Run};
 use crate::core::format::text::printable;
 use crate::core::format::timing::{Phase, Span};
+use crate::core::model::event::FleetEvent;
 use crate::core::model::host::{Host, HostName};
 use crate::core::model::outcome::{self, HostReport, Note, Outcome, Severity, Stage};
 use crate::core::model::problem::Problem;
 use crate::core::model::snapshot::{HoldName, latest_good};
 use crate::edge::inventory::UnfitHost;
-use crate::edge::report::{Reporter, icinga};
+use crate::edge::notify::Reporter;
 use crate::edge::store::AnyStore;
 use chrono::{DateTime, Utc};
 use ending::Listed;
@@ -120,7 +121,7 @@ impl FleetRun {
             let mut report = with_history(HostReport { timings, ..report }, &run);
             report.notes.extend(of_the_inventory(&report.host, &reporter, &listed));
             say(&report);
-            reporter.submit(report.clone());
+            reporter.submit(FleetEvent::HostDone(report.clone()));
             ledger.record(report.clone());
             reports.push(report);
         };
@@ -178,14 +179,14 @@ impl EndedRun {
     }
 }
 
-/// What there is to say of a host because of what the inventory, or Icinga, calls it.
+/// What there is to say of a host because of what the inventory, or a notifier, calls it.
 fn of_the_inventory(host: &str, reporter: &Reporter, listed: &Listed) -> Vec<Note> {
     let warning = |text: String| Note { severity: Severity::Warning, text };
-    let of_run = reporter
-        .is_of_run(host)
-        .then(|| warning(format!("the run itself is not reported to Icinga: {}", icinga::OTHER_NAME)));
+    let hidden = reporter.run_is_hidden_by(host).into_iter();
+    let hidden =
+        hidden.map(|(name, remedy)| warning(format!("the run itself is not reported to {name}: {remedy}")));
     let rename = listed.renames.iter().find(|rename| rename.from.spelled() == host);
-    of_run.into_iter().chain(rename.map(|rename| warning(rename.problem().to_string()))).collect()
+    hidden.chain(rename.map(|rename| warning(rename.problem().to_string()))).collect()
 }
 
 /// The report with what the store knows of the host's past, where its story

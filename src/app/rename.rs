@@ -12,7 +12,7 @@ use crate::core::model::host::HostName;
 use crate::core::model::problem::Problem;
 use crate::edge::history::{Findings, History, Opened};
 use crate::edge::inventory::{self, Identities};
-use crate::edge::report::metrics;
+use crate::edge::metrics;
 use crate::edge::store::{Lockable, Store};
 use crate::sys::lock::{HostLock, LockError, Runtime};
 use anyhow::{Context, anyhow, bail};

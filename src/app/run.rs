@@ -13,7 +13,6 @@ mod mend;
 mod mounts;
 mod ready;
 
-pub use keep::held_as;
 pub use ready::FRESH;
 use ready::Reached;
 
@@ -43,7 +42,7 @@ use crate::sys::lock::{HostLock, LockError, Runtime};
 use crate::sys::offload::{NotInTime, offload};
 use chrono::{DateTime, Utc};
 use mend::Mending;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
@@ -85,6 +84,8 @@ pub struct Run<S> {
     pub clock_behind: Option<Newest>,
     /// Whether the clock of some other machine agrees with ours.
     pub clock_agreed: Cell<bool>,
+    /// The hosts whose new snapshots are held as `keep` says, as they are spelled.
+    pub held: RefCell<BTreeSet<String>>,
     /// What the hosts' last good runs were like.
     pub past: Past,
     /// What is known of a host that waits for its turn is at most so old.

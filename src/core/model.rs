@@ -1,6 +1,7 @@
 //! The things that the program speaks of: hosts, snapshots, outcomes, settings.
 
 pub mod clock;
+pub mod event;
 pub mod finding;
 pub mod host;
 pub mod outcome;

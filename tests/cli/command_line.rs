@@ -89,6 +89,15 @@ fn a_misspelt_command_is_answered_with_commands_and_not_with_force() {
     backup(&rig, &["snapshot"]).exits(0).says("snapshot: OK: ");
 }
 
+/// A plan without the second at which its snapshots would be taken.
+fn undated(plan: &str) -> String {
+    let word = |word: &str| match word.starts_with("backup-2") {
+        true => "SNAPSHOT".to_owned(),
+        false => word.to_owned(),
+    };
+    plan.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
 #[test]
 fn a_run_that_is_only_to_be_shown_is_a_plan() {
     let rig = local();
@@ -96,7 +105,7 @@ fn a_run_that_is_only_to_be_shown_is_a_plan() {
         [(&["all", "--dry-run"][..], &["plan"][..]), (&["run", "-n", "good"], &["plan", "good"])]
     {
         let (run, plan) = (rig.backup(run).exits(0), rig.backup(plan).exits(0));
-        assert_eq!(run.stdout, plan.stdout);
+        assert_eq!(undated(&run.stdout), undated(&plan.stdout));
         assert!(run.stdout.contains("this machine"), "{}", run.stdout);
     }
     assert!(rig.backup(&["good", "-n", "--json"]).exits(0).stdout.starts_with("{\n  \"hosts\": ["));

@@ -8,7 +8,7 @@ use crate::support::icinga_daemon::{Answer, Daemon, PASSWORD, Request, USER, ask
 use crate::support::rig::*;
 use backup::core::format::timing::Timings;
 use backup::core::model::outcome::{HostReport, Outcome};
-use backup::edge::report::icinga::{Icinga, ReportError};
+use backup::edge::notify::icinga::{Icinga, ReportError};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::fs;

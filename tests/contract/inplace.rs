@@ -131,6 +131,7 @@ impl World {
             names: Default::default(),
             clock_behind: clock_behind(survey.as_ref().unwrap(), now),
             clock_agreed: std::cell::Cell::default(),
+            held: Default::default(),
             store,
             survey,
             clock: Clock::starting_at(now),

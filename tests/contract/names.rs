@@ -7,7 +7,7 @@ use crate::support::shelf::{Copy, Shelf, facts, name_ago};
 use backup::core::model::host::HostName;
 use backup::edge::history::{Findings, History};
 use backup::edge::inventory;
-use backup::edge::report::metrics;
+use backup::edge::metrics;
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

@@ -2,12 +2,14 @@
 
 use crate::support::icinga::{Fault, Icinga as StandIn, PASSWORD, USER};
 use backup::core::format::timing::Timings;
+use backup::core::model::event::FleetEvent;
 use backup::core::model::outcome::{HostReport, Outcome, Severity, Stage};
 use backup::core::model::settings;
-use backup::edge::report::Reporter;
-use backup::edge::report::icinga::{Icinga, ReportError};
+use backup::edge::notify::Reporter;
+use backup::edge::notify::icinga::{Icinga, ReportError};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Longer than anything here takes.
@@ -156,11 +158,11 @@ async fn an_icinga_that_is_down_gets_one_try_a_host_until_it_is_back() {
 #[tokio::test]
 async fn what_icinga_was_away_for_is_sent_once_more_in_the_end_with_its_time() {
     let stand_in = StandIn::start(&["vpn!BACKUP-b32-1", "web!BACKUP-b32-1"]);
-    let reporter = Reporter::start(Some(icinga(&stand_in)));
+    let reporter = Reporter::start(vec![Arc::new(icinga(&stand_in))]);
     // Three tries of each host.
     stand_in.next_faults(&[Fault::Unavailable; 6]);
-    reporter.submit(report("vpn"));
-    reporter.submit(report("web"));
+    reporter.submit(FleetEvent::HostDone(report("vpn")));
+    reporter.submit(FleetEvent::HostDone(report("web")));
     let problems = reporter.finish(tokio::time::sleep(GRACE)).await.problems;
     assert!(problems.is_empty(), "{problems:?}");
     assert_eq!((stand_in.requests(), stand_in.results().len()), (8, 2));
@@ -187,9 +189,9 @@ async fn a_whole_fleet_is_told_and_each_problem_once() {
     let names: Vec<String> = (0..40).map(|n| format!("web{n:02}")).collect();
     let services: Vec<String> = names.iter().map(|name| format!("{name}!BACKUP-b32-1")).collect();
     let stand_in = StandIn::start(&services.iter().map(String::as_str).collect::<Vec<_>>());
-    let reporter = Reporter::start(Some(icinga(&stand_in)));
+    let reporter = Reporter::start(vec![Arc::new(icinga(&stand_in))]);
     for name in names.iter().map(String::as_str).chain(["new1", "new2", "", "a!b"]) {
-        reporter.submit(report(name));
+        reporter.submit(FleetEvent::HostDone(report(name)));
     }
     let problems = reporter.finish(tokio::time::sleep(GRACE)).await.problems;
     assert_eq!(stand_in.results().len(), 40);
@@ -210,9 +212,9 @@ async fn a_port_where_nobody_listens_costs_a_fleet_seconds_and_is_one_problem() 
         url: format!("https://{nobody}/").parse().unwrap(),
         ..settings(&stand_in)
     };
-    let reporter = Reporter::start(Some(Icinga::new(&down, "b32-1").unwrap()));
+    let reporter = Reporter::start(vec![Arc::new(Icinga::new(&down, "b32-1").unwrap())]);
     for n in 0..200 {
-        reporter.submit(report(&format!("web{n:03}")));
+        reporter.submit(FleetEvent::HostDone(report(&format!("web{n:03}"))));
     }
     let begun = Instant::now();
     let problems = reporter.finish(tokio::time::sleep(GRACE)).await.problems;
@@ -234,9 +236,9 @@ async fn a_port_where_nobody_listens_costs_a_fleet_seconds_and_is_one_problem() 
 async fn what_is_not_delivered_in_time_is_named() {
     let stand_in = knows_vpn();
     stand_in.set_fault(Fault::Silence);
-    let reporter = Reporter::start(Some(icinga(&stand_in)));
+    let reporter = Reporter::start(vec![Arc::new(icinga(&stand_in))]);
     for n in 0..20 {
-        reporter.submit(report(&format!("web{n:02}")));
+        reporter.submit(FleetEvent::HostDone(report(&format!("web{n:02}"))));
     }
     let problems = reporter.finish(tokio::time::sleep(Duration::from_secs(1))).await.problems;
     assert_eq!(

@@ -123,6 +123,7 @@ async fn run(dir: &Path, minute: i64, at: Step, cancel: &CancellationToken, watc
         names: Default::default(),
         clock_behind: clock_behind(survey.as_ref().unwrap(), now),
         clock_agreed: std::cell::Cell::default(),
+        held: Default::default(),
         store,
         survey,
         clock: Clock::starting_at(now),

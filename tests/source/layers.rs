@@ -10,8 +10,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// Each may use itself and those after it.
+/// Each may use itself and those after it, but for [`ASKS`].
 const LAYERS: [&str; 5] = ["cli", "app", "edge", "sys", "core"];
+/// The layer that asks the one below it, and nobody outside: it does not name [`APART`].
+const ASKS: &str = "cli";
 /// The layer whose modules each talk to one thing outside, and know none of the
 /// others: whoever needs two of them stands above.
 const APART: &str = "edge";
@@ -48,6 +50,9 @@ fn refusal(from: &[&str], to: &[String]) -> Option<String> {
     };
     if rank(own)? > other_rank {
         return Some(format!("may not use `{other}`, which stands above `{own}`"));
+    }
+    if own == ASKS && other == APART {
+        return Some(format!("may not use `{}`: `{ASKS}` asks `app` for it", to.join("::")));
     }
     let another = own == APART && other == APART && to.get(1).map(String::as_str) != from.get(1).copied();
     another.then(|| format!("may not use `{}`: no module of `{APART}` knows another", to.join("::")))

@@ -7,7 +7,7 @@ use crate::core::model::outcome::Severity;
 use crate::core::model::problem::Problem;
 use crate::core::model::settings::{NetBox, Settings};
 use crate::edge::inventory::{self, Answered, Inventory};
-use crate::edge::report::icinga::Icinga;
+use crate::edge::notify::icinga::Icinga;
 use crate::sys::clock::Clock;
 use crate::sys::https;
 use std::time::Duration;

@@ -2,21 +2,23 @@
 //! exit code.
 
 use super::EndedRun;
-use crate::app::run;
+use crate::core::format::summary;
+use crate::core::model::event::RunReport;
 use crate::core::model::outcome::{HostReport, Outcome, Severity};
 use crate::core::model::problem::Problem;
 use crate::core::model::settings::Settings;
 use crate::core::model::snapshot::HoldName;
 use crate::edge::history::Findings;
 use crate::edge::inventory::Rename;
-use crate::edge::report::{Reporter, RunReport, metrics, summary};
+use crate::edge::metrics;
+use crate::edge::notify::Reporter;
 use chrono::{DateTime, Utc};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-/// How long Icinga gets for what is still to be told when the run ends.
+/// How long notifiers get for what is still to be told when the run ends.
 const LAST_REPORTS: Duration = Duration::from_secs(120);
 /// The same, when the run was told to stop.
 const LAST_REPORTS_STOPPED: Duration = Duration::from_secs(2);
@@ -55,7 +57,7 @@ pub(super) async fn not_begun(reporter: &Reporter, why: &anyhow::Error) {
         summary: "no host was backed up".to_owned(),
     };
     let enough = tokio::time::sleep(LAST_REPORTS);
-    if let Some(problem) = reporter.tell_of_run(&report, enough).await {
+    for problem in reporter.tell_of_run(report, &[], enough).await {
         warn!("{problem}");
     }
 }
@@ -67,13 +69,13 @@ impl EndedRun {
         if let Some(problem) = self.write_metrics(took) {
             self.add(problem);
         }
-        // Where a host has the service that was meant for it, the host's result stays.
-        let has_service = !self.reports.iter().any(|report| self.reporter.is_of_run(&report.host));
-        if self.request.means_all() && has_service {
+        if self.request.means_all() {
             let report = run_report(&self.reports, &self.problems, took);
-            let untold = self.reporter.tell_of_run(&report, long_enough(&self.run.cancel)).await;
-            if let Some(problem) = untold {
-                self.add(problem);
+            // Where a host has the service that was meant for it, the host's result stays.
+            let hosts: Vec<&str> = self.reports.iter().map(|report| report.host.as_str()).collect();
+            let untold = self.reporter.tell_of_run(report, &hosts, long_enough(&self.run.cancel)).await;
+            if !untold.is_empty() {
+                untold.into_iter().for_each(|problem| self.add(problem));
                 // Which says by now that everybody was told.
                 let _ = self.write_metrics(took);
             }
@@ -104,8 +106,21 @@ impl EndedRun {
     /// The run as a table, no wider than `width`, and which snapshots are held now.
     pub fn summary(&self, width: Option<u16>) -> String {
         let table = summary::table(&self.reports, &self.problems, self.took(), width);
-        let held = self.request.keep.as_ref().map(|name| held(name, &self.reports)).unwrap_or_default();
+        let held = self.request.keep.as_ref().map(|name| self.held(name)).unwrap_or_default();
         format!("{table}{held}")
+    }
+
+    /// Which snapshots an operator can come back to, a line each.
+    fn held(&self, name: &HoldName) -> String {
+        let held = self.run.held.borrow();
+        let held = self.reports.iter().filter(|report| held.contains(&report.host));
+        held.filter_map(|report| match &report.outcome {
+            Outcome::Copied { snapshot, .. } => {
+                Some(format!("\nheld as `{name}`: {} {snapshot}", report.host))
+            }
+            _ => None,
+        })
+        .collect()
     }
 }
 
@@ -136,15 +151,4 @@ fn run_report(reports: &[HostReport], problems: &[Problem], took: Duration) -> R
 fn open_findings(settings: &Settings) -> BTreeMap<String, usize> {
     let all = Findings::at(&settings.state_dir).all().unwrap_or_default();
     all.into_iter().map(|(host, open)| (host, open.map_or(1, |open| open.each().len().max(1)))).collect()
-}
-
-/// Which snapshots an operator can come back to, a line each.
-fn held(name: &HoldName, reports: &[HostReport]) -> String {
-    let said = run::held_as(name);
-    let held = reports.iter().filter(|report| report.notes.iter().any(|note| note.text == said));
-    held.filter_map(|report| match &report.outcome {
-        Outcome::Copied { snapshot, .. } => Some(format!("\nheld as `{name}`: {} {snapshot}", report.host)),
-        _ => None,
-    })
-    .collect()
 }

@@ -14,7 +14,7 @@ use crate::core::model::host::{Host, HostName};
 use crate::core::model::problem::Problem;
 use crate::core::model::settings::Settings;
 use crate::edge::inventory::{self, UnfitHost};
-use crate::edge::report::{Reporter, icinga::Icinga};
+use crate::edge::notify::{self, Reporter};
 use crate::edge::store::AnyStore;
 use crate::sys::clock::Clock;
 use crate::sys::lock::Runtime;
@@ -52,7 +52,7 @@ impl Preparation {
             request,
             clock,
             stopwatch: Stopwatch::new(clock),
-            reporter: Reporter::start(None),
+            reporter: Reporter::start(Vec::new()),
             listed: Listed::default(),
             problems: Vec::new(),
         }
@@ -74,9 +74,7 @@ impl Preparation {
         self.stopwatch.at(Phase::Configuration);
         let mut settings = settings(self.request.config.as_deref())?;
         set_jobs(&mut settings, self.request.jobs);
-        let icinga =
-            settings.icinga.as_ref().map(|icinga| Icinga::new(icinga, &settings.server)).transpose()?;
-        self.reporter = Reporter::start(icinga);
+        self.reporter = Reporter::start(notify::configured(&settings).map_err(anyhow::Error::msg)?);
         let configured = pattern_files(&settings.excludes.files)?;
         let runtime = runtime(&settings)?;
         watch.doing("asking for the list of hosts");
@@ -118,6 +116,7 @@ impl Preparation {
             keep: self.request.keep.clone(),
             clock_behind,
             clock_agreed: std::cell::Cell::default(),
+            held: std::cell::RefCell::default(),
             names,
             past,
             fresh: run::FRESH,
@@ -133,7 +132,7 @@ impl Preparation {
             hosts,
             faults,
             ledger,
-            reporter: std::mem::replace(&mut self.reporter, Reporter::start(None)),
+            reporter: std::mem::replace(&mut self.reporter, Reporter::start(Vec::new())),
             listed: std::mem::take(&mut self.listed),
             problems: std::mem::take(&mut self.problems),
             stopwatch: self.stopwatch.clone(),

@@ -3,7 +3,7 @@
 use super::{HostRun, Step, failed, newest_to_come, removal};
 use crate::core::format::text::{human_bytes, printable};
 use crate::core::model::outcome::{Figures, Outcome, Severity, Stage};
-use crate::core::model::snapshot::{Facts, HoldName, Origin, Snapshot, SnapshotName, Verdict, baseline};
+use crate::core::model::snapshot::{Facts, Origin, Snapshot, SnapshotName, Verdict, baseline};
 use crate::core::policy::anomaly::{self, Deviation, Sample};
 use crate::core::policy::guard::Observed;
 use crate::core::policy::namesake;
@@ -34,11 +34,6 @@ fn is_doubted(snapshots: &[Snapshot], last_good: Option<&Snapshot>, probe: &Prob
     let mut facts = since.filter_map(Snapshot::facts).filter(|facts| facts.verdict == Verdict::Suspect);
     let is_of_now = |name: &str| probe.hostname.as_deref().is_some_and(|now| namesake::is_same(now, name));
     facts.any(|facts| facts.hostname.as_deref().is_some_and(is_of_now))
-}
-
-/// What the report of a host says whose snapshot is held.
-pub fn held_as(name: &HoldName) -> String {
-    format!("held as `{name}`")
 }
 
 impl<S: Store> HostRun<'_, S> {
@@ -208,7 +203,7 @@ impl<S: Store> HostRun<'_, S> {
         let Some(keep) = &self.run.keep else { return false };
         let held = self.in_time(self.run.store.hold(&self.host.name, &name.to_string(), keep)).await;
         let (severity, text) = match &held {
-            Ok(_) => (Severity::Ok, held_as(keep)),
+            Ok(_) => (Severity::Ok, format!("held as `{keep}`")),
             Err(error) => (
                 Severity::Critical,
                 format!(
@@ -218,6 +213,9 @@ impl<S: Store> HostRun<'_, S> {
             ),
         };
         self.note(severity, text);
+        if held.is_ok() {
+            self.run.held.borrow_mut().insert(self.host.name.spelled().to_owned());
+        }
         held.is_ok()
     }
 

@@ -5,13 +5,15 @@
 
 use super::{Scope, VerifyRun, VerifyWatch, host};
 use crate::app::fleet::{self, FleetResult, Unfinished};
+use crate::core::model::event::FleetEvent;
 use crate::core::model::host::{Host, HostName};
 use crate::core::model::problem::Problem;
 use crate::core::model::run_record::VerificationRecord;
 use crate::core::model::verification::{Stop, Verification, VerificationState};
 use crate::edge::history::{History, HistoryError, Opened};
 use crate::edge::inventory::{self, UnfitHost};
-use crate::edge::report::{Reporter, icinga::Icinga, metrics};
+use crate::edge::metrics;
+use crate::edge::notify::{self, Reporter};
 use crate::edge::store::AnyStore;
 use crate::sys::clock::Clock;
 use crate::sys::lock::Runtime;
@@ -23,7 +25,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span, warn};
 
-/// How long Icinga gets for what is still to be told at the end.
+/// How long notifiers get for what is still to be told at the end.
 const LAST_REPORTS: Duration = Duration::from_secs(60);
 
 /// How long the history may take to be written.
@@ -71,8 +73,7 @@ impl Verifications {
     ) -> anyhow::Result<Self> {
         let mut settings = crate::app::session::settings(request.config)?;
         crate::app::session::set_jobs(&mut settings, None);
-        let icinga =
-            settings.icinga.as_ref().map(|icinga| Icinga::new(icinga, &settings.server)).transpose()?;
+        let reporter = Reporter::start(notify::configured(&settings).map_err(anyhow::Error::msg)?);
         let (runtime, _) = Runtime::enter(&settings.runtime_dir)
             .context("the runtime directory is not usable (run as root, and check `runtime_dir`)")?;
         doing("reading the inventory");
@@ -86,7 +87,7 @@ impl Verifications {
         let store = AnyStore::open(&settings.store)?;
         let cancel = CancellationToken::new();
         let run = Rc::new(VerifyRun { store, runtime, clock, scope: request.scope, cancel, watch, settings });
-        Ok(Verifications { run, hosts, faults, reporter: Reporter::start(icinga) })
+        Ok(Verifications { run, hosts, faults, reporter })
     }
 
     /// How many hosts will be connected to.
@@ -115,7 +116,7 @@ impl Verifications {
         };
         fleet::run(hosts, fleet::pace(&run.settings), run.clock, &run.cancel, work, |result| {
             done(&result);
-            result.alarm().into_iter().for_each(|alarm| reporter.submit(alarm));
+            reporter.submit(FleetEvent::Verified(result.clone()));
             results.push(result);
         })
         .await;

@@ -9,9 +9,7 @@ mod open;
 pub use open::{Damage, MOST_OPEN, OpenFinding, OpenFindings};
 
 use crate::core::format::text::{human_bytes, human_duration, printable_bytes};
-use crate::core::format::timing::Timings;
-use crate::core::model::outcome::{HostReport, Note, Outcome, Severity};
-use crate::core::model::snapshot::{SnapshotName, Verdict};
+use crate::core::model::outcome::Severity;
 use chrono::{DateTime, Utc};
 use std::fmt;
 use std::time::Duration;
@@ -371,36 +369,24 @@ impl Verification {
         lines
     }
 
-    /// The report that turns the host's service red where a copy is worth less
-    /// than its verdict says. Anything else is the business of runs, whose
-    /// results a verification must not paint over.
-    pub fn alarm(&self) -> Option<HostReport> {
-        let (_, taken) = self.snapshot.as_ref()?;
-        if !matches!(
-            self.state(),
-            VerificationState::Different | VerificationState::Unreadable | VerificationState::Open
-        ) {
-            return None;
-        }
-        let text = [vec![format!("verification failed: {}", self.summary())], self.details()].concat();
-        Some(HostReport {
-            host: self.host.clone(),
-            outcome: Outcome::Copied {
-                verdict: Verdict::Good,
-                why: String::new(),
-                snapshot: SnapshotName::at(*taken),
-            },
-            notes: vec![Note { severity: Severity::Critical, text: text.join("\n") }],
-            started: self.started,
-            finished: self.finished,
-            figures: None,
-            transfers: Vec::new(),
-            hooks: Vec::new(),
-            timings: Timings::default(),
-            snapshots: None,
-            last_good: None,
+    /// What wakes somebody where a copy is worth less than its verdict says. Anything
+    /// else is the business of runs.
+    pub fn alarm(&self) -> Option<Alarm> {
+        let alarming = [VerificationState::Different, VerificationState::Unreadable, VerificationState::Open];
+        (self.snapshot.is_some() && alarming.contains(&self.state())).then(|| Alarm {
+            summary: format!("verification failed: {}", self.summary()),
+            details: self.details(),
         })
     }
+}
+
+/// What is critical about a verification.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alarm {
+    /// In one line.
+    pub summary: String,
+    /// The lines behind it.
+    pub details: Vec<String>,
 }
 
 fn files(count: u64) -> String {
@@ -515,14 +501,14 @@ mod tests {
             verification.find(format!("file\n{number}").into_bytes(), Matter::Different(Some(time())), None);
         }
         let alarm = verification.alarm().unwrap();
-        assert_eq!(alarm.severity(), Severity::Critical);
+        assert_eq!(verification.state().severity(), Severity::Critical);
         assert_eq!(
-            alarm.summary(),
+            alarm.summary,
             "verification failed: 200 of 1000 files compared with backup-2026-11-20T020005Z: \
              25 different with the same time, 165 identical, 8 changed since, 2 gone since; \
              4.0 KiB read in 12s"
         );
-        let details = alarm.details();
+        let details = alarm.details;
         assert_eq!(details.len(), MOST_FINDINGS + 2);
         assert_eq!(
             details[0],

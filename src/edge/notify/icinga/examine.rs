@@ -8,6 +8,7 @@
 use super::{Icinga, LONGEST_ANSWER, ServiceName, text_of};
 use crate::core::format::text::{printable, shortened};
 use crate::core::model::finding::{CheckFinding, Level, named};
+use crate::edge::notify::Notifier;
 use crate::sys::https;
 use glob::Pattern;
 use reqwest::header::ACCEPT;
@@ -185,7 +186,7 @@ impl Icinga {
     async fn run_service(&self, hosts: &[String], filtered: bool) -> CheckFinding {
         let object = self.check.of_run();
         let subject = format!("service {}", printable(object.service));
-        if hosts.iter().any(|host| self.is_of_run(host)) {
+        if hosts.iter().any(|host| self.takes_the_runs_place(host).is_some()) {
             let text = format!("is the run's own and that of the host `{}` as well", printable(object.host));
             return CheckFinding::error(subject, text, OTHER_NAME);
         }

@@ -12,13 +12,16 @@ mod examine;
 
 pub use examine::OTHER_NAME;
 
-use super::RunReport;
+use super::{Notifier, Undelivered};
 use crate::core::format::text::{printable, shortened};
+use crate::core::model::event::{FleetEvent, RunReport};
 use crate::core::model::outcome::{HostReport, Outcome, Severity};
 use crate::core::model::problem::Problem;
 use crate::core::model::settings;
+use crate::core::model::verification::{Alarm, Verification};
 use crate::sys::https::{self, Answer, ClientError};
 use chrono::{DateTime, Utc};
+use futures_util::future::BoxFuture;
 use reqwest::Client;
 use reqwest::header::ACCEPT;
 use secrecy::{ExposeSecret, SecretString};
@@ -180,10 +183,12 @@ impl Icinga {
         self.deliver(self.check.of_run(), &run_result(report, &self.check)).await
     }
 
-    /// Whether this host's own service is the one that the run's result belongs
-    /// to: then the run has none.
-    pub fn is_of_run(&self, host: &str) -> bool {
-        self.check.run_host == host && self.check.run_service == self.check.service
+    /// Tells that a verification found a copy to be worth less than its verdict says.
+    /// Anything else is the business of runs, whose results a verification must not
+    /// paint over.
+    pub async fn send_alarm(&self, verification: &Verification, alarm: &Alarm) -> Result<(), ReportError> {
+        let result = alarm_result(verification, alarm, &self.check)?;
+        self.deliver(self.check.of_host(&verification.host), &result).await
     }
 
     /// [`Icinga::send`] some time after the host was done. A later run may have
@@ -195,6 +200,19 @@ impl Icinga {
             result[time] = json!(timestamp(report.finished));
         }
         self.deliver(self.check.of_host(&report.host), &result).await
+    }
+
+    /// What [`Notifier::tell`] does.
+    async fn tell_of(&self, event: &FleetEvent, late: bool) -> Result<(), ReportError> {
+        match event {
+            FleetEvent::HostDone(report) if late => self.send_late(report).await,
+            FleetEvent::HostDone(report) => self.send(report).await,
+            FleetEvent::Verified(verification) => match verification.alarm() {
+                Some(alarm) => self.send_alarm(verification, &alarm).await,
+                None => Ok(()),
+            },
+            FleetEvent::RunEnded(report) => self.send_run(report).await,
+        }
     }
 
     async fn deliver(&self, object: ServiceName<'_>, result: &Value) -> Result<(), ReportError> {
@@ -237,6 +255,38 @@ impl Icinga {
     }
 }
 
+impl Notifier for Icinga {
+    fn name(&self) -> &'static str {
+        "Icinga"
+    }
+
+    /// Whoever has a host tells of it: a result that says only that another run has
+    /// it would hide how the host's last run went, or how that very one has gone.
+    fn hears(&self, event: &FleetEvent) -> bool {
+        match event {
+            FleetEvent::HostDone(report) => !matches!(report.outcome, Outcome::Skipped { .. }),
+            FleetEvent::Verified(verification) => verification.alarm().is_some(),
+            FleetEvent::RunEnded(_) => true,
+        }
+    }
+
+    fn tell<'a>(&'a self, event: &'a FleetEvent, late: bool) -> BoxFuture<'a, Result<(), Undelivered>> {
+        Box::pin(async move {
+            self.tell_of(event, late).await.map_err(|error| Undelivered {
+                is_transient: matches!(error, ReportError::Unavailable(_)),
+                is_hosts_own: matches!(error, ReportError::UnfitName),
+                problem: error.problem(),
+            })
+        })
+    }
+
+    /// Where the host's own service is the one that the run's result belongs to.
+    fn takes_the_runs_place(&self, host: &str) -> Option<&'static str> {
+        let is_same = self.check.run_host == host && self.check.run_service == self.check.service;
+        is_same.then_some(OTHER_NAME)
+    }
+}
+
 /// What is sent for a host.
 ///
 /// Not when its run began and ended: Icinga drops a result that began before
@@ -246,18 +296,41 @@ impl Icinga {
 /// clock may be wrong. Without the times Icinga dates a result by its arrival,
 /// and the newest one counts. How long the run took is in the figures.
 fn check_result(report: &HostReport, check: &Check) -> Result<Value, ReportError> {
-    if report.host.is_empty() || report.host.contains(|c: char| c == '!' || c.is_control()) {
+    service_result(&report.host, check, report.severity(), plugin_output(report), performance_data(report))
+}
+
+/// What is sent for a verification that found something.
+fn alarm_result(verification: &Verification, alarm: &Alarm, check: &Check) -> Result<Value, ReportError> {
+    let output = bounded(Severity::Critical, &alarm.summary, alarm.details.iter().cloned());
+    let took = verification.duration();
+    let figures = (!took.is_zero()).then(|| duration(took)).into_iter().collect();
+    service_result(&verification.host, check, Severity::Critical, output, figures)
+}
+
+fn service_result(
+    host: &str,
+    check: &Check,
+    severity: Severity,
+    output: String,
+    figures: Vec<String>,
+) -> Result<Value, ReportError> {
+    if host.is_empty() || host.contains(|c: char| c == '!' || c.is_control()) {
         return Err(ReportError::UnfitName);
     }
     Ok(json!({
         "type": "Service",
-        "service": check.of_host(&report.host).to_string(),
-        "exit_status": report.severity().state(),
-        "plugin_output": plugin_output(report),
-        "performance_data": performance_data(report),
+        "service": check.of_host(host).to_string(),
+        "exit_status": severity.state(),
+        "plugin_output": output,
+        "performance_data": figures,
         "check_source": check.server,
         "ttl": check.ttl.as_secs(),
     }))
+}
+
+/// How long it took, as a plugin would print it.
+fn duration(took: Duration) -> String {
+    format!("duration={}s;;;0", took.as_millis() as f64 / 1000.0)
 }
 
 /// What is sent for a run: what is wrong beside its hosts, the worst first.
@@ -268,7 +341,7 @@ fn run_result(report: &RunReport, check: &Check) -> Value {
         "exit_status": report.severity().state(),
         "plugin_output": run_output(report),
         "performance_data": [
-            format!("duration={}s;;;0", report.duration.as_millis() as f64 / 1000.0),
+            duration(report.duration),
             format!("hosts={};;;0", report.hosts),
             format!("hosts_not_good={};;;0", report.not_good),
             format!("problems={};;;0", report.problems.len()),
@@ -322,7 +395,7 @@ fn performance_data(report: &HostReport) -> Vec<String> {
     let mut data = Vec::new();
     let begun = !matches!(report.outcome, Outcome::Skipped { .. }) && !report.duration().is_zero();
     if begun {
-        data.push(format!("duration={}s;;;0", report.duration().as_millis() as f64 / 1000.0));
+        data.push(duration(report.duration()));
     }
     if let Some(figures) = report.figures {
         data.push(format!("bytes={}B;;;0", figures.bytes));
