@@ -148,9 +148,9 @@ pub async fn check(
 }
 
 fn needs(settings: &Settings) -> Needs {
-    let local = |transport: Option<Transport>| transport == Some(Transport::Local);
+    let local = |transport: Option<Transport>| transport.is_some_and(Transport::is_this_machine);
     let ssh = settings.netbox.is_some()
-        || settings.host_defaults.transport == Transport::Ssh
+        || settings.host_defaults.transport.is_ssh()
         || settings.hosts.values().any(|host| !local(host.transport));
     Needs { zfs: AnyStore::describe(&settings.store).needs_zfs, ssh }
 }

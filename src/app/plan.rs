@@ -156,7 +156,7 @@ fn damage_found(session: &Session, host: &Host, problems: &mut Vec<HostProblem>)
 fn rules(host: &Host, for_all: &[Rule], store: &AnyStore) -> (Vec<String>, Vec<String>) {
     let (mut configured, unfit) = filter::configured(for_all, &host.settings.exclude);
     let source = host.settings.source.as_str();
-    if host.settings.transport == Transport::Local {
+    if host.settings.transport.is_this_machine() {
         let roots = store.roots();
         let own =
             roots.iter().filter_map(|root| filter::emptied(root.as_os_str().as_bytes(), source.as_bytes()));

@@ -23,7 +23,7 @@ use crate::core::files::entry::Moment;
 use crate::core::format::similar::nearest;
 use crate::core::format::text::printable;
 use crate::core::format::time_spec;
-use crate::core::model::host::{Host, HostName, Transport};
+use crate::core::model::host::{Host, HostName};
 use crate::core::model::settings::Settings;
 use crate::core::model::snapshot::Snapshot;
 use crate::edge::inventory;
@@ -271,7 +271,7 @@ async fn destination(
         .lock_host(&host.name)
         .await
         .with_context(|| format!("cannot lock `{}`: wait until the other has ended", host.name))?;
-    if host.settings.transport == Transport::Local {
+    if host.settings.transport.is_this_machine() {
         return Destination::this_machine(&host.settings.source, (runtime, lock), request.writes);
     }
     let dir = runtime.connection_dir()?;

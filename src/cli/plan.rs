@@ -7,7 +7,6 @@ use crate::app::plan::{self, PlannedHost, PlannedRotation, RunPlan};
 use crate::app::session::Session;
 use crate::core::format::table::{Column, Table};
 use crate::core::format::text::printable;
-use crate::core::model::host::Transport;
 use crate::core::model::problem::HostProblem;
 use crate::core::model::settings::Settings;
 use crate::sys::clock::Clock;
@@ -142,14 +141,12 @@ fn show(out: &mut Output, answer: &Answer, settings: &Settings) -> anyhow::Resul
 }
 
 fn reached(host: &PlannedHost) -> String {
-    match host.transport {
-        Transport::Local => "this machine".to_owned(),
-        Transport::Ssh => {
-            let port = host.port.filter(|port| *port != 22);
-            let port = port.map(|port| format!(", port {port}")).unwrap_or_default();
-            format!("{}@{}{port}", host.user, host.address)
-        }
+    if host.transport.is_this_machine() {
+        return "this machine".to_owned();
     }
+    let port = host.port.filter(|port| *port != 22);
+    let port = port.map(|port| format!(", port {port}")).unwrap_or_default();
+    format!("{}@{}{port}", host.user, host.address)
 }
 
 /// How many rules all hosts begin with.
@@ -184,6 +181,7 @@ fn say(answer: &Answer, is_store_known: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::model::host::Transport;
 
     fn planned(filters: &[&str]) -> PlannedHost {
         PlannedHost {

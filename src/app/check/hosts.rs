@@ -8,7 +8,7 @@ use crate::core::format::excerpt::Excerpt;
 use crate::core::format::text::{human_duration, printable, printable_bytes};
 use crate::core::model::clock::{self, ClockSkew};
 use crate::core::model::finding::{CheckFinding, Level, worst};
-use crate::core::model::host::{Host, Transport};
+use crate::core::model::host::{Host, HostSettings};
 use crate::core::model::rsync_build::{Build, RsyncVersion};
 use crate::core::model::settings::Settings;
 use crate::edge::remote::keys;
@@ -74,17 +74,8 @@ pub struct NotCopied {
 
 impl HostLooked {
     fn of(host: &Host) -> Self {
-        let reached_by = match host.settings.transport {
-            Transport::Local => "local".to_owned(),
-            Transport::Ssh => {
-                let address = match host.address.contains(':') {
-                    true => format!("[{}]", host.address),
-                    false => host.address.clone(),
-                };
-                let port = host.settings.port.map(|port| format!(":{port}")).unwrap_or_default();
-                format!("{}@{address}{port}", host.settings.user)
-            }
-        };
+        let HostSettings { transport, user, port, .. } = &host.settings;
+        let reached_by = transport.target(user, &host.address, *port);
         HostLooked { name: host.name.spelled().to_owned(), reached_by, place: "unknown", ..Self::default() }
     }
 

@@ -8,7 +8,7 @@ use super::each;
 use crate::app::admission::Turn;
 use crate::core::format::text::printable;
 use crate::core::model::finding::{counted, named};
-use crate::core::model::host::{Host, Transport};
+use crate::core::model::host::Host;
 use crate::core::model::settings::Settings;
 use crate::edge::remote::keys::{self, Hop, Key, KeyError};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -108,8 +108,7 @@ pub(super) async fn run(
 
 /// The ways to the hosts that are not this machine itself.
 async fn ways(hosts: &[Host], settings: &Settings) -> Vec<Way> {
-    let distant: Vec<Host> =
-        hosts.iter().filter(|host| host.settings.transport == Transport::Ssh).cloned().collect();
+    let distant: Vec<Host> = hosts.iter().filter(|host| host.settings.transport.is_ssh()).cloned().collect();
     let ssh = Rc::new(settings.ssh.clone());
     let ask = |host: Host, turn: Turn| {
         let ssh = ssh.clone();

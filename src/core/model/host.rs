@@ -205,6 +205,33 @@ pub enum Transport {
     Local,
 }
 
+/// What others need to know of a transport: they ask, and match none.
+impl Transport {
+    /// Whether the host is this machine, so that it needs no address, no key, and
+    /// nobody to connect to.
+    pub fn is_this_machine(self) -> bool {
+        self == Transport::Local
+    }
+
+    /// Whether ssh is what it connects with, so that the host has an ssh key that
+    /// must be known.
+    pub fn is_ssh(self) -> bool {
+        self == Transport::Ssh
+    }
+
+    /// How a host is reached, in one word, as for ssh on a command line.
+    pub fn target(self, user: &str, address: &str, port: Option<u16>) -> String {
+        if self.is_this_machine() {
+            return "local".to_owned();
+        }
+        let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+        match address.contains(':') {
+            true => format!("{user}@[{address}]{port}"),
+            false => format!("{user}@{address}{port}"),
+        }
+    }
+}
+
 /// Which filesystems of a host are copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -5,7 +5,7 @@ use super::UnfitHost;
 use super::identities::{Identities, Rename};
 use super::netbox::Listed;
 use crate::core::format::text::printable;
-use crate::core::model::host::{Host, HostName, HostSettings, LONGEST_NAME, Object, Transport};
+use crate::core::model::host::{Host, HostName, HostSettings, LONGEST_NAME, Object};
 use crate::core::model::settings::{AddressFrom, HostOverride, Settings};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -277,7 +277,7 @@ fn listed_host(settings: &Settings, called: Called, claims: &Claims) -> Result<H
     let by_ip = settings.netbox.as_ref().is_some_and(|netbox| netbox.address == AddressFrom::PrimaryIp);
     let address = match own.and_then(|own| own.address.clone()) {
         Some(address) => address,
-        None if transport == Transport::Local => by_name(settings, &name),
+        None if transport.is_this_machine() => by_name(settings, &name),
         None if by_ip => primary_ip(&machine)?,
         None if by == By::NetBox => by_name(settings, &name),
         None => renamed(settings, &name, &machine, claims)?,
