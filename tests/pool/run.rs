@@ -72,6 +72,7 @@ fn a_pool_that_is_suspended_while_files_arrive_fails_the_host_and_never_hangs_th
     // It ends, though the pool does nothing before it has room again.
     let ran = rig.backup(&["all"]).exits(1).says("Web: CRITICAL: ");
     println!("{}", ran.stderr);
+    pool.wait_until_suspended();
 
     // Meanwhile nothing is begun.
     let ran = rig.backup(&["all"]);

@@ -326,10 +326,7 @@ async fn a_suspended_pool_is_refused_at_once_and_works_when_it_is_back() {
         crate::support::rig::big_file(&big, 60);
         must("zpool", &["sync", &name]);
     });
-    let state = Path::new("/proc/spl/kstat/zfs").join(&pool.name).join("state");
-    crate::support::rig::until("the pool is suspended", || {
-        fs::read_to_string(&state).unwrap().trim() == "SUSPENDED"
-    });
+    pool.wait_until_suspended();
 
     let late = store.prepare(&vpn(), &survey).await.unwrap_err();
     let kept = store.commit(&vpn(), day(2), &facts()).await.unwrap_err();

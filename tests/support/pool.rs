@@ -184,6 +184,16 @@ impl Pool {
         assert!(status.contains("errors: No known data errors"), "{status}");
     }
 
+    /// Waits until ZFS has given up writing to it: some time after its files have no
+    /// room any more.
+    #[track_caller]
+    pub fn wait_until_suspended(&self) {
+        let state = Path::new("/proc/spl/kstat/zfs").join(&self.name).join("state");
+        super::rig::until("the pool is suspended", || {
+            std::fs::read_to_string(&state).unwrap().trim() == "SUSPENDED"
+        });
+    }
+
     /// Gives the filesystem below its files as much room as they may want.
     pub fn grow(&self) {
         let at = self.disks.path().to_str().unwrap();
