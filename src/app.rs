@@ -3,6 +3,7 @@
 pub mod admission;
 pub mod attempt;
 pub mod check;
+pub mod clock;
 pub mod diff;
 pub mod find;
 pub mod fleet;

@@ -14,9 +14,11 @@ pub use hosts::{HostLooked, NotCopied};
 pub use trust::Stranger;
 
 use crate::app::admission::Turn;
+use crate::app::clock::clock_behind;
 use crate::app::fleet::{self, Unfinished};
 use crate::app::session::set_jobs;
-use crate::core::model::finding::{CheckFinding, CheckTally, Section, counted};
+use crate::core::format::text::counted;
+use crate::core::model::finding::{CheckFinding, CheckTally, Section};
 use crate::core::model::host::{Host, HostName, Transport};
 use crate::core::model::settings::Settings;
 use crate::core::policy::growth;
@@ -198,16 +200,12 @@ async fn store(settings: &Settings, clock: Clock) -> (Vec<CheckFinding>, Option<
         Ok(Ok(survey)) => {
             let growth = growth::of(survey.hosts.values().map(Vec::as_slice), clock.now());
             findings.push(room.outlook(&subject, growth));
-            findings.extend(crate::app::run::clock_behind(&survey, clock.now()).map(|newest| {
-                CheckFinding::error(
-                    "clock",
-                    format!("this server's clock is behind the newest snapshot, {newest}: nothing is removed of that host, nor of any whose own clock does not agree"),
-                    format!(
-                        "correct the clock; if it is right now, it was ahead when that snapshot was taken: {}",
-                        newest.removal(&store)
-                    ),
-                )
-            }));
+            let behind = clock_behind(&survey, clock.now());
+            findings.extend(
+                behind.map(|newest| {
+                    CheckFinding::error("clock", newest.consequence("is"), newest.remedy(&store))
+                }),
+            );
         }
         Ok(Err(error)) => findings.push(refused(error)),
         Err(_) => findings.push(silent()),

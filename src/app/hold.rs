@@ -6,7 +6,7 @@ use crate::core::format::text::printable;
 use crate::core::model::host::HostName;
 use crate::core::model::snapshot::HoldName;
 use crate::core::policy::retention::Decision;
-use crate::core::policy::rotation::{self, Rotation};
+use crate::core::policy::rotation::{self, RotationPolicy};
 use crate::edge::store::Store;
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
@@ -143,7 +143,7 @@ fn told(others: &BTreeMap<String, Vec<String>>) -> String {
 /// What becomes of a snapshot when a good run of the host rotates.
 fn next_rotation(session: &Session, place: &Place, snapshot: &str) -> Option<Decision> {
     let (settings, now) = (&session.settings, session.clock.now());
-    let rotation = Rotation {
+    let rotation = RotationPolicy {
         policy: &settings.retention,
         timezone: settings.timezone,
         now,

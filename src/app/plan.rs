@@ -5,8 +5,8 @@
 //! in. It takes no lock, makes no dataset, keeps no list of hosts and connects to
 //! none.
 
+use crate::app::clock::clock_behind;
 use crate::app::fleet;
-use crate::app::run::clock_behind;
 use crate::app::session::{self, Session};
 use crate::core::filter::{self, Rule};
 use crate::core::format::text::printable;
@@ -16,7 +16,7 @@ use crate::core::model::settings::Settings;
 use crate::core::model::snapshot::{Snapshot, baseline};
 use crate::core::policy::guard::Guard;
 use crate::core::policy::retention::Decision;
-use crate::core::policy::rotation::{self, Rotation};
+use crate::core::policy::rotation::{self, RotationPolicy};
 use crate::edge::history::Findings;
 use crate::edge::inventory;
 use crate::edge::store::{AnyStore, Store};
@@ -107,10 +107,7 @@ pub async fn plan(session: &Session, words: &[String]) -> anyhow::Result<RunPlan
     };
     let behind = survey.as_ref().and_then(|survey| clock_behind(survey, clock.now()));
     if let Some(newest) = &behind {
-        let why = format!(
-            "the clock is behind the newest snapshot, {newest}: nothing would be removed of that host, nor of any whose own clock does not agree with this one"
-        );
-        problems.push(problem(None, why));
+        problems.push(problem(None, newest.consequence("would be")));
     }
     let hosts = fleet::in_order(selection.hosts.into_iter().cloned().collect(), *clock, survey.as_ref());
     let mut planned_hosts = Vec::with_capacity(hosts.len());
@@ -121,7 +118,7 @@ pub async fn plan(session: &Session, words: &[String]) -> anyhow::Result<RunPlan
         let mut planned = planned(host, filters, before, settings, clock.now());
         let damage_found = damage_found(session, host, &mut problems);
         if survey.is_some() {
-            let rotation = Rotation {
+            let rotation = RotationPolicy {
                 policy: &settings.retention,
                 timezone: settings.timezone,
                 now: clock.now(),

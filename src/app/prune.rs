@@ -4,7 +4,7 @@
 //! Each host is locked and asked for its snapshots anew before anything of it
 //! is removed: what a run took meanwhile is not missed, and no run is met.
 
-use crate::app::run::{newest_to_come, removal};
+use crate::app::clock::{kept_all_of, newest_to_come};
 use crate::app::session::{Session, survey};
 use crate::core::format::similar::nearest;
 use crate::core::format::text::printable;
@@ -14,7 +14,7 @@ use crate::core::model::problem::HostProblem;
 use crate::core::model::settings::Settings;
 use crate::core::model::snapshot::Snapshot;
 use crate::core::policy::retention::{Decision, Fate, Plan};
-use crate::core::policy::rotation::Rotation;
+use crate::core::policy::rotation::RotationPolicy;
 use crate::edge::history::{Findings, History, HistoryError, HostRecord};
 use crate::edge::inventory::{self, Inventory};
 use crate::edge::store::{Removal, Store, StoreError, Survey};
@@ -162,7 +162,7 @@ impl<'a> Pruning<'a> {
             Ok(open) => open.since(),
             Err(error) => return self.problem(Some(host), format!("nothing was removed: {error}")),
         };
-        let rotation = Rotation {
+        let rotation = RotationPolicy {
             policy: &settings.retention,
             timezone: settings.timezone,
             now: self.session.clock.now(),
@@ -172,12 +172,7 @@ impl<'a> Pruning<'a> {
         let plan = rotation.plan(&snapshots, None);
         plan.decisions.iter().for_each(|decision| debug!("{host}: {decision}"));
         if let Some(newest) = newest_to_come(&snapshots, self.session.clock.now()) {
-            let why = format!(
-                "nothing was removed: the clock is behind its newest snapshot, `{}` (correct the clock; if it is \
-                 right, it was ahead when that snapshot was taken: {})",
-                printable(&newest.name),
-                removal(&self.session.store, host, &newest.name)
-            );
+            let why = kept_all_of(&self.session.store, host, newest);
             self.problem(Some(host), why);
         }
         let why = if plan.removals().is_empty() { None } else { self.not_good(host, &snapshots) };

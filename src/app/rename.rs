@@ -7,7 +7,7 @@
 
 use crate::app::attempt::Attempt;
 use crate::app::session::Session;
-use crate::core::model::finding::counted;
+use crate::core::format::text::counted;
 use crate::core::model::host::HostName;
 use crate::core::model::problem::Problem;
 use crate::edge::history::{Findings, History, Opened};

@@ -1,7 +1,7 @@
 //! The parts that this program plays for itself, instead of those of an operator.
 //!
-//! A run starts the program again as rsync's way to a host, and as the keeper of a
-//! lock; none of that is a command that anybody types.
+//! A run starts the program again as rsync's way to a host, and as the keeper that
+//! ends what it started if it is killed; none of that is a command that anybody types.
 
 use crate::edge::remote::client;
 use crate::sys::process;

@@ -17,6 +17,7 @@ pub use ready::FRESH;
 use ready::Reached;
 
 use crate::app::admission::Turn;
+use crate::app::clock::Newest;
 use crate::core::filter::Rule;
 use crate::core::format::text::printable;
 pub use crate::core::format::timing::Step;
@@ -33,6 +34,7 @@ use crate::core::model::snapshot::{HoldName, Snapshot, Verdict, baseline, latest
 use crate::core::policy::anomaly::Past;
 use crate::core::policy::guard::Guard;
 use crate::core::policy::namesake::{self, Name};
+use crate::core::policy::rotation::{Rotation, WithheldFor};
 use crate::edge::inventory;
 use crate::edge::remote::{Hook, HookLimits, Probe, Remote};
 use crate::edge::rsync::Progress;
@@ -44,7 +46,6 @@ use chrono::{DateTime, Utc};
 use mend::Mending;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
-use std::fmt;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -110,49 +111,6 @@ pub enum Event {
     Done,
 }
 
-/// The newest snapshot of ours in the store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Newest {
-    host: String,
-    name: String,
-}
-
-impl fmt::Display for Newest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` of {}", printable(&self.name), self.host)
-    }
-}
-
-impl Newest {
-    /// What to do with it if it has a wrong date.
-    pub fn removal(&self, store: &impl Store) -> String {
-        let host = self.host.parse::<HostName>();
-        host.map_or_else(|_| "remove it".to_owned(), |host| removal(store, &host, &self.name))
-    }
-}
-
-/// What to do with a snapshot that has a wrong date.
-pub fn removal(store: &impl Store, host: &HostName, name: &str) -> String {
-    format!("remove it with `{}`", store.by_hand(host, name))
-}
-
-/// The newest of a host's snapshots that `now` stands before, as of
-/// [`clock_behind`].
-pub fn newest_to_come(snapshots: &[Snapshot], now: DateTime<Utc>) -> Option<&Snapshot> {
-    let newest = snapshots.iter().filter(|snapshot| snapshot.tells_the_time()).max_by_key(|one| one.time)?;
-    (newest.time > now).then_some(newest)
-}
-
-/// The newest snapshot of ours in the store, if `now` stands before it. One that
-/// is suspect is no evidence of the time: its date may be why.
-pub fn clock_behind(survey: &Survey, now: DateTime<Utc>) -> Option<Newest> {
-    let hosts = survey.hosts.iter();
-    let all = hosts.flat_map(|(host, snapshots)| snapshots.iter().map(move |snapshot| (host, snapshot)));
-    let ours = all.filter(|(_, snapshot)| snapshot.tells_the_time());
-    let (host, newest) = ours.max_by_key(|(_, snapshot)| snapshot.time)?;
-    (newest.time > now).then(|| Newest { host: host.clone(), name: newest.name.clone() })
-}
-
 /// Whether the store speaks for our clock: see [`clock::is_vouched_for`].
 fn clock_is_vouched_for(survey: &Survey, clock: Clock) -> bool {
     // A copy of this machine itself, or of one that does not tell its time, knows no
@@ -174,6 +132,7 @@ pub async fn host<S: Store>(run: &Run<S>, host: &Host, turn: Turn) -> HostReport
         started: run.clock.now(),
         deadline: Instant::now() + run.settings.transfer.deadline,
         notes: Vec::new(),
+        rotation: Rotation::Allowed,
         refusals: Vec::new(),
         afterwards: Vec::new(),
         figures: None,
@@ -202,6 +161,8 @@ struct HostRun<'a, S> {
     started: DateTime<Utc>,
     deadline: Instant,
     notes: Vec<Note>,
+    /// Whether anything may be removed once the copy is kept.
+    rotation: Rotation,
     /// Why paths were not written in place. They are no reason to keep old
     /// snapshots: those make the room that the refusal costs.
     refusals: Vec<String>,
@@ -306,6 +267,13 @@ impl<S: Store> HostRun<'_, S> {
         (self.run.watch)(&self.host.name, Event::At(step));
     }
 
+    /// Says something that is a reason to remove nothing.
+    fn withhold(&mut self, why: WithheldFor, severity: Severity, text: impl Into<String>) {
+        self.rotation.withhold(why);
+        self.note(severity, text);
+    }
+
+    /// Says something. What is to follow from it is decided elsewhere.
     fn note(&mut self, severity: Severity, text: impl Into<String>) {
         let text = text.into();
         // Told here for its time; the report tells it with its weight.
@@ -393,7 +361,8 @@ impl<S: Store> HostRun<'_, S> {
         let settings = &self.run.settings;
         if !probe.is_root {
             let user = &self.host.settings.user;
-            self.note(
+            self.withhold(
+                WithheldFor::Reader,
                 Severity::Warning,
                 format!(
                     "`{user}` is not root there: files that it may not read are missing (set `sudo = true`)"
@@ -403,7 +372,8 @@ impl<S: Store> HostRun<'_, S> {
         self.compare_clocks(probe);
         if let Some(fault) = probe.excludes_fault {
             let file = printable(&settings.excludes.remote_file);
-            self.note(Severity::Warning, format!("the host's `{file}` is not used: {fault}"));
+            let text = format!("the host's `{file}` is not used: {fault}");
+            self.withhold(WithheldFor::Rules, Severity::Warning, text);
         }
         if self.host.settings.hooks && !probe.hooks.odd.is_empty() {
             warn!(
@@ -425,23 +395,17 @@ impl<S: Store> HostRun<'_, S> {
             self.note(Severity::Ok, "the host did not report its time (`date +%s`)");
             return;
         };
-        let (days, how) = match clock::compare(self.run.clock.now(), theirs) {
-            ClockSkew::Alike => {
-                // Of this machine itself it is one clock, asked twice.
-                self.clocks_agree = !probe.is_this_machine;
-                return;
-            }
-            ClockSkew::Ahead(days) => (days, "ahead of"),
-            ClockSkew::Behind(days) => (days, "behind"),
+        let what = |days: i64, how: &str| {
+            let days = if days == 1 { "a day".to_owned() } else { format!("{days} days") };
+            format!(
+                "this server's clock is {days} {how} the host's (set the one that is wrong; `date` shows it)"
+            )
         };
-        let days = if days == 1 { "a day".to_owned() } else { format!("{days} days") };
-        let what = format!(
-            "this server's clock is {days} {how} the host's (set the one that is wrong; `date` shows it)"
-        );
-        if how == "behind" {
-            self.tell_clock(what, self.run.clock_behind.is_some());
-        } else {
-            self.ahead = Some(what);
+        match clock::compare(self.run.clock.now(), theirs) {
+            // Of this machine itself it is one clock, asked twice.
+            ClockSkew::Alike => self.clocks_agree = !probe.is_this_machine,
+            ClockSkew::Ahead(days) => self.ahead = Some(what(days, "ahead of")),
+            ClockSkew::Behind(days) => self.tell_clock(what(days, "behind"), self.run.clock_behind.is_some()),
         }
     }
 
@@ -460,7 +424,8 @@ impl<S: Store> HostRun<'_, S> {
         if ours_is_wrong {
             self.misdated = Some(format!("its date is wrong: {what}"));
         } else {
-            self.note(Severity::Warning, format!("nothing was removed: {what}"));
+            let text = format!("nothing was removed: {what}");
+            self.withhold(WithheldFor::Clock, Severity::Warning, text);
         }
     }
 
@@ -491,7 +456,7 @@ impl<S: Store> HostRun<'_, S> {
                 info!("hook {name} {ended}");
             } else {
                 let output: String = hook.output.iter().map(|line| format!("\n  {line}")).collect();
-                self.note(severity, format!("hook {name} {ended}{output}"));
+                self.withhold(WithheldFor::Hook, severity, format!("hook {name} {ended}{output}"));
             }
         }
         Ok(())

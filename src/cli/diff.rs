@@ -6,7 +6,7 @@ use crate::app::diff::{DiffLine, DiffRequest, SnapshotDiff};
 use crate::app::snapshot_view::{self, lossy, shown};
 use crate::core::files::diff::{Amount, Aspect, Change, Difference, Totals};
 use crate::core::files::entry::{Entry, Kind, Moment};
-use crate::core::format::text::{human_bytes, printable};
+use crate::core::format::text::{counted_as, human_bytes, printable};
 use crate::sys::clock::Clock;
 use anyhow::{Context, bail};
 use chrono_tz::Tz;
@@ -285,11 +285,7 @@ fn details(
 
 /// The totals in a sentence.
 fn summary(totals: &Totals) -> String {
-    let count = |count: u64, one: &str, many: &str| match count {
-        0 => None,
-        1 => Some(format!("1 {one}")),
-        count => Some(format!("{count} {many}")),
-    };
+    let count = |count: u64, one: &str, many: &str| (count > 0).then(|| counted_as(count, one, many));
     let amount = |word: &str, amount: &Amount| {
         let counts =
             [count(amount.files, "file", "files"), count(amount.directories, "directory", "directories")];

@@ -6,7 +6,7 @@ use crate::app::find::{FindRequest, Found, OpenSearch, Searched, SnapshotSearch}
 use crate::app::snapshot_view::{self, Seen, lossy, rfc3339, shown};
 use crate::core::files::entry::{Kind, Moment};
 use crate::core::files::versions::{Sum, Version};
-use crate::core::format::text::printable;
+use crate::core::format::text::{counted, printable};
 use crate::sys::clock::Clock;
 use anyhow::Context;
 use serde::Serialize;
@@ -155,10 +155,6 @@ fn say_found(open: &OpenSearch, searched: &Searched, path: &[u8], newest: u32) {
         open.search.host,
         printable(&snapshots[newest as usize].name)
     );
-}
-
-fn counted(count: u64, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Knows what the numbers of versions mean.

@@ -1,12 +1,12 @@
 //! `backup plan`: what a run would do, and nothing done; see [`crate::app::plan`].
 
 use super::output::{Format, Output, code_of};
-use super::rotation_report::{Fates, counted};
+use super::rotation_report::Fates;
 use super::session::{self, Common};
 use crate::app::plan::{self, PlannedHost, PlannedRotation, RunPlan};
 use crate::app::session::Session;
 use crate::core::format::table::{Column, Table};
-use crate::core::format::text::printable;
+use crate::core::format::text::{counted, printable};
 use crate::core::model::problem::HostProblem;
 use crate::core::model::settings::Settings;
 use crate::sys::clock::Clock;

@@ -2,12 +2,12 @@
 
 use super::output::{Format, Output, code_of};
 use super::progress::Bars;
-use super::rotation_report::{Fates, counted};
+use super::rotation_report::Fates;
 use super::session::{self, Common};
 use super::signals::Signals;
 use crate::app::prune::{self, HostRotation, PruneOptions, PruneReport, Pruning};
 use crate::app::session::Session;
-use crate::core::format::text::printable;
+use crate::core::format::text::{counted, printable};
 use crate::core::model::problem::HostProblem;
 use crate::sys::clock::Clock;
 use anyhow::bail;

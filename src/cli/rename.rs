@@ -7,7 +7,7 @@ use super::session::{self, Common};
 use crate::app::attempt::Attempt;
 use crate::app::rename::HostRenaming;
 use crate::app::session::Session;
-use crate::core::model::finding::counted;
+use crate::core::format::text::counted;
 use crate::sys::clock::Clock;
 use serde::Serialize;
 use tracing::{info, warn};

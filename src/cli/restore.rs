@@ -8,7 +8,7 @@ use super::signals::Signals;
 use crate::app::restore::{Existing, Replaces, Restoration, RestoreComparison, RestoreRequest, RestoreTo};
 use crate::app::restore::{StopSwitch, Unequal};
 use crate::app::snapshot_view::rfc3339;
-use crate::core::format::text::{human_bytes, printable};
+use crate::core::format::text::{counted, counted_as, human_bytes, printable};
 use crate::sys::clock::Clock;
 use crate::sys::logging;
 use anyhow::{Context, bail};
@@ -270,14 +270,6 @@ fn say(compared: &RestoreComparison, to: &str) {
     let parts: Vec<String> =
         parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
     error!("of {what}, restored to {to}: {}", parts.join("; "));
-}
-
-fn counted(count: u64, what: &str) -> String {
-    counted_as(count, what, &format!("{what}s"))
-}
-
-fn counted_as(count: u64, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 /// The JSON answer. Fields are only ever added.

@@ -85,8 +85,3 @@ impl Fates {
         table
     }
 }
-
-/// `1 snapshot`, `2 snapshots`.
-pub(super) fn counted(count: usize, one: &str) -> String {
-    format!("{count} {one}{}", if count == 1 { "" } else { "s" })
-}

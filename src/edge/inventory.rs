@@ -22,7 +22,7 @@ pub use identities::{
 pub use resolve::forced;
 pub use select::{SelectError, SelectedHosts, Unknown, select};
 
-use crate::core::format::text::{human_duration, printable};
+use crate::core::format::text::{counted, human_duration, printable};
 use crate::core::model::host::{Host, HostName, Object};
 use crate::core::model::outcome::Severity;
 use crate::core::model::problem::Problem;
@@ -300,7 +300,7 @@ fn decide(
                 "{}; its list of {} is used ({}){age}",
                 why.what,
                 when(saved.at),
-                hosts(saved.hosts.len())
+                counted(saved.hosts.len(), "host")
             );
             let stand_in = Some(Problem { severity, what, ..why });
             let listed_at = Some(saved.at);
@@ -335,7 +335,7 @@ fn decide(
         "NetBox lists only {} of the {} that it listed on {}, which is not believed (`max_shrink_percent` is {share}): \
          the {} missing are backed up as before{age}",
         still,
-        hosts(before),
+        counted(before, "host"),
         kept_at,
         missing.len(),
     );
@@ -401,10 +401,6 @@ fn identity(machine: &Listed) -> String {
 
 fn when(at: DateTime<Utc>) -> String {
     at.format("%Y-%m-%d %H:%M UTC").to_string()
-}
-
-fn hosts(count: usize) -> String {
-    if count == 1 { "1 host".to_owned() } else { format!("{count} hosts") }
 }
 
 fn assemble(

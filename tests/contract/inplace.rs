@@ -5,7 +5,8 @@
 use crate::support::rig::*;
 use crate::support::standin::StandIn;
 use backup::app::admission::{Pace, Turns};
-use backup::app::run::{Event, FRESH, Run, Step, Watch, clock_behind, host};
+use backup::app::clock::clock_behind;
+use backup::app::run::{Event, FRESH, Run, Step, Watch, host};
 use backup::core::model::outcome::{HostReport, Outcome, Severity};
 use backup::core::model::snapshot::Verdict;
 use backup::core::policy::anomaly::Past;

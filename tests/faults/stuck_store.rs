@@ -1,8 +1,9 @@
 //! The story of one host, with a store that does not do what it should.
 
 use backup::app::admission::{Pace, Turns};
+use backup::app::clock::clock_behind;
 use backup::app::run::{Event, Watch};
-use backup::app::run::{Run, Step, clock_behind, host};
+use backup::app::run::{Run, Step, host};
 use backup::core::model::host::{Host, HostName};
 use backup::core::model::outcome::{HostReport, Outcome, Severity, Stage};
 use backup::core::model::snapshot::{Facts, HoldName, Snapshot, SnapshotName, Verdict};

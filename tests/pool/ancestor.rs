@@ -8,7 +8,7 @@
 //! the last 7, 4, 24 and 5 stay. So one night can leave up to four.
 
 use crate::support::recorded_pool::Recorded;
-use backup::app::run::clock_behind;
+use backup::app::clock::clock_behind;
 use backup::core::model::settings::Retention;
 use backup::core::model::snapshot::{
     Facts, Origin, Snapshot, SnapshotName, Verdict, is_ancestors, newest_good,

@@ -1,8 +1,8 @@
 //! NetBox and Icinga, as findings.
 
 use super::parted;
-use crate::core::format::text::{human_duration, printable};
-use crate::core::model::finding::{CheckFinding, counted};
+use crate::core::format::text::{counted, human_duration, printable};
+use crate::core::model::finding::CheckFinding;
 use crate::core::model::outcome::Severity;
 use crate::core::model::problem::Problem;
 use crate::core::model::settings::{NetBox, Settings};

@@ -6,8 +6,8 @@
 
 use super::each;
 use crate::app::admission::Turn;
-use crate::core::format::text::printable;
-use crate::core::model::finding::{counted, named};
+use crate::core::format::text::{counted, printable};
+use crate::core::model::finding::named;
 use crate::core::model::host::Host;
 use crate::core::model::settings::Settings;
 use crate::edge::remote::keys::{self, Hop, Key, KeyError};

@@ -5,11 +5,12 @@
 //! told of by whatever can be told.
 
 use super::{FleetRun, RunRequest, RunWatch, ending, ending::Listed, history_writer, stopwatch::Stopwatch};
+use crate::app::clock::{Newest, clock_behind};
 use crate::app::fleet;
-use crate::app::run::{self, Newest, Run};
+use crate::app::run::{self, Run};
 use crate::app::session::{pattern_files, set_jobs, settings, survey};
+use crate::core::format::text::counted;
 use crate::core::format::timing::Phase;
-use crate::core::model::finding::counted;
 use crate::core::model::host::{Host, HostName};
 use crate::core::model::problem::Problem;
 use crate::core::model::settings::Settings;
@@ -85,8 +86,7 @@ impl Preparation {
         self.stopwatch.at(Phase::Survey);
         let survey = survey(&store).await;
         // Not the run's start: another run may have taken snapshots since.
-        let clock_behind =
-            survey.as_ref().ok().and_then(|survey| run::clock_behind(survey, self.clock.now()));
+        let clock_behind = survey.as_ref().ok().and_then(|survey| clock_behind(survey, self.clock.now()));
         self.problem(clock_behind.as_ref().map(|newest| behind(newest, &store)));
         let hosts = fleet::in_order(hosts, self.clock, survey.as_ref().ok());
         watch.expect(hosts.len());
@@ -198,14 +198,5 @@ fn runtime(settings: &Settings) -> anyhow::Result<Runtime> {
 
 /// What there is to say of a clock that stands before the newest snapshot.
 fn behind(newest: &Newest, store: &AnyStore) -> Problem {
-    Problem::warning(
-        format!(
-            "the clock is behind the newest snapshot, {newest}: nothing is removed of that host, nor of any \
-             whose own clock does not agree with this one"
-        ),
-        format!(
-            "correct the clock; if it is right now, it was ahead when that snapshot was taken: {}",
-            newest.removal(store)
-        ),
-    )
+    Problem::warning(newest.consequence("is"), newest.remedy(store))
 }

@@ -1,13 +1,14 @@
 //! After the copy: what it is worth, its snapshot, and which old ones go.
 
-use super::{HostRun, Step, failed, newest_to_come, removal};
+use super::{HostRun, Step, failed};
+use crate::app::clock::{kept_all_of, newest_to_come};
 use crate::core::format::text::{human_bytes, printable};
 use crate::core::model::outcome::{Figures, Outcome, Severity, Stage};
 use crate::core::model::snapshot::{Facts, Origin, Snapshot, SnapshotName, Verdict, baseline};
 use crate::core::policy::anomaly::{self, Deviation, Sample};
 use crate::core::policy::guard::Observed;
 use crate::core::policy::namesake;
-use crate::core::policy::rotation::Rotation;
+use crate::core::policy::rotation::{Rotation, RotationPolicy, WithheldFor};
 use crate::edge::remote::Probe;
 use crate::edge::rsync::{Ending, Transfer, Unkept};
 use crate::edge::store::{Kept, Store, Survey};
@@ -87,10 +88,16 @@ impl<S: Store> HostRun<'_, S> {
         let deviations = if verdict == Verdict::Good { self.deviations(&taken) } else { Vec::new() };
         let (falls, rises): (Vec<Deviation>, Vec<Deviation>) =
             deviations.into_iter().partition(Deviation::is_fall);
+        if !falls.is_empty() {
+            self.rotation.withhold(WithheldFor::Fall);
+        }
         self.note_jumps(&falls, name, survey);
-        let good = verdict == Verdict::Good && self.notes.iter().all(|note| note.severity == Severity::Ok);
-        if good {
-            self.rotate(taken, survey).await;
+        if verdict != Verdict::Good {
+            self.rotation.withhold(WithheldFor::Verdict);
+        }
+        match self.rotation {
+            Rotation::Allowed => self.rotate(taken, survey).await,
+            Rotation::Withheld(why) => debug!("nothing is removed: {why:?}"),
         }
         // What is larger than usual has lost nothing: that holds up no rotation,
         // which makes the room that it needs (docs/decisions/0014-sizes-that-jump.md).
@@ -213,7 +220,9 @@ impl<S: Store> HostRun<'_, S> {
             ),
         };
         self.note(severity, text);
-        if held.is_ok() {
+        if held.is_err() {
+            self.rotation.withhold(WithheldFor::Hold);
+        } else {
             self.run.held.borrow_mut().insert(self.host.name.spelled().to_owned());
         }
         held.is_ok()
@@ -225,24 +234,20 @@ impl<S: Store> HostRun<'_, S> {
         // Where the host's own clock agrees with ours, ours is right, and it is the
         // snapshot's date that is wrong. A host of whose own snapshots one lies in
         // the future keeps all: the plan sees to that.
-        let own = self.run.clock_behind.as_ref().filter(|newest| newest.host == self.host.name.key());
+        let own = self.run.clock_behind.as_ref().filter(|newest| newest.host() == self.host.name.key());
         if let Some(newest) = own.or(self.run.clock_behind.as_ref().filter(|_| !self.clocks_agree)) {
-            let text = format!(
-                "nothing was removed: the clock is behind the newest snapshot, {newest} (correct the clock; if it \
-                 is right, {})",
-                newest.removal(&self.run.store)
-            );
+            let text = newest.kept_all(&self.run.store);
             self.note(Severity::Warning, text);
             return;
         }
         self.at(Step::Rotate);
         let settings = &self.run.settings;
-        let rotation = Rotation {
+        let rotation = RotationPolicy {
             policy: &settings.retention,
             timezone: settings.timezone,
             now: self.run.clock.now(),
             clock_behind: false,
-            // With anything open the run is not good, and does not come here.
+            // With anything open rotation is withheld.
             damage_found: None,
         };
         let plan = rotation.plan(survey.of(&self.host.name), Some(taken));
@@ -250,12 +255,7 @@ impl<S: Store> HostRun<'_, S> {
             debug!("{decision}");
         }
         if let Some(newest) = newest_to_come(survey.of(&self.host.name), self.run.clock.now()) {
-            let text = format!(
-                "nothing was removed: the clock is behind its newest snapshot, `{}` (correct the clock; if it is \
-                 right, {})",
-                printable(&newest.name),
-                removal(&self.run.store, &self.host.name, &newest.name)
-            );
+            let text = kept_all_of(&self.run.store, &self.host.name, newest);
             self.note(Severity::Warning, text);
         }
         let names = plan.removals();

@@ -7,10 +7,11 @@
 
 use super::copy::Try;
 use super::{Event, HostRun, Step};
-use crate::core::format::text::printable_bytes;
+use crate::core::format::text::{counted, printable_bytes};
 use crate::core::model::outcome::Severity;
 use crate::core::model::snapshot::SnapshotName;
 use crate::core::model::verification::{Damage, OpenFindings};
+use crate::core::policy::rotation::WithheldFor;
 use crate::edge::history::Findings;
 use crate::edge::rsync::{
     Comparison, Job, Likeness, Limits, Transfer, TransferError, What, Writing, take_out,
@@ -40,7 +41,7 @@ impl<S: Store> HostRun<'_, S> {
         let asked = Findings::ask(&self.run.settings.state_dir, move |findings| findings.of(&host));
         match asked.await {
             Ok(open) => self.mending.open = open,
-            Err(error) => self.note(Severity::Critical, error.to_string()),
+            Err(error) => self.withhold(WithheldFor::Damage, Severity::Critical, error.to_string()),
         }
     }
 
@@ -123,7 +124,7 @@ impl<S: Store> HostRun<'_, S> {
         match closing.await {
             Ok(left) => self.mending.open = left,
             Err(error) => {
-                self.note(Severity::Critical, error.to_string());
+                self.withhold(WithheldFor::Damage, Severity::Critical, error.to_string());
                 self.mending.open = open;
                 return;
             }
@@ -140,12 +141,12 @@ impl<S: Store> HostRun<'_, S> {
                 "{} that `verify` found damaged {} copied anew and compared\n  {}\n  if it was the host's that is \
                  damaged, older snapshots have the good version: see `backup find {} PATH --hash`; the next run \
                  rotates again",
-                counted(damaged.len()),
+                counted(damaged.len(), "file"),
                 if damaged.len() == 1 { "was" } else { "were" },
                 listed(&damaged),
                 self.host.name,
             );
-            self.note(Severity::Warning, text);
+            self.withhold(WithheldFor::Damage, Severity::Warning, text);
         }
         for (paths, what) in [
             (of(&copied, false), "whose change runs had not seen: copied anew"),
@@ -155,7 +156,7 @@ impl<S: Store> HostRun<'_, S> {
             ),
         ] {
             if !paths.is_empty() {
-                let text = format!("{} {what}\n  {}", counted(paths.len()), listed(&paths));
+                let text = format!("{} {what}\n  {}", counted(paths.len(), "file"), listed(&paths));
                 self.note(Severity::Ok, text);
             }
         }
@@ -169,12 +170,8 @@ impl<S: Store> HostRun<'_, S> {
         }
         let paths: Vec<String> = open.paths().map(|path| format!("`{}`", printable_bytes(path))).collect();
         let text = format!("{}\n  {}\n  {}", open.summary(), listed(&paths), open.remedy());
-        self.note(open.severity(), text);
+        self.withhold(WithheldFor::Damage, open.severity(), text);
     }
-}
-
-fn counted(count: usize) -> String {
-    if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
 }
 
 fn listed(paths: &[String]) -> String {

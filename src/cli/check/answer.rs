@@ -5,8 +5,8 @@ use super::super::output::{Output, wants_colour, width};
 use super::Arguments;
 use crate::app::check::{CheckReport, HostLooked};
 use crate::core::format::table::WIDEST;
-use crate::core::format::text::printable;
-use crate::core::model::finding::{CheckFinding, Level, Section, counted, worst};
+use crate::core::format::text::{counted, printable};
+use crate::core::model::finding::{CheckFinding, Level, Section, worst};
 use serde::Serialize;
 
 /// Where the text of a finding begins, in columns.
@@ -89,12 +89,8 @@ fn text_of(report: &CheckReport, layout: Layout) -> String {
 fn summary(host: &HostLooked) -> String {
     let mut parts = vec![printable(&host.reached_by)];
     if host.answered {
-        let count = |number: usize, what: &str| match number {
-            1 => format!("1 {what}"),
-            number => format!("{number} {what}s"),
-        };
-        parts.push(count(host.filesystems.len(), "filesystem"));
-        parts.push(count(host.hooks.len(), "hook"));
+        parts.push(counted(host.filesystems.len(), "filesystem"));
+        parts.push(counted(host.hooks.len(), "hook"));
         parts.extend(host.rsync.as_ref().map(|version| match &host.rsync_package {
             Some(package) => format!("rsync {version} ({})", printable(package)),
             None => format!("rsync {version}"),

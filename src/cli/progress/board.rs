@@ -1,6 +1,6 @@
 //! What there is to show, and how it reads. Knows no terminal but its size.
 
-use crate::core::format::text::{human_bytes, shortened};
+use crate::core::format::text::{counted, human_bytes, shortened};
 use std::time::{Duration, Instant};
 
 /// How long a rate remembers, in seconds.
@@ -100,7 +100,7 @@ impl Board {
     fn total(&self, now: Instant, hidden: usize) -> String {
         let clock = clock(now.duration_since(self.begun));
         let Some(expected) = self.expected else { return format!("{clock}  {}", self.doing) };
-        let mut text = format!("{clock}  {} of {} done", self.done, hosts(expected));
+        let mut text = format!("{clock}  {} of {} done", self.done, counted(expected, "host"));
         let bytes = self.bytes + self.hosts.iter().map(|line| line.meter.bytes).sum::<u64>();
         if bytes > 0 {
             text.push_str(&format!(", {}", human_bytes(bytes)));
@@ -110,7 +110,7 @@ impl Board {
             text.push_str(&format!(", {}/s", human_bytes(rate)));
         }
         if hidden > 0 {
-            text.push_str(&format!(", {} more under way", hosts(hidden)));
+            text.push_str(&format!(", {} more under way", counted(hidden, "host")));
         }
         text
     }
@@ -206,10 +206,6 @@ fn clock(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     if hours == 0 { format!("{minutes}:{seconds:02}") } else { format!("{hours}:{minutes:02}:{seconds:02}") }
-}
-
-fn hosts(count: usize) -> String {
-    if count == 1 { "1 host".to_owned() } else { format!("{count} hosts") }
 }
 
 #[cfg(test)]

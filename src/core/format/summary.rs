@@ -2,7 +2,7 @@
 //! where one sees them, and the count of all below.
 
 use crate::core::format::table::{WIDEST, wrapped};
-use crate::core::format::text::{human_bytes, human_duration, printable, shortened};
+use crate::core::format::text::{counted, human_bytes, human_duration, printable, shortened};
 use crate::core::model::outcome::{HostReport, Outcome, Severity};
 use crate::core::model::problem::Problem;
 use crate::core::model::snapshot::Verdict;
@@ -171,8 +171,7 @@ pub fn closing(reports: &[HostReport], took: Duration) -> String {
         .collect();
     let hosts = match reports.len() {
         0 => "no hosts".to_owned(),
-        1 => format!("1 host: {}", counts.join(", ")),
-        count => format!("{count} hosts: {}", counts.join(", ")),
+        count => format!("{}: {}", counted(count, "host"), counts.join(", ")),
     };
     format!("{hosts}, in {}", human_duration(took))
 }

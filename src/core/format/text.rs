@@ -98,6 +98,18 @@ pub fn gist(bytes: &[u8]) -> String {
     }
 }
 
+/// A number of things in a sentence: `1 host`, `3 hosts`.
+pub fn counted<N: std::fmt::Display + PartialEq + From<u8>>(count: N, what: &str) -> String {
+    let plural = if count == N::from(1) { "" } else { "s" };
+    format!("{count} {what}{plural}")
+}
+
+/// [`counted`], of things whose plural is another word: `1 directory`, `3 directories`.
+pub fn counted_as<N: std::fmt::Display + PartialEq + From<u8>>(count: N, one: &str, many: &str) -> String {
+    let what = if count == N::from(1) { one } else { many };
+    format!("{count} {what}")
+}
+
 /// A number of bytes for a person: `512 B`, `4.0 KiB`, `1.3 GiB`.
 pub fn human_bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];

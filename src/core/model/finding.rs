@@ -3,6 +3,7 @@
 //! Everything that `backup check` says is a [`CheckFinding`]. One that is worse than
 //! a note cannot be made without a remedy.
 
+use crate::core::format::text::counted;
 use serde::Serialize;
 use std::fmt;
 
@@ -124,11 +125,6 @@ impl fmt::Display for CheckTally {
         let parts: Vec<String> = parts.map(|(number, what)| counted(*number, what)).collect();
         f.pad(&parts.join(", "))
     }
-}
-
-/// A number of things in a sentence: `1 host`, `3 hosts`.
-pub fn counted(number: usize, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 /// Names in a sentence, the first few of many: `a, b, c and 12 more`.

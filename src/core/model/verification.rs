@@ -8,7 +8,7 @@ mod open;
 
 pub use open::{Damage, MOST_OPEN, OpenFinding, OpenFindings};
 
-use crate::core::format::text::{human_bytes, human_duration, printable_bytes};
+use crate::core::format::text::{counted, human_bytes, human_duration, printable_bytes};
 use crate::core::model::outcome::Severity;
 use chrono::{DateTime, Utc};
 use std::fmt;
@@ -324,7 +324,9 @@ impl Verification {
             Some(Stop::Interrupted) => said.push("interrupted before it was done".to_owned()),
             None if self.state() == VerificationState::Incomparable => said.push(match tally.identical {
                 0 => "nothing could be compared".to_owned(),
-                count => format!("almost nothing could be compared: {count} of {}", files(tally.sampled)),
+                count => {
+                    format!("almost nothing could be compared: {count} of {}", counted(tally.sampled, "file"))
+                }
             }),
             None => {}
         }
@@ -338,7 +340,7 @@ impl Verification {
                 said.push(format!(
                     "{} of {} compared with {name}{counts}; {} read in {}",
                     tally.sampled,
-                    files(tally.files),
+                    counted(tally.files, "file"),
                     human_bytes(tally.bytes),
                     human_duration(self.duration())
                 ));
@@ -387,10 +389,6 @@ pub struct Alarm {
     pub summary: String,
     /// The lines behind it.
     pub details: Vec<String>,
-}
-
-fn files(count: u64) -> String {
-    if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 //! Invariant: a copy of nothing is never good, whatever the operator accepts.
 //! Not known here: rsync, and how its figures are read.
 
-use crate::core::format::text::{printable, shortened};
+use crate::core::format::text::{counted, counted_as, printable, shortened};
 use crate::core::model::snapshot::Facts;
 
 /// What is believed of a run.
@@ -73,7 +73,7 @@ impl Guard {
             return Some(format!(
                 "nothing besides {} was copied; look whether `source` is right, whether its disk is mounted, \
                  and what the excludes leave",
-                counted(now.directories, "directory", "directories"),
+                counted_as(now.directories, "directory", "directories"),
             ));
         }
         if self.accept_deletions {
@@ -111,7 +111,7 @@ impl Guard {
         let budget = match self.delete_budget(last_good.and_then(|facts| facts.files)) {
             Some(budget) => format!(
                 "{} ({} % of the last good copy)",
-                counted(budget, "deletion", "deletions"),
+                counted(budget, "deletion"),
                 self.max_delete_percent
             ),
             None => "the deletions allowed".to_owned(),
@@ -129,7 +129,7 @@ impl Guard {
             format!(
                 "only {} where the last good copy has {before}, less than {share} %; if the others are meant to \
                  be gone, {REMEDY}",
-                counted(now.files, "file", "files"),
+                counted(now.files, "file"),
             )
         })
     }
@@ -158,10 +158,6 @@ fn percent_of(files: u64, percent: u8) -> u64 {
 /// A machine's id, unless it says that there is none yet (machine-id(5)).
 fn known_machine(id: Option<&str>) -> Option<&str> {
     id.map(str::trim).filter(|id| !id.is_empty() && *id != "uninitialized")
-}
-
-fn counted(count: u64, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ mod plugin;
 
 pub use plugin::{Line, plugin};
 
-use crate::core::format::text::printable;
+use crate::core::format::text::{counted, printable};
 use crate::core::model::outcome::Severity;
 use crate::core::model::snapshot::{Growth, Overview, Taken, Verdict};
 use crate::core::model::verification::OpenFindings;
@@ -318,7 +318,7 @@ pub fn human_age(age: TimeDelta) -> String {
         minutes @ ..2880 => (minutes / 60, "hour"),
         minutes => (minutes / 1440, "day"),
     };
-    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+    counted(count, unit)
 }
 
 /// How many hosts there are of each state, in words: `42 hosts: 40 good, 2
@@ -329,17 +329,16 @@ pub fn counts(statuses: &[Status]) -> String {
         .into_iter()
         .map(|state| (state, of(state)))
         .filter(|(_, count)| *count > 0)
-        .map(|(state, count)| format!("{count} {}", counted(state)))
+        .map(|(state, count)| format!("{count} {}", state_word(state)))
         .collect();
     match statuses.len() {
         0 => "no hosts".to_owned(),
-        1 => format!("1 host: {}", words.join(", ")),
-        count => format!("{count} hosts: {}", words.join(", ")),
+        count => format!("{}: {}", counted(count, "host"), words.join(", ")),
     }
 }
 
 /// A state's name where hosts are counted.
-fn counted(state: State) -> String {
+fn state_word(state: State) -> String {
     match state {
         State::Warning => "with a warning".to_owned(),
         State::Never => "never backed up".to_owned(),

@@ -3,8 +3,9 @@
 //! prune` carries out without a copy.
 //!
 //! [`crate::core::policy::retention`] knows one host. What this adds is what
-//! concerns all: a clock that stands before any host's newest snapshot removes
-//! nothing anywhere.
+//! concerns all: while a clock stands before a host's newest snapshot, or damage is
+//! not mended, snapshots stay that would go; and whether a run may remove anything of
+//! a host at all is a [`Rotation`], set where the reason arises.
 
 use crate::core::model::settings::Retention;
 use crate::core::model::snapshot::{Facts, Origin, Snapshot, SnapshotName, Verdict};
@@ -12,9 +13,49 @@ use crate::core::policy::retention::{self, Fate, Plan, Reason};
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
+/// Whether a run may remove snapshots of a host, once its copy is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Rotation {
+    /// It may: the copy is good in all its parts.
+    #[default]
+    Allowed,
+    /// Nothing is removed: an older snapshot may be needed yet. The first reason.
+    Withheld(WithheldFor),
+}
+
+/// Why nothing is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WithheldFor {
+    /// The copy is less than good.
+    Verdict,
+    /// Whoever logs in there may not read all files.
+    Reader,
+    /// The host's own rules are not used.
+    Rules,
+    /// A hook failed: what it was to write may be missing in the copy.
+    Hook,
+    /// Its clock and ours disagree.
+    Clock,
+    /// Damage that was found is not mended, has just been, or nobody knows of it.
+    Damage,
+    /// The operator's hold could not be placed.
+    Hold,
+    /// The copy is smaller than it used to be.
+    Fall,
+}
+
+impl Rotation {
+    /// Withholds it; an earlier reason stays.
+    pub fn withhold(&mut self, why: WithheldFor) {
+        if *self == Rotation::Allowed {
+            *self = Rotation::Withheld(why);
+        }
+    }
+}
+
 /// What decides, beside a host's snapshots.
 #[derive(Debug, Clone, Copy)]
-pub struct Rotation<'a> {
+pub struct RotationPolicy<'a> {
     /// How many periods of each tier keep a snapshot.
     pub policy: &'a Retention,
     /// Whose days, weeks, months and years the tiers follow.
@@ -27,7 +68,7 @@ pub struct Rotation<'a> {
     pub damage_found: Option<DateTime<Utc>>,
 }
 
-impl Rotation<'_> {
+impl RotationPolicy<'_> {
     /// Decides what becomes of a host's snapshots, and of the one that a good
     /// run of it has just `taken`, or would take.
     pub fn plan(&self, before: &[Snapshot], taken: Option<Snapshot>) -> Plan {
@@ -70,8 +111,23 @@ mod tests {
     const ONE_DAY: Retention =
         Retention { daily: std::num::NonZeroU32::new(1), weekly: None, monthly: None, yearly: None };
 
-    fn rotation(now: &str, clock_behind: bool) -> Rotation<'static> {
-        Rotation { policy: &ONE_DAY, timezone: Tz::UTC, now: time(now), clock_behind, damage_found: None }
+    fn rotation(now: &str, clock_behind: bool) -> RotationPolicy<'static> {
+        RotationPolicy {
+            policy: &ONE_DAY,
+            timezone: Tz::UTC,
+            now: time(now),
+            clock_behind,
+            damage_found: None,
+        }
+    }
+
+    #[test]
+    fn what_is_withheld_stays_so_for_the_first_reason() {
+        let mut rotation = Rotation::default();
+        assert_eq!(rotation, Rotation::Allowed);
+        rotation.withhold(WithheldFor::Hook);
+        rotation.withhold(WithheldFor::Damage);
+        assert_eq!(rotation, Rotation::Withheld(WithheldFor::Hook));
     }
 
     #[test]
@@ -102,8 +158,8 @@ mod tests {
             ["2026-11-16T02:00:05Z", "2026-11-17T02:00:05Z", "2026-11-18T02:00:05Z", "2026-11-19T02:00:05Z"]
                 .map(|at| expected(time(at), &[]));
         let found = Some(time("2026-11-17T12:00:00Z"));
-        let plan =
-            Rotation { damage_found: found, ..rotation("2026-11-20T02:00:05Z", false) }.plan(&before, None);
+        let plan = RotationPolicy { damage_found: found, ..rotation("2026-11-20T02:00:05Z", false) }
+            .plan(&before, None);
         assert_eq!(
             plan.to_string(),
             "keep    backup-2026-11-16T020005Z  older than damage that is not mended\n\
@@ -154,7 +210,7 @@ mod tests {
             };
             let plan_at = |now| {
                 let (timezone, clock_behind, damage_found) = (Tz::Europe__London, false, None);
-                Rotation { policy: &policy, timezone, now, clock_behind, damage_found }.plan(&snapshots, None)
+                RotationPolicy { policy: &policy, timezone, now, clock_behind, damage_found }.plan(&snapshots, None)
             };
             prop_assert_eq!(plan_at(at), plan_at(at + TimeDelta::seconds(ahead)));
         }

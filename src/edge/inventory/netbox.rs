@@ -13,7 +13,7 @@
 mod answers;
 mod request;
 
-use crate::core::format::text::printable;
+use crate::core::format::text::{counted, printable};
 use crate::core::model::host::{Object, ObjectKind};
 use crate::core::model::settings::{AddressFrom, NetBox};
 use answers::{Machine, Page, Tag};
@@ -142,7 +142,7 @@ impl Session<'_> {
             if count > 0 {
                 listing.warnings.push(format!(
                     "NetBox answered with {} without {what}: it ignored the filter; they are not backed up",
-                    if count == 1 { "1 object".to_owned() } else { format!("{count} objects") }
+                    counted(count, "object")
                 ));
             }
         }

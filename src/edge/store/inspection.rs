@@ -2,8 +2,8 @@
 //! changed, made or mounted to find out.
 
 use super::{StoreError, shown};
-use crate::core::format::text::human_bytes;
-use crate::core::model::finding::{CheckFinding, counted};
+use crate::core::format::text::{counted, human_bytes};
+use crate::core::model::finding::CheckFinding;
 use crate::core::policy::growth::{self, FleetGrowth};
 use std::collections::BTreeMap;
 use std::path::Path;

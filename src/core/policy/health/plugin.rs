@@ -4,8 +4,8 @@
 //! The format is that of the Monitoring Plugins' guidelines: 0 OK, 1 WARNING,
 //! 2 CRITICAL, 3 UNKNOWN; `label=value[unit]` in the figures.
 
-use super::{State, Status, counted};
-use crate::core::format::text::{printable, shortened};
+use super::{State, Status, state_word};
+use crate::core::format::text::{counted, printable, shortened};
 use crate::core::model::outcome::Severity;
 use crate::core::model::problem::Problem;
 use std::fmt::Write as _;
@@ -72,7 +72,7 @@ pub fn plugin(statuses: &[Status], unlisted: Option<&str>, doubts: &[Problem]) -
 /// `1 of 42 hosts failed, 2 with a warning`.
 fn summary(statuses: &[Status], expected: usize) -> String {
     let of = |state| statuses.iter().filter(|status| status.state == state).count();
-    let hosts = if expected == 1 { "1 host".to_owned() } else { format!("{expected} hosts") };
+    let hosts = counted(expected, "host");
     if of(State::Good) == expected {
         return format!("{hosts} good");
     }
@@ -80,7 +80,7 @@ fn summary(statuses: &[Status], expected: usize) -> String {
         .into_iter()
         .rev()
         .filter(|state| *state != State::Retired && of(*state) > 0)
-        .map(|state| format!("{} {}", of(state), counted(state)))
+        .map(|state| format!("{} {}", of(state), state_word(state)))
         .collect();
     format!("{hosts}: {}", counts.join(", "))
 }
