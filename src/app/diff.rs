@@ -66,7 +66,7 @@ impl SnapshotDiff {
             Some(word) => place.meant(word, &session)?,
             None => newest.context("there is no newest snapshot")?,
         };
-        let seen = |snapshot| Seen::new(&session.store, &place.host, snapshot);
+        let seen = |snapshot| Seen::new(&place, snapshot);
         let (old, new, zone) = (seen(old), seen(new), session.settings.timezone);
         Ok(SnapshotDiff { old, new, path: request.path, zone, content: request.content, host: place.host })
     }

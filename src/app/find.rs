@@ -76,7 +76,7 @@ impl SnapshotSearch {
         let snapshots = snapshot_view::some(&place)?.iter();
         let snapshots = snapshots
             .filter(|snapshot| wanted.is_empty() || wanted.contains(snapshot))
-            .map(|snapshot| Seen::new(&session.store, &place.host, snapshot))
+            .map(|snapshot| Seen::new(&place, snapshot))
             .collect();
         let zone = session.settings.timezone;
         Ok(SnapshotSearch { host: place.host, snapshots, zone, pattern, hash: request.hash })

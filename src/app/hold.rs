@@ -47,7 +47,7 @@ pub async fn hold(
         Ok(new) => new,
         Err(error) => return Ok(Attempt::failed(error)),
     };
-    let path = session.store.browse(&place.host, &snapshot);
+    let path = place.folder.join(&snapshot);
     Ok(Attempt::Done(HeldSnapshot { host: place.host, snapshot, time, new, path }))
 }
 

@@ -19,10 +19,11 @@ use crate::core::policy::retention::Decision;
 use crate::core::policy::rotation::{self, RotationPolicy};
 use crate::edge::history::Findings;
 use crate::edge::inventory;
-use crate::edge::store::{AnyStore, Store};
+use crate::edge::store::AnyStore;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use tracing::warn;
 
 /// What a run would do.
@@ -113,7 +114,8 @@ pub async fn plan(session: &Session, words: &[String]) -> anyhow::Result<RunPlan
     let mut planned_hosts = Vec::with_capacity(hosts.len());
     for host in &hosts {
         let before = survey.as_ref().map_or(&[][..], |survey| survey.of(&host.name));
-        let (filters, unfit) = rules(host, &for_all, store);
+        let roots = survey.as_ref().map_or(&[][..], |survey| &survey.roots);
+        let (filters, unfit) = rules(host, &for_all, roots);
         problems.extend(unfit.into_iter().map(|why| problem(Some(host.name.spelled()), why)));
         let mut planned = planned(host, filters, before, settings, clock.now());
         let damage_found = damage_found(session, host, &mut problems);
@@ -150,11 +152,10 @@ fn damage_found(session: &Session, host: &Host, problems: &mut Vec<HostProblem>)
 }
 
 /// The rules that need no host, and the patterns that are none.
-fn rules(host: &Host, for_all: &[Rule], store: &AnyStore) -> (Vec<String>, Vec<String>) {
+fn rules(host: &Host, for_all: &[Rule], roots: &[PathBuf]) -> (Vec<String>, Vec<String>) {
     let (mut configured, unfit) = filter::configured(for_all, &host.settings.exclude);
     let source = host.settings.source.as_str();
     if host.settings.transport.is_this_machine() {
-        let roots = store.roots();
         let own =
             roots.iter().filter_map(|root| filter::emptied(root.as_os_str().as_bytes(), source.as_bytes()));
         configured.splice(0..0, own);

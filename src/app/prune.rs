@@ -185,7 +185,7 @@ impl<'a> Pruning<'a> {
         }
         let mut kept = BTreeMap::new();
         if lock.is_some() {
-            kept = self.remove(host, &plan).await;
+            kept = self.remove(host, &snapshots, &plan).await;
         }
         self.conclude(host, plan, kept);
     }
@@ -247,13 +247,18 @@ impl<'a> Pruning<'a> {
 
     /// Removes what the plan says, and gives what stays all the same, each with
     /// the reason.
-    async fn remove(&mut self, host: &HostName, plan: &Plan) -> BTreeMap<String, String> {
+    async fn remove(
+        &mut self,
+        host: &HostName,
+        listed: &[Snapshot],
+        plan: &Plan,
+    ) -> BTreeMap<String, String> {
         let names = plan.removals();
         if names.is_empty() {
             return BTreeMap::new();
         }
         let deadline = self.session.settings.transfer.deadline;
-        let removing = tokio::time::timeout(deadline, self.session.store.remove(host, &names)).await;
+        let removing = tokio::time::timeout(deadline, self.session.store.remove(host, listed, &names)).await;
         let removed = removing.unwrap_or_else(|_| {
             Err(StoreError::new("the store was not done within `transfer.deadline`")
                 .hint("does its disk hang, or is it too slow for so many files?"))

@@ -29,7 +29,6 @@ use crate::core::model::snapshot::Snapshot;
 use crate::edge::inventory;
 use crate::edge::remote::{Remote, RemoteError};
 use crate::edge::rsync::{Ending, TransferError};
-use crate::edge::store::Store;
 use crate::edge::tree::{self, Tree};
 use crate::sys::clock::Clock;
 use crate::sys::lock::{HostLock, Runtime};
@@ -133,10 +132,10 @@ impl Restoration {
         let session = Session::open(request.config, clock)?;
         let place = session.place(request.host).await?;
         let snapshot = chosen(request, &place, &session)?.clone();
-        let seen = Seen::new(&session.store, &place.host, &snapshot);
+        let seen = Seen::new(&place, &snapshot);
         let root = seen.open()?;
         let zone = session.settings.timezone;
-        let search = paths::Search { store: &session.store, place: &place, seen: &seen, tree: &root, zone };
+        let search = paths::Search { place: &place, seen: &seen, tree: &root, zone };
         let paths = search.all(request.paths)?;
         let existing = match request.replaces {
             Replaces::Nothing => Existing::Leave,
@@ -151,7 +150,7 @@ impl Restoration {
         if !rustix::process::geteuid().is_root() {
             warn!("not running as root: owners and some attributes of files cannot be restored");
         }
-        let destination = destination(request, &session, &place.host, stop).await?;
+        let destination = destination(request, &session, &place, stop).await?;
         let plan = tokio::select! {
             plan = destination.plan(&wanted, root, &session.settings, stop) => plan?,
             () = stop.token.cancelled() => bail!("told to stop; nothing was written"),
@@ -253,15 +252,16 @@ fn chosen<'a>(
 async fn destination(
     request: &RestoreRequest<'_>,
     session: &Session,
-    own: &HostName,
+    place: &Place,
     stop: &StopSwitch,
 ) -> anyhow::Result<Destination> {
     let word = match request.to {
         RestoreTo::Directory(directory) => {
-            return Destination::directory(directory, &session.store.roots(), request.writes);
+            return Destination::directory(directory, &place.roots, request.writes);
         }
         RestoreTo::Host(word) => word,
     };
+    let own = &place.host;
     let name: HostName = word.unwrap_or(own.key()).parse()?;
     let settings = &session.settings;
     let host = find_host(session, name, own).await?;

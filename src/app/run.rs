@@ -252,15 +252,15 @@ impl<S: Store> HostRun<'_, S> {
         lock: &HostLock,
     ) -> Result<Outcome, Outcome> {
         self.consider_name(probe, survey)?;
-        let workspace = self.prepare(survey).await?;
+        let mut workspace = self.prepare(survey).await?;
         if workspace.precision == Precision::Seconds {
             self.note(Severity::Ok, format!("the store {}", precision::SECONDS));
         }
         self.consider(probe);
         self.hooks(remote, probe).await?;
-        let transfer = self.transfer(remote, probe, workspace, survey, lock).await?;
+        let transfer = self.transfer(remote, probe, &mut workspace, survey, lock).await?;
         self.stop_if_told()?;
-        self.keep(&transfer, probe, survey, lock).await
+        self.keep(&transfer, &workspace, probe, survey, lock).await
     }
 
     fn at(&self, step: Step) {

@@ -12,7 +12,7 @@ use crate::core::model::snapshot::{self, Snapshot, Verdict};
 use crate::edge::config;
 use crate::edge::history::Findings;
 use crate::edge::inventory;
-use crate::edge::store::{AnyStore, Store, StoreError, Survey};
+use crate::edge::store::{AnyStore, HostSnapshots, Store, StoreError, Survey};
 use crate::sys::clock::Clock;
 use crate::sys::logging;
 use crate::sys::process;
@@ -107,6 +107,10 @@ pub struct Place {
     pub now: DateTime<Utc>,
     /// Oldest first, foreign ones too.
     pub snapshots: Vec<Snapshot>,
+    /// The folder in which people look for a snapshot's files, under its name.
+    pub folder: PathBuf,
+    /// The folders that copies live in.
+    pub roots: Vec<PathBuf>,
 }
 
 impl Session {
@@ -133,8 +137,8 @@ impl Session {
     /// snapshots. No inventory is asked: a host that has left it is found too.
     pub async fn place(&self, word: &str) -> anyhow::Result<Place> {
         let host: HostName = word.parse()?;
-        if let Some(snapshots) = self.store.snapshots(&host).await? {
-            return Ok(Place { host, snapshots, now: self.clock.now() });
+        if let Some(HostSnapshots { snapshots, folder, roots }) = self.store.host(&host).await? {
+            return Ok(Place { host, now: self.clock.now(), snapshots, folder, roots });
         }
         let known = self.store.hosts().await?;
         match nearest(host.key(), known.iter().map(String::as_str)) {
@@ -145,6 +149,12 @@ impl Session {
 }
 
 impl Place {
+    /// A place of which only the snapshots matter.
+    #[cfg(test)]
+    pub fn of(host: HostName, snapshots: Vec<Snapshot>, now: DateTime<Utc>) -> Self {
+        Place { host, now, snapshots, folder: PathBuf::new(), roots: Vec::new() }
+    }
+
     /// The snapshot that a word means: its name, `latest` for the newest good
     /// one, or a time.
     pub fn meant(&self, word: &str, session: &Session) -> anyhow::Result<&Snapshot> {
@@ -273,7 +283,7 @@ mod tests {
             origin: Origin::Ancestor,
         };
         let snapshots = names.iter().map(snapshot).collect();
-        Place { host: "VPN".parse().unwrap(), snapshots, now: DateTime::<Utc>::MAX_UTC }
+        Place::of("VPN".parse().unwrap(), snapshots, DateTime::<Utc>::MAX_UTC)
     }
 
     #[test]
@@ -328,7 +338,7 @@ mod tests {
             Snapshot { name: format!("{letter}{}", day + 1), time, held: false, origin }
         });
         let now = DateTime::<Utc>::MAX_UTC;
-        Place { host: "VPN".parse().unwrap(), snapshots: snapshots.collect(), now }
+        Place::of("VPN".parse().unwrap(), snapshots.collect(), now)
     }
 
     #[test]

@@ -5,9 +5,7 @@ use crate::app::session::Place;
 use crate::core::files::entry::{Entry, Kind, Moment};
 use crate::core::format::similar;
 use crate::core::format::text::{printable, printable_bytes};
-use crate::core::model::host::HostName;
 use crate::core::model::snapshot::Snapshot;
-use crate::edge::store::{AnyStore, Store};
 use crate::edge::tree::{Listing, Tree};
 use anyhow::{anyhow, bail};
 use chrono::{DateTime, Utc};
@@ -28,9 +26,9 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// A host's snapshot, and where the store has its files.
-    pub fn new(store: &AnyStore, host: &HostName, snapshot: &Snapshot) -> Self {
-        let path = store.browse(host, &snapshot.name);
+    /// A snapshot of a host, and where the store has its files.
+    pub fn new(place: &Place, snapshot: &Snapshot) -> Self {
+        let path = place.folder.join(&snapshot.name);
         Seen { name: snapshot.name.clone(), time: snapshot.time, path }
     }
 

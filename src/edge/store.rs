@@ -31,6 +31,18 @@ pub struct Survey {
     /// By host, its name in lower case: every snapshot, oldest first, foreign
     /// ones too. A host whose place has no snapshot yet has an empty list.
     pub hosts: BTreeMap<String, Vec<Snapshot>>,
+    /// The folders that copies live in, which a copy of this machine must leave
+    /// out: it would copy itself.
+    pub roots: Vec<PathBuf>,
+    /// What ZFS knows of the datasets.
+    datasets: Option<zfs::Datasets>,
+}
+
+impl HostSnapshots {
+    /// Where people look for a snapshot's files.
+    pub fn browse(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
 }
 
 impl Survey {
@@ -38,6 +50,17 @@ impl Survey {
     pub fn of(&self, host: &HostName) -> &[Snapshot] {
         self.hosts.get(host.key()).map_or(&[], Vec::as_slice)
     }
+}
+
+/// One host's snapshots as they are now, and where they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostSnapshots {
+    /// Oldest first, foreign ones too.
+    pub snapshots: Vec<Snapshot>,
+    /// The folder in which people look for a snapshot's files, under its name.
+    pub folder: PathBuf,
+    /// As those of a [`Survey`].
+    pub roots: Vec<PathBuf>,
 }
 
 /// A place for one host's new copy, checked and ready.
@@ -133,8 +156,7 @@ pub type Overviews = BTreeMap<String, Result<Overview, StoreError>>;
     reason = "used by generic code on a runtime of one thread; no Send bound is wanted"
 )]
 pub trait Store {
-    /// Everything that the store holds. Called once a run, before anything
-    /// else.
+    /// Everything that the store holds.
     async fn survey(&self) -> Result<Survey, StoreError>;
 
     /// Every host's snapshots at a glance, by host as in a survey. It may cost
@@ -151,19 +173,24 @@ pub trait Store {
     /// those that no inventory lists any more.
     async fn hosts(&self) -> Result<Vec<String>, StoreError>;
 
-    /// One host's snapshots as they are now, oldest first, foreign ones too;
-    /// `None` if the store has no place for the host. Costs no more than that
-    /// one host's share of a [`Store::survey`], and needs none before it.
-    async fn snapshots(&self, host: &HostName) -> Result<Option<Vec<Snapshot>>, StoreError>;
+    /// One host's snapshots as they are now, and where they are; `None` if the
+    /// store has no place for the host. Costs no more than that one host's share
+    /// of a [`Store::survey`].
+    async fn host(&self, host: &HostName) -> Result<Option<HostSnapshots>, StoreError>;
+
+    /// [`Store::host`] for who does not look for the files.
+    async fn snapshots(&self, host: &HostName) -> Result<Option<Vec<Snapshot>>, StoreError> {
+        Ok(self.host(host).await?.map(|host| host.snapshots))
+    }
 
     /// What a run locks before it prepares the host's place, which is made if it
-    /// is missing.
+    /// is missing. `survey` is this run's.
     async fn lockable(&self, host: &HostName, survey: &Survey) -> Result<Lockable, StoreError>;
 
     /// Makes the host's place if it is missing, closes it to other users of this
-    /// machine, verifies that it is what it
-    /// should be (mounted, healthy, room enough) and touches nothing if not.
-    /// `survey` is this run's. Called again before another try.
+    /// machine, verifies that it is what it should be (mounted, healthy, room
+    /// enough) and touches nothing if not. `survey` is this run's. Called again
+    /// before another try.
     async fn prepare(&self, host: &HostName, survey: &Survey) -> Result<Workspace, StoreError>;
 
     /// Keeps what was copied into the workspace of the last `prepare`, with
@@ -171,7 +198,13 @@ pub trait Store {
     /// snapshot is there with its facts, or nothing. Fails if a snapshot of
     /// this name exists, if the workspace is not the one that was prepared, or if
     /// anything that was written to it may be lost.
-    async fn commit(&self, host: &HostName, name: SnapshotName, facts: &Facts) -> Result<(), StoreError>;
+    async fn commit(
+        &self,
+        host: &HostName,
+        workspace: &Workspace,
+        name: SnapshotName,
+        facts: &Facts,
+    ) -> Result<(), StoreError>;
 
     /// Leaves what was copied into the workspace of the last `prepare` for the
     /// next run to go on with. Not to be told of a workspace that was kept or
@@ -183,10 +216,16 @@ pub trait Store {
     /// former copy, nothing can be given up, and the next try goes on there.
     async fn give_up(&self, host: &HostName) -> Result<(), StoreError>;
 
-    /// Removes snapshots of a host by name. A held or busy one is kept, and
-    /// the others still go; one that is gone already counts as removed; one
-    /// that is not ours is kept, whatever the caller thinks.
-    async fn remove(&self, host: &HostName, names: &[String]) -> Result<Removal, StoreError>;
+    /// Removes snapshots of a host by name. `listed` is what the caller decided
+    /// upon: the host's snapshots as this store has listed them. A held or busy
+    /// one is kept, and the others still go; one that is gone already counts as
+    /// removed; one that is not ours is kept, whatever the caller thinks.
+    async fn remove(
+        &self,
+        host: &HostName,
+        listed: &[Snapshot],
+        names: &[String],
+    ) -> Result<Removal, StoreError>;
 
     /// How many bytes of disk each of a host's snapshots holds that nothing else
     /// does, by name: what its removal alone would free. Left out is a snapshot
@@ -197,10 +236,11 @@ pub trait Store {
     /// Whether [`Store::space`] costs no more than a listing; else it reads
     /// every tree of the host.
     fn space_is_known(&self) -> bool;
+
     /// Holds a snapshot, a foreign one too, under a name: nobody removes it
     /// until all of its holds are released. `false` if it was held under that
-    /// name already. Needs no survey, and no lock of the host: of a hold and a
-    /// removal in one moment, one fails.
+    /// name already. Needs no lock of the host: of a hold and a removal in one
+    /// moment, one fails.
     ///
     /// # Errors
     /// The snapshot is not there (any more), or the hold cannot be kept.
@@ -223,7 +263,7 @@ pub trait Store {
     async fn lockable_to_rename(&self, host: &HostName) -> Result<Option<Lockable>, StoreError>;
 
     /// Gives a host's place another name, with all that is in it: at once, or not
-    /// at all. Needs no survey.
+    /// at all.
     ///
     /// # Errors
     /// There is no such place, it is in use, or something has the new name; or the
@@ -235,16 +275,8 @@ pub trait Store {
         Ok(Precision::Nanoseconds)
     }
 
-    /// Where people look for a snapshot's files. Known for certain after
-    /// [`Store::survey`] or [`Store::snapshots`].
-    fn browse(&self, host: &HostName, name: &str) -> PathBuf;
-
     /// How an operator removes a snapshot by hand: what to type.
     fn by_hand(&self, host: &HostName, name: &str) -> String;
-
-    /// The folders that copies live in, which a copy of this machine must
-    /// leave out: it would copy itself. Known after [`Store::survey`].
-    fn roots(&self) -> Vec<PathBuf>;
 }
 
 /// What a store's settings say of it, also of one that cannot be opened.
@@ -261,7 +293,6 @@ pub struct StoreDescription {
 
 /// The store that the configuration names.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "a run has one store")]
 pub enum AnyStore {
     /// Datasets and snapshots.
     Zfs(ZfsStore),
@@ -331,10 +362,10 @@ impl Store for AnyStore {
         }
     }
 
-    async fn snapshots(&self, host: &HostName) -> Result<Option<Vec<Snapshot>>, StoreError> {
+    async fn host(&self, host: &HostName) -> Result<Option<HostSnapshots>, StoreError> {
         match self {
-            AnyStore::Zfs(store) => store.snapshots(host).await,
-            AnyStore::Directory(store) => store.snapshots(host).await,
+            AnyStore::Zfs(store) => store.host(host).await,
+            AnyStore::Directory(store) => store.host(host).await,
         }
     }
 
@@ -352,10 +383,16 @@ impl Store for AnyStore {
         }
     }
 
-    async fn commit(&self, host: &HostName, name: SnapshotName, facts: &Facts) -> Result<(), StoreError> {
+    async fn commit(
+        &self,
+        host: &HostName,
+        workspace: &Workspace,
+        name: SnapshotName,
+        facts: &Facts,
+    ) -> Result<(), StoreError> {
         match self {
-            AnyStore::Zfs(store) => store.commit(host, name, facts).await,
-            AnyStore::Directory(store) => store.commit(host, name, facts).await,
+            AnyStore::Zfs(store) => store.commit(host, workspace, name, facts).await,
+            AnyStore::Directory(store) => store.commit(host, workspace, name, facts).await,
         }
     }
 
@@ -373,10 +410,15 @@ impl Store for AnyStore {
         }
     }
 
-    async fn remove(&self, host: &HostName, names: &[String]) -> Result<Removal, StoreError> {
+    async fn remove(
+        &self,
+        host: &HostName,
+        listed: &[Snapshot],
+        names: &[String],
+    ) -> Result<Removal, StoreError> {
         match self {
-            AnyStore::Zfs(store) => store.remove(host, names).await,
-            AnyStore::Directory(store) => store.remove(host, names).await,
+            AnyStore::Zfs(store) => store.remove(host, listed, names).await,
+            AnyStore::Directory(store) => store.remove(host, listed, names).await,
         }
     }
 
@@ -436,24 +478,10 @@ impl Store for AnyStore {
         }
     }
 
-    fn browse(&self, host: &HostName, name: &str) -> PathBuf {
-        match self {
-            AnyStore::Zfs(store) => store.browse(host, name),
-            AnyStore::Directory(store) => store.browse(host, name),
-        }
-    }
-
     fn by_hand(&self, host: &HostName, name: &str) -> String {
         match self {
             AnyStore::Zfs(store) => store.by_hand(host, name),
             AnyStore::Directory(store) => store.by_hand(host, name),
-        }
-    }
-
-    fn roots(&self) -> Vec<PathBuf> {
-        match self {
-            AnyStore::Zfs(store) => store.roots(),
-            AnyStore::Directory(store) => store.roots(),
         }
     }
 }
@@ -535,9 +563,12 @@ mod tests {
         assert!(AnyStore::open(&zfs("-r")).is_err());
         assert!(AnyStore::open(&directory("srv")).is_err());
         let vpn = "VPN".parse().unwrap();
-        let browse = |settings| AnyStore::open(&settings).unwrap().browse(&vpn, "x");
-        assert_eq!(browse(zfs("data")), Path::new("/data/vpn/.zfs/snapshot/x"));
-        assert_eq!(browse(directory("/srv/backup")), Path::new("/srv/backup/vpn/snapshots/x"));
+        let by_hand = |settings| AnyStore::open(&settings).unwrap().by_hand(&vpn, "x");
+        assert_eq!(by_hand(zfs("data")), "zfs destroy data/vpn@x");
+        assert_eq!(
+            by_hand(directory("/srv/backup")),
+            "rm -r /srv/backup/vpn/snapshots/x /srv/backup/vpn/snapshots/x.json"
+        );
     }
 
     #[test]

@@ -194,12 +194,12 @@ async fn holds_cost_one_program_where_there_are_none_and_two_where_there_are() {
     let world = crate::support::standin::StandIn::new().await;
     let (store, vpn) = (world.store(), "vpn".parse().unwrap());
     let survey = store.survey().await.unwrap();
-    store.prepare(&vpn, &survey).await.unwrap();
+    let workspace = store.prepare(&vpn, &survey).await.unwrap();
     let names: Vec<SnapshotName> =
         (1..=3).map(|day| format!("backup-2026-11-{day:02}T020005Z").parse().unwrap()).collect();
     let facts = Facts::new("r".into(), Verdict::Good);
     for name in &names {
-        store.commit(&vpn, *name, &facts).await.unwrap();
+        store.commit(&vpn, &workspace, *name, &facts).await.unwrap();
     }
     world.forget_calls();
     assert!(store.holds(&vpn).await.unwrap().is_empty());
@@ -216,9 +216,10 @@ async fn holds_cost_one_program_where_there_are_none_and_two_where_there_are() {
     world.faults(json!([{"call": ["zfs holds"], "times": 1, "stderr": gone, "exit": 1}]));
     assert_eq!(store.holds(&vpn).await.unwrap().len(), 3, "it was asked again");
     // What is held is not tried, and what ZFS refuses is told.
+    let listed = store.snapshots(&vpn).await.unwrap().unwrap();
     world.forget_calls();
-    let removal =
-        store.remove(&vpn, &names.iter().map(ToString::to_string).collect::<Vec<_>>()).await.unwrap();
+    let names_of_all: Vec<String> = names.iter().map(ToString::to_string).collect();
+    let removal = store.remove(&vpn, &listed, &names_of_all).await.unwrap();
     assert_eq!((removal.kept.len(), world.calls().len()), (3, 0), "{:?}", world.calls());
     let full = "cannot hold snapshot 'data/vpn@x': out of space\n";
     world.faults(json!([{"call": ["zfs hold"], "times": 1, "stderr": full, "exit": 1}]));

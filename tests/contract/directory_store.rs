@@ -2,6 +2,7 @@
 //! trees that share files with no tree that rsync writes to, and patience with
 //! whatever lies about.
 
+use crate::support::store::{browse, remove};
 use backup::core::model::host::HostName;
 use backup::core::model::snapshot::{Facts, Origin, Snapshot, SnapshotName, Verdict};
 use backup::edge::store::{DirectoryStore, Store, Workspace};
@@ -70,7 +71,7 @@ impl World {
 
     async fn take(&self, number: u32, verdict: Verdict) -> Workspace {
         let workspace = self.attempt().await;
-        self.store.commit(&vpn(), day(number), &facts(verdict)).await.unwrap();
+        self.store.commit(&vpn(), &workspace, day(number), &facts(verdict)).await.unwrap();
         workspace
     }
 
@@ -143,7 +144,7 @@ async fn every_attempt_gets_a_fresh_tree_and_the_best_ones_to_link_with() {
         (5..=9).rev().map(|number| world.path(".interrupted").join(number.to_string())).collect();
     assert_eq!(last.link_dest[2..], interrupted, "the newest five");
     assert_eq!(fs::read_dir(world.path(".interrupted")).unwrap().count(), 5);
-    world.store.commit(&vpn(), day(4), &facts(Verdict::Good)).await.unwrap();
+    world.store.commit(&vpn(), &last, day(4), &facts(Verdict::Good)).await.unwrap();
     assert!(!world.path(".interrupted").exists() && !world.path(".removing").exists());
 }
 
@@ -183,15 +184,16 @@ async fn files_of_the_store_are_open_to_nobody_else() {
 #[tokio::test]
 async fn a_tree_that_no_run_prepared_is_not_kept() {
     let world = World::new();
-    world.attempt().await;
+    let workspace = world.attempt().await;
     let other = DirectoryStore::new(world.dir.path(), 0).unwrap();
     let survey = other.survey().await.unwrap();
-    other.prepare(&vpn(), &survey).await.unwrap();
-    let refusal = world.store.commit(&vpn(), day(1), &facts(Verdict::Good)).await.unwrap_err().to_string();
+    let its_own = other.prepare(&vpn(), &survey).await.unwrap();
+    let refusal =
+        world.store.commit(&vpn(), &workspace, day(1), &facts(Verdict::Good)).await.unwrap_err().to_string();
     assert!(refusal.contains("not what this run has filled"), "{refusal}");
-    world.store.commit(&vpn(), day(1), &facts(Verdict::Good)).await.unwrap_err();
+    world.store.commit(&vpn(), &workspace, day(1), &facts(Verdict::Good)).await.unwrap_err();
     assert!(world.list().await.is_empty());
-    other.commit(&vpn(), day(1), &facts(Verdict::Good)).await.unwrap();
+    other.commit(&vpn(), &its_own, day(1), &facts(Verdict::Good)).await.unwrap();
 }
 
 #[tokio::test]
@@ -233,7 +235,7 @@ async fn what_is_not_understood_is_somebody_elses_and_stays() {
     let ours: Vec<&str> = listed.iter().filter(|s| s.is_ours()).map(|s| s.name.as_str()).collect();
     assert_eq!(ours, [day(6).to_string()]);
     let foreign: Vec<String> = (1..=5).map(|number| day(number).to_string()).collect();
-    let removal = world.store.remove(&vpn(), &foreign).await.unwrap();
+    let removal = remove(&world.store, &vpn(), &foreign).await;
     assert_eq!((removal.removed.len(), removal.kept.len()), (0, 5), "{removal:?}");
     assert!((1..=5).all(|number| world.tree(number).join("file").exists()));
 }
@@ -302,8 +304,8 @@ async fn a_store_behind_a_symlink_is_used_by_its_real_path() {
     let survey = store.survey().await.unwrap();
     let workspace = store.prepare(&vpn(), &survey).await.unwrap();
     assert_eq!(workspace.destination, world.path(".incomplete"));
-    store.commit(&vpn(), day(1), &facts(Verdict::Good)).await.unwrap();
-    assert_eq!(store.browse(&vpn(), "x"), link.join("vpn/snapshots/x"), "as the operator knows it");
+    store.commit(&vpn(), &workspace, day(1), &facts(Verdict::Good)).await.unwrap();
+    assert_eq!(browse(&store, &vpn(), "x").await, link.join("vpn/snapshots/x"), "as the operator knows it");
 }
 
 #[tokio::test]
@@ -329,13 +331,13 @@ async fn the_sources_root_may_forbid_everything() {
             let workspace = world.attempt().await;
             fs::set_permissions(&workspace.destination, fs::Permissions::from_mode(mode)).unwrap();
             if keep {
-                world.store.commit(&vpn(), day(number), &facts(Verdict::Good)).await.unwrap();
+                world.store.commit(&vpn(), &workspace, day(number), &facts(Verdict::Good)).await.unwrap();
             }
         }
         assert_eq!(world.tree(number).metadata().unwrap().mode() & 0o777, mode);
     }
     let names: Vec<String> = (1..=3).map(|number| day(number).to_string()).collect();
-    assert_eq!(world.store.remove(&vpn(), &names).await.unwrap().removed, names);
+    assert_eq!(remove(&world.store, &vpn(), &names).await.removed, names);
     assert!(!world.path(".removing").exists());
 }
 
@@ -347,7 +349,7 @@ async fn a_snapshot_shares_nothing_with_what_is_written_next() {
     fs::hard_link(world.tree(1).join("file"), workspace.destination.join("file")).unwrap();
     let again = world.prepare().await;
     fs::write(again.destination.join("file"), "changed").unwrap();
-    world.store.commit(&vpn(), day(2), &facts(Verdict::Good)).await.unwrap();
+    world.store.commit(&vpn(), &again, day(2), &facts(Verdict::Good)).await.unwrap();
     assert_eq!(fs::read_to_string(world.tree(1).join("file")).unwrap(), "text");
     assert_eq!(world.tree(1).join("file").metadata().unwrap().nlink(), 1);
 }

@@ -6,7 +6,9 @@
 
 use crate::support::pool::Dataset;
 use crate::support::standin::StandIn;
+use crate::support::store::{browse, remove};
 use backup::core::model::host::HostName;
+use backup::core::model::precision::Precision;
 use backup::core::model::snapshot::{
     Facts, HoldName, Origin, Overview, Snapshot, SnapshotName, Verdict, newest_good,
 };
@@ -147,7 +149,7 @@ async fn take(
     let survey = store.survey().await.unwrap();
     let workspace = store.prepare(host, &survey).await.unwrap();
     fs::write(workspace.destination.join("file"), text).unwrap();
-    store.commit(host, name, &facts(verdict)).await.unwrap();
+    store.commit(host, &workspace, name, &facts(verdict)).await.unwrap();
     workspace
 }
 
@@ -203,8 +205,8 @@ async fn a_snapshot_is_listed_with_all_its_facts<H: Harness>(world: H) {
     ];
     for (number, facts) in (1..).zip(&all) {
         let survey = store.survey().await.unwrap();
-        store.prepare(&vpn(), &survey).await.unwrap();
-        store.commit(&vpn(), day(number), facts).await.unwrap();
+        let workspace = store.prepare(&vpn(), &survey).await.unwrap();
+        store.commit(&vpn(), &workspace, day(number), facts).await.unwrap();
     }
     let survey = world.store(0).survey().await.unwrap();
     let expected: Vec<Snapshot> = (1..)
@@ -226,11 +228,11 @@ async fn a_name_is_given_once<H: Harness>(world: H) {
     let survey = store.survey().await.unwrap();
     let workspace = store.prepare(&vpn(), &survey).await.unwrap();
     fs::write(workspace.destination.join("file"), "second").unwrap();
-    store.commit(&vpn(), day(1), &facts(Verdict::Suspect)).await.unwrap_err();
+    store.commit(&vpn(), &workspace, day(1), &facts(Verdict::Suspect)).await.unwrap_err();
     let survey = store.survey().await.unwrap();
     assert_eq!(survey.of(&vpn()).len(), 1);
     assert_eq!(survey.of(&vpn())[0].facts(), Some(&facts(Verdict::Good)));
-    let file = store.browse(&vpn(), &day(1).to_string()).join("file");
+    let file = browse(&store, &vpn(), &day(1).to_string()).await.join("file");
     assert_eq!(fs::read_to_string(file).unwrap(), "first");
 }
 
@@ -247,7 +249,7 @@ async fn what_is_given_up_costs_no_snapshot_and_no_later_try<H: Harness>(world: 
     let again = take(&store, &vpn(), day(2), Verdict::Good, "second").await;
     assert_eq!(again.in_place, workspace.in_place);
     for (number, text) in [(1, "first"), (2, "second")] {
-        let file = store.browse(&vpn(), &day(number).to_string()).join("file");
+        let file = browse(&store, &vpn(), &day(number).to_string()).await.join("file");
         assert_eq!(fs::read_to_string(file).unwrap(), text);
     }
 }
@@ -264,7 +266,7 @@ async fn a_foreign_snapshot_is_listed_and_never_removed<H: Harness>(world: H) {
         let listed = survey.of(&vpn()).iter().find(|snapshot| snapshot.name == *name).unwrap();
         assert_eq!(listed.origin, Origin::Foreign, "{name}");
     }
-    let removal = store.remove(&vpn(), &foreign).await.unwrap();
+    let removal = remove(&store, &vpn(), &foreign).await;
     assert!(removal.removed.is_empty(), "{removal:?}");
     assert_eq!(removal.kept.len(), 2, "{removal:?}");
     let survey = store.survey().await.unwrap();
@@ -281,7 +283,9 @@ async fn what_is_held_stays_and_the_others_go<H: Harness>(world: H) {
     let held: Vec<bool> = survey.of(&vpn()).iter().map(|snapshot| snapshot.held).collect();
     assert_eq!(held, [true, false, false, false, false]);
     world.hold("vpn", &day(3).to_string()).await;
-    let removal = store.remove(&vpn(), &text_of(&[day(1), day(2), day(3), day(4)])).await.unwrap();
+    // That is not in the list that is decided upon.
+    let doomed = text_of(&[day(1), day(2), day(3), day(4)]);
+    let removal = store.remove(&vpn(), survey.of(&vpn()), &doomed).await.unwrap();
     assert_eq!(removal.removed, text_of(&[day(2), day(4)]));
     let kept: Vec<String> = removal.kept.iter().map(|(name, _)| name.clone()).collect();
     assert_eq!(kept, text_of(&[day(1), day(3)]));
@@ -327,18 +331,18 @@ async fn a_hold_lasts_until_it_is_released<H: Harness>(world: H) {
     );
     let snapshots = store.snapshots(&vpn()).await.unwrap().unwrap();
     assert!(snapshots.iter().all(|snapshot| snapshot.held == holds.contains_key(&snapshot.name)));
-    let removal = store.remove(&vpn(), &text_of(&[day(1), day(2)])).await.unwrap();
+    let removal = remove(&store, &vpn(), &text_of(&[day(1), day(2)])).await;
     assert_eq!((removal.removed, removal.kept.len()), (vec![], 2));
 
     store.release(&vpn(), &first, "kept").await.unwrap();
     let refusal = store.release(&vpn(), &first, "kept").await.unwrap_err().to_string();
     assert!(refusal.ends_with(&format!("is not held as `kept`: it is held as `{longest}`")), "{refusal}");
-    let removal = store.remove(&vpn(), &text_of(&[day(1)])).await.unwrap();
+    let removal = remove(&store, &vpn(), &text_of(&[day(1)])).await;
     assert_eq!((removal.removed, removal.kept.len()), (vec![], 1), "one hold is left");
     store.release(&vpn(), &first, longest.as_str()).await.unwrap();
     let refusal = store.release(&vpn(), &first, "kept").await.unwrap_err().to_string();
     assert!(refusal.ends_with("is not held as `kept`: nothing holds it"), "{refusal}");
-    let removal = store.remove(&vpn(), &text_of(&[day(1), day(2)])).await.unwrap();
+    let removal = remove(&store, &vpn(), &text_of(&[day(1), day(2)])).await;
     assert_eq!(removal.removed, text_of(&[day(1)]));
     other.release(&vpn(), &day(2).to_string(), "kept").await.unwrap();
     other.release(&vpn(), "before-upgrade", "kept").await.unwrap();
@@ -385,15 +389,15 @@ async fn what_is_gone_already_counts_as_removed<H: Harness>(world: H) {
     for number in 1..=4 {
         take(&store, &vpn(), day(number), Verdict::Good, "text").await;
     }
-    store.survey().await.unwrap();
+    let listed = store.snapshots(&vpn()).await.unwrap().unwrap();
     world.destroy("vpn", &day(1).to_string()).await;
     world.destroy("vpn", &day(3).to_string()).await;
     for (doomed, why) in [(vec![day(1), day(2)], "one is there"), (vec![day(3)], "none is there")] {
-        let removal = store.remove(&vpn(), &text_of(&doomed)).await.unwrap();
+        let removal = store.remove(&vpn(), &listed, &text_of(&doomed)).await.unwrap();
         assert_eq!((removal.removed, removal.kept), (text_of(&doomed), vec![]), "{why}");
     }
     assert_eq!(names(&store.survey().await.unwrap(), &vpn()), text_of(&[day(4)]));
-    assert_eq!(store.remove(&vpn(), &[]).await.unwrap(), Default::default());
+    assert_eq!(remove(&store, &vpn(), &[]).await, Default::default());
 }
 
 async fn no_name_is_a_list_a_range_or_a_path<H: Harness>(world: H) {
@@ -402,7 +406,6 @@ async fn no_name_is_a_list_a_range_or_a_path<H: Harness>(world: H) {
         take(&store, &vpn(), day(number), Verdict::Good, "text").await;
     }
     take(&store, &mail(), day(1), Verdict::Good, "text").await;
-    store.survey().await.unwrap();
     let hostile: Vec<String> = [
         "".to_owned(),
         "%".to_owned(),
@@ -416,9 +419,9 @@ async fn no_name_is_a_list_a_range_or_a_path<H: Harness>(world: H) {
         "\n".to_owned(),
     ]
     .into();
-    let removal = store.remove(&vpn(), &hostile).await.unwrap();
+    let removal = remove(&store, &vpn(), &hostile).await;
     for name in &hostile {
-        let gone = store.browse(&vpn(), name);
+        let gone = browse(&store, &vpn(), name).await;
         assert!(!removal.removed.contains(name) || !gone.exists(), "{name:?} was removed");
     }
     let survey = store.survey().await.unwrap();
@@ -435,8 +438,8 @@ async fn hosts_do_not_see_each_other<H: Harness>(world: H) {
     assert_eq!(survey.hosts.keys().collect::<Vec<_>>(), ["mail", "vpn"]);
     assert_eq!(names(&survey, &vpn()), text_of(&[day(1)]));
     assert_eq!(names(&survey, &mail()), text_of(&[day(1), day(2)]));
-    store.remove(&mail(), &text_of(&[day(1)])).await.unwrap();
-    let file = store.browse(&vpn(), &day(1).to_string()).join("file");
+    remove(&store, &mail(), &text_of(&[day(1)])).await;
+    let file = browse(&store, &vpn(), &day(1).to_string()).await.join("file");
     assert_eq!(fs::read_to_string(file).unwrap(), "vpn");
 }
 
@@ -453,7 +456,7 @@ async fn people_find_each_version_where_it_is_said_to_be<H: Harness>(world: H) {
     take(&store, &vpn(), day(1), Verdict::Good, "old").await;
     take(&store, &vpn(), day(2), Verdict::Suspect, "new").await;
     for (number, text) in [(1, "old"), (2, "new")] {
-        let file = store.browse(&vpn(), &day(number).to_string()).join("file");
+        let file = browse(&store, &vpn(), &day(number).to_string()).await.join("file");
         assert_eq!(fs::read_to_string(file).unwrap(), text);
     }
 }
@@ -506,8 +509,15 @@ async fn without_room_nothing_is_touched<H: Harness>(world: H) {
 
 async fn nothing_can_be_kept_that_was_not_prepared<H: Harness>(world: H) {
     let store = world.store(0);
-    store.survey().await.unwrap();
-    store.commit(&vpn(), day(1), &facts(Verdict::Good)).await.unwrap_err();
+    let others = tempfile::tempdir().unwrap();
+    let workspace = Workspace {
+        destination: others.path().to_owned(),
+        link_dest: Vec::new(),
+        precision: Precision::Nanoseconds,
+        in_place: true,
+        warnings: Vec::new(),
+    };
+    store.commit(&vpn(), &workspace, day(1), &facts(Verdict::Good)).await.unwrap_err();
     let survey = store.survey().await.unwrap();
     assert!(survey.of(&vpn()).is_empty(), "{survey:?}");
 }

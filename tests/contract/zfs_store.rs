@@ -2,6 +2,7 @@
 //! its dataset, says what mends a fault, and asks ZFS little.
 
 use crate::support::standin::StandIn;
+use crate::support::store::remove;
 use backup::core::model::host::HostName;
 use backup::core::model::snapshot::{Facts, Origin, SnapshotName, Verdict};
 use backup::edge::store::zfs::System;
@@ -43,7 +44,7 @@ async fn take(store: &ZfsStore, days: std::ops::RangeInclusive<u32>) {
     let workspace = prepared(store).await.unwrap();
     for number in days {
         fs::write(workspace.destination.join("file"), "text").unwrap();
-        store.commit(&vpn(), day(number), &facts()).await.unwrap();
+        store.commit(&vpn(), &workspace, day(number), &facts()).await.unwrap();
     }
 }
 
@@ -60,8 +61,8 @@ async fn a_run_of_many_hosts_starts_three_programs_and_two_a_host() {
         let store = world.store();
         let survey = store.survey().await.unwrap();
         for host in &hosts {
-            store.prepare(host, &survey).await.unwrap();
-            store.commit(host, name, &facts()).await.unwrap();
+            let workspace = store.prepare(host, &survey).await.unwrap();
+            store.commit(host, &workspace, name, &facts()).await.unwrap();
         }
     }
     world.forget_calls();
@@ -69,11 +70,11 @@ async fn a_run_of_many_hosts_starts_three_programs_and_two_a_host() {
     let survey = store.survey().await.unwrap();
     for host in &hosts {
         store.prepare(host, &survey).await.unwrap();
-        store.prepare(host, &survey).await.unwrap();
-        store.commit(host, day(3), &facts()).await.unwrap();
-        let removal = store.remove(host, &[day(1).to_string(), day(2).to_string()]).await.unwrap();
+        let workspace = store.prepare(host, &survey).await.unwrap();
+        store.commit(host, &workspace, day(3), &facts()).await.unwrap();
+        let removal =
+            store.remove(host, survey.of(host), &[day(1).to_string(), day(2).to_string()]).await.unwrap();
         assert_eq!(removal.removed.len(), 2);
-        store.browse(host, &day(3).to_string());
     }
     let calls = world.calls();
     assert!(calls.len() <= 3 + 2 * HOSTS, "{calls:#?}");
@@ -209,11 +210,12 @@ async fn a_pool_that_fails_after_the_survey_is_noticed() {
     let store = world.store();
     take(&store, 1..=1).await;
     let survey = store.survey().await.unwrap();
+    let workspace = store.prepare(&vpn(), &survey).await.unwrap();
     world.write("kstat/data/state", "SUSPENDED\n");
     world.forget_calls();
     let refusal = store.prepare(&vpn(), &survey).await.unwrap_err().to_string();
     assert_eq!(refusal, "the pool `data` is SUSPENDED (zpool status data)");
-    store.commit(&vpn(), day(2), &facts()).await.unwrap_err();
+    store.commit(&vpn(), &workspace, day(2), &facts()).await.unwrap_err();
     assert!(world.calls().is_empty(), "nothing was asked of ZFS");
     world.write("kstat/data/state", "DEGRADED\n");
     store.prepare(&vpn(), &survey).await.unwrap();
@@ -223,9 +225,9 @@ async fn a_pool_that_fails_after_the_survey_is_noticed() {
 async fn a_dataset_that_was_unmounted_while_it_was_copied_to_is_not_snapshotted() {
     let world = StandIn::new().await;
     let store = world.store();
-    prepared(&store).await.unwrap();
+    let workspace = prepared(&store).await.unwrap();
     world.zfs(&["unmount", "data/vpn"]).await;
-    let refusal = store.commit(&vpn(), day(1), &facts()).await.unwrap_err().to_string();
+    let refusal = store.commit(&vpn(), &workspace, day(1), &facts()).await.unwrap_err().to_string();
     assert!(refusal.contains("`data/vpn` is not mounted"), "{refusal}");
     assert!(world.store().survey().await.unwrap().of(&vpn()).is_empty());
 }
@@ -260,10 +262,11 @@ async fn a_program_that_hangs_is_given_up_and_not_asked_again() {
     let system = System { change_deadline: Duration::from_millis(300), ..world.system() };
     let store = ZfsStore::on(system, "data", 0).unwrap();
     take(&world.store(), 1..=3).await;
-    store.survey().await.unwrap();
+    let survey = store.survey().await.unwrap();
     world.faults(json!([{ "call": ["zfs destroy"], "times": 9, "hang": true }]));
     world.forget_calls();
-    let removal = store.remove(&vpn(), &[day(1).to_string(), day(2).to_string()]).await.unwrap();
+    let removal =
+        store.remove(&vpn(), survey.of(&vpn()), &[day(1).to_string(), day(2).to_string()]).await.unwrap();
     assert!(removal.removed.is_empty());
     assert!(
         removal.kept.iter().all(|(_, why)| why.to_string().contains("did not end within")),
@@ -282,11 +285,11 @@ async fn a_snapshot_whose_taking_was_cut_off_is_there_whole_or_not_at_all() {
     for (late, taken) in [(true, 1), (false, 0)] {
         let world = StandIn::new().await;
         let store = world.store();
-        prepared(&store).await.unwrap();
+        let workspace = prepared(&store).await.unwrap();
         world.faults(json!([{
             "call": ["zfs snapshot"], "times": 1, "late": late, "exit": 137, "stderr": "Killed"
         }]));
-        store.commit(&vpn(), day(1), &facts()).await.unwrap_err();
+        store.commit(&vpn(), &workspace, day(1), &facts()).await.unwrap_err();
         let survey = world.store().survey().await.unwrap();
         assert_eq!(survey.of(&vpn()).len(), taken);
         assert!(survey.of(&vpn()).iter().all(|snapshot| snapshot.origin == Origin::Run(facts())));
@@ -299,10 +302,11 @@ async fn one_that_is_cloned_or_held_stays_and_says_why() {
     let world = StandIn::new().await;
     let store = world.store();
     take(&store, 1..=4).await;
+    let survey = store.survey().await.unwrap();
     world.zfs(&["clone", "data/vpn@backup-2026-11-01T020005Z", "data/clone"]).await;
     world.zfs(&["hold", "keep", "data/vpn@backup-2026-11-03T020005Z"]).await;
     let names: Vec<String> = (1..=3).map(|number| day(number).to_string()).collect();
-    let Removal { removed, kept, .. } = store.remove(&vpn(), &names).await.unwrap();
+    let Removal { removed, kept, .. } = store.remove(&vpn(), survey.of(&vpn()), &names).await.unwrap();
     assert_eq!(removed, [day(2).to_string()]);
     assert!(kept[0].1.to_string().contains("data/clone"), "{kept:?}");
     assert!(kept[1].1.to_string().contains("dataset is busy: it is held or in use"), "{kept:?}");
@@ -346,7 +350,7 @@ async fn snapshots_inherit_the_datasets_properties_and_are_not_ours_for_it() {
     assert_eq!(origin("backup-2026-11-01T020005Z"), Some(Origin::Run(facts())));
     assert_eq!(origin("backup-2026-11-02T020005Z"), Some(Origin::Foreign));
     assert_eq!(origin("backup-weekly-2024-07-14"), Some(Origin::Ancestor));
-    let removal = store.remove(&vpn(), &["backup-weekly-2024-07-14".to_owned()]).await.unwrap();
+    let removal = remove(&store, &vpn(), &["backup-weekly-2024-07-14".to_owned()]).await;
     assert_eq!(removal.removed.len(), 1, "the ancestor's are ours to remove");
 }
 

@@ -10,14 +10,16 @@ use backup::core::model::snapshot::{Facts, HoldName, Snapshot, SnapshotName, Ver
 use backup::core::policy::anomaly::Past;
 use backup::edge::config::{self, Environment};
 use backup::edge::inventory;
-use backup::edge::store::{DirectoryStore, Lockable, Removal, Store, StoreError, Survey, Workspace};
+use backup::edge::store::{
+    DirectoryStore, HostSnapshots, Lockable, Removal, Store, StoreError, Survey, Workspace,
+};
 use backup::sys::clock::Clock;
 use backup::sys::lock::Runtime;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -37,8 +39,8 @@ impl Store for Stuck {
     async fn hosts(&self) -> Result<Vec<String>, StoreError> {
         self.store.hosts().await
     }
-    async fn snapshots(&self, host: &HostName) -> Result<Option<Vec<Snapshot>>, StoreError> {
-        self.store.snapshots(host).await
+    async fn host(&self, host: &HostName) -> Result<Option<HostSnapshots>, StoreError> {
+        self.store.host(host).await
     }
     async fn lockable(&self, host: &HostName, survey: &Survey) -> Result<Lockable, StoreError> {
         self.store.lockable(host, survey).await
@@ -55,16 +57,22 @@ impl Store for Stuck {
     async fn prepare(&self, host: &HostName, survey: &Survey) -> Result<Workspace, StoreError> {
         self.store.prepare(host, survey).await
     }
-    async fn commit(&self, host: &HostName, name: SnapshotName, facts: &Facts) -> Result<(), StoreError> {
+    async fn commit(
+        &self,
+        host: &HostName,
+        workspace: &Workspace,
+        name: SnapshotName,
+        facts: &Facts,
+    ) -> Result<(), StoreError> {
         if self.at == Step::Snapshot {
             std::future::pending::<()>().await;
         }
-        self.store.commit(host, name, facts).await
+        self.store.commit(host, workspace, name, facts).await
     }
     async fn give_up(&self, host: &HostName) -> Result<(), StoreError> {
         self.store.give_up(host).await
     }
-    async fn remove(&self, _: &HostName, _: &[String]) -> Result<Removal, StoreError> {
+    async fn remove(&self, _: &HostName, _: &[Snapshot], _: &[String]) -> Result<Removal, StoreError> {
         std::future::pending().await
     }
     async fn space(&self, host: &HostName) -> Result<BTreeMap<String, u64>, StoreError> {
@@ -83,16 +91,8 @@ impl Store for Stuck {
     async fn holds(&self, host: &HostName) -> Result<BTreeMap<String, Vec<String>>, StoreError> {
         self.store.holds(host).await
     }
-    fn browse(&self, host: &HostName, name: &str) -> PathBuf {
-        self.store.browse(host, name)
-    }
-
     fn by_hand(&self, host: &HostName, name: &str) -> String {
         self.store.by_hand(host, name)
-    }
-
-    fn roots(&self) -> Vec<PathBuf> {
-        self.store.roots()
     }
 }
 

@@ -7,7 +7,7 @@ use crate::support::rig::{big_file, must};
 use backup::core::model::host::HostName;
 use backup::core::model::snapshot::{Facts, Origin, SnapshotName, Verdict};
 use backup::edge::store::zfs::System;
-use backup::edge::store::{Store, ZfsStore};
+use backup::edge::store::{Store, Workspace, ZfsStore};
 use futures_util::future::join_all;
 use std::fs::{self, File};
 use std::io::Write;
@@ -38,9 +38,9 @@ fn facts() -> Facts {
     }
 }
 
-async fn prepare(store: &ZfsStore) {
+async fn prepare(store: &ZfsStore) -> Workspace {
     let survey = store.survey().await.unwrap();
-    store.prepare(&vpn(), &survey).await.unwrap();
+    store.prepare(&vpn(), &survey).await.unwrap()
 }
 
 #[tokio::test]
@@ -49,13 +49,13 @@ async fn snapshots_in_the_same_moment_do_not_spoil_each_other() {
     const MANY: u32 = 16;
     let below = Dataset::new();
     let store = ZfsStore::new(&below.name, 0).unwrap();
-    prepare(&store).await;
+    let workspace = prepare(&store).await;
     // ZFS takes one of a dataset in each of its transactions: of two that come
     // together, one has to try again.
     let facts = facts();
     let all = (0..MANY).map(|number| {
-        let (store, vpn, facts) = (&store, vpn(), &facts);
-        async move { store.commit(&vpn, minute(number), facts).await }
+        let (store, workspace, vpn, facts) = (&store, &workspace, vpn(), &facts);
+        async move { store.commit(&vpn, workspace, minute(number), facts).await }
     });
     for taken in join_all(all).await {
         taken.unwrap();
@@ -71,18 +71,18 @@ async fn a_pool_that_stops_while_a_snapshot_is_taken_does_not_stop_the_run() {
     let pool = Pool::new(1, 512, 60);
     let system = System { change_deadline: Duration::from_secs(3), ..System::default() };
     let store = ZfsStore::on(system, &pool.name, 0).unwrap();
-    prepare(&store).await;
-    store.commit(&vpn(), minute(1), &facts()).await.unwrap();
+    let workspace = prepare(&store).await;
+    store.commit(&vpn(), &workspace, minute(1), &facts()).await.unwrap();
     // No room is left for what the next transaction writes, with the snapshot.
     let fill = Path::new(&pool.disk(0)).with_file_name("fill");
     let mut filler = File::create(&fill).unwrap();
     while filler.write_all(&[0; 1 << 16]).is_ok() {}
     big_file(&pool.mountpoint().join("vpn/big"), 8);
     // ZFS itself does not answer before the pool has room again.
-    let refusal = store.commit(&vpn(), minute(2), &facts()).await.unwrap_err().to_string();
+    let refusal = store.commit(&vpn(), &workspace, minute(2), &facts()).await.unwrap_err().to_string();
     assert!(refusal.contains(" within 3.0s"), "{refusal}");
     assert_eq!(
-        store.commit(&vpn(), minute(3), &facts()).await.unwrap_err().what,
+        store.commit(&vpn(), &workspace, minute(3), &facts()).await.unwrap_err().what,
         format!("the pool `{}` is SUSPENDED", pool.name)
     );
 
@@ -91,8 +91,8 @@ async fn a_pool_that_stops_while_a_snapshot_is_taken_does_not_stop_the_run() {
     must("zpool", &["clear", &pool.name]);
     // What was begun is finished now, or never was.
     must("zpool", &["sync", &pool.name]);
-    prepare(&store).await;
-    store.commit(&vpn(), minute(4), &facts()).await.unwrap();
+    let workspace = prepare(&store).await;
+    store.commit(&vpn(), &workspace, minute(4), &facts()).await.unwrap();
     let survey = store.survey().await.unwrap();
     for snapshot in survey.of(&vpn()) {
         assert_eq!(snapshot.origin, Origin::Run(facts()), "{}", snapshot.name);
@@ -111,14 +111,12 @@ async fn the_library_is_no_slower_than_the_program() {
     let program = must("sh", &["-c", "command -v zfs"]);
     let by_program = System { zfs: program.trim().into(), ..System::default() };
     let stores = [ZfsStore::new(&below.name, 0).unwrap(), ZfsStore::on(by_program, &below.name, 0).unwrap()];
-    for store in &stores {
-        prepare(store).await;
-    }
+    let workspace = prepare(&stores[0]).await;
     let (mut taking, mut destroying) = ([vec![], vec![]], [vec![], vec![]]);
     for number in 0..21 {
         for (way, store) in (0..).zip(&stores) {
             let begin = std::time::Instant::now();
-            store.commit(&vpn(), minute(2 * number + way), &facts()).await.unwrap();
+            store.commit(&vpn(), &workspace, minute(2 * number + way), &facts()).await.unwrap();
             taking[way as usize].push(begin.elapsed());
         }
     }
@@ -126,12 +124,12 @@ async fn the_library_is_no_slower_than_the_program() {
         for (way, store) in stores.iter().enumerate() {
             let names: Vec<SnapshotName> = (0..100).map(|number| minute(100 * round + number)).collect();
             for name in &names {
-                stores[0].commit(&vpn(), *name, &facts()).await.unwrap();
+                stores[0].commit(&vpn(), &workspace, *name, &facts()).await.unwrap();
             }
-            store.survey().await.unwrap();
+            let survey = store.survey().await.unwrap();
             let names: Vec<String> = names.iter().map(ToString::to_string).collect();
             let begin = std::time::Instant::now();
-            let removal = store.remove(&vpn(), &names).await.unwrap();
+            let removal = store.remove(&vpn(), survey.of(&vpn()), &names).await.unwrap();
             destroying[way].push(begin.elapsed());
             assert_eq!(removal.removed.len(), names.len(), "{removal:?}");
         }

@@ -4,6 +4,7 @@
 
 use crate::support::pool::{Dataset, Pool, property, snapshots, try_zfs, zfs};
 use crate::support::rig::{must, program};
+use crate::support::store::{browse, remove};
 use backup::core::model::finding::Level;
 use backup::core::model::host::HostName;
 use backup::core::model::snapshot::{Facts, Origin, SnapshotName, Verdict};
@@ -49,10 +50,8 @@ async fn take(store: &ZfsStore, days: std::ops::RangeInclusive<u32>) {
     let workspace = prepared(store).await.unwrap();
     for number in days {
         fs::write(workspace.destination.join("file"), format!("day {number}")).unwrap();
-        store.commit(&vpn(), day(number), &facts()).await.unwrap();
+        store.commit(&vpn(), &workspace, day(number), &facts()).await.unwrap();
     }
-    // The tests ask the store what a new run would see.
-    store.survey().await.unwrap();
 }
 
 fn is_empty(dir: &Path) -> bool {
@@ -155,7 +154,7 @@ async fn a_dataset_is_mounted_where_zfs_says_and_written_nowhere_else() {
     let elsewhere = below.mountpoint().join("elsewhere");
     zfs(&["set", &format!("mountpoint={}", elsewhere.display()), &dataset]);
     assert_eq!(prepared(&store).await.unwrap().destination, elsewhere);
-    let browsed = store.browse(&vpn(), &day(1).to_string()).join("file");
+    let browsed = browse(&store, &vpn(), &day(1).to_string()).await.join("file");
     assert_eq!(fs::read_to_string(browsed).unwrap(), "day 1");
     zfs(&["inherit", "mountpoint", &dataset]);
 
@@ -286,7 +285,7 @@ async fn a_degraded_pool_is_used() {
     assert_eq!(must("zpool", &["list", "-Ho", "health", &pool.name]).trim(), "DEGRADED");
     let store = store(&pool.name);
     take(&store, 1..=2).await;
-    let removal = store.remove(&vpn(), &names([1])).await.unwrap();
+    let removal = remove(&store, &vpn(), &names([1])).await;
     assert_eq!(removal.removed, names([1]));
     pool.scrub();
 }
@@ -307,7 +306,7 @@ async fn a_full_pool_is_refused_before_anything_is_written() {
         assert!(refusal.what.contains("`min_free_percent` asks for 5%"), "{refusal}");
     }
     // Snapshots can still be removed, which is how an operator gets out.
-    let removal = store.remove(&vpn(), &names([1])).await.unwrap();
+    let removal = remove(&store, &vpn(), &names([1])).await;
     assert_eq!(removal.removed, names([1]));
     assert!(!try_zfs(&["list", &format!("{}/new", pool.name)]).status.success());
     pool.scrub();
@@ -320,6 +319,7 @@ async fn a_suspended_pool_is_refused_at_once_and_works_when_it_is_back() {
     let store = store(&pool.name);
     take(&store, 1..=1).await;
     let survey = store.survey().await.unwrap();
+    let workspace = store.prepare(&vpn(), &survey).await.unwrap();
     // The filesystem below the pool has no room for what the pool has.
     let (big, name) = (pool.mountpoint().join("vpn/big"), pool.name.clone());
     let writer = std::thread::spawn(move || {
@@ -329,7 +329,7 @@ async fn a_suspended_pool_is_refused_at_once_and_works_when_it_is_back() {
     pool.wait_until_suspended();
 
     let late = store.prepare(&vpn(), &survey).await.unwrap_err();
-    let kept = store.commit(&vpn(), day(2), &facts()).await.unwrap_err();
+    let kept = store.commit(&vpn(), &workspace, day(2), &facts()).await.unwrap_err();
     let early = store.survey().await.unwrap_err();
     for refusal in [late, kept, early] {
         assert_eq!(refusal.what, format!("the pool `{}` is SUSPENDED", pool.name));
@@ -350,11 +350,12 @@ async fn one_that_is_held_cloned_or_gone_does_not_keep_the_others() {
     let below = Dataset::new();
     let store = store(&below.name);
     take(&store, 1..=6).await;
+    let survey = store.survey().await.unwrap();
     let snapshot = |number: u32| format!("{}@{}", below.child("vpn"), day(number));
     zfs(&["hold", "keep", &snapshot(1)]);
     zfs(&["clone", &snapshot(3), &below.child("clone")]);
     zfs(&["destroy", &snapshot(4)]);
-    let Removal { removed, kept, .. } = store.remove(&vpn(), &names(1..=5)).await.unwrap();
+    let Removal { removed, kept, .. } = store.remove(&vpn(), survey.of(&vpn()), &names(1..=5)).await.unwrap();
     assert_eq!(removed, names([2, 4, 5]));
     let kept_names: Vec<_> = kept.iter().map(|(name, _)| name.clone()).collect();
     assert_eq!(kept_names, names([1, 3]));
@@ -370,7 +371,8 @@ async fn a_snapshot_that_somebody_looks_at_goes_when_nobody_looks_any_more() {
     let store = store(&below.name);
     take(&store, 1..=4).await;
     // Looking mounts it; the mount stays for minutes after the look.
-    let look = |number: u32| File::open(store.browse(&vpn(), &day(number).to_string()).join("file")).unwrap();
+    let folder = store.host(&vpn()).await.unwrap().unwrap();
+    let look = |number: u32| File::open(folder.browse(&day(number).to_string()).join("file")).unwrap();
     drop(look(1));
     let open = look(2);
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
@@ -379,12 +381,12 @@ async fn a_snapshot_that_somebody_looks_at_goes_when_nobody_looks_any_more() {
     // A mount below the copy is no reason to refuse it.
     let survey = store.survey().await.unwrap();
     store.prepare(&vpn(), &survey).await.unwrap();
-    let Removal { removed, kept, .. } = store.remove(&vpn(), &names(1..=3)).await.unwrap();
+    let Removal { removed, kept, .. } = remove(&store, &vpn(), &names(1..=3)).await;
     assert_eq!(removed, names([1, 3]), "{kept:?}");
     assert_eq!(kept.len(), 1);
     assert!(kept[0].1.to_string().contains("busy"), "{kept:?}");
     drop(open);
-    let Removal { removed, .. } = store.remove(&vpn(), &names([2])).await.unwrap();
+    let Removal { removed, .. } = remove(&store, &vpn(), &names([2])).await;
     assert_eq!(removed, names([2]));
     assert_eq!(snapshots(&below.child("vpn")), names([4]));
 }
@@ -462,7 +464,7 @@ async fn foreign_snapshots_in_any_spelling_are_seen_and_left_alone() {
         assert_eq!(snapshot.is_ours(), snapshot.name == day(1).to_string(), "{}", snapshot.name);
     }
     let all: Vec<String> = foreign.iter().map(|name| (*name).to_owned()).collect();
-    let removal = store.remove(&vpn(), &all).await.unwrap();
+    let removal = remove(&store, &vpn(), &all).await;
     assert_eq!(removal.removed, [""; 0]);
     assert_eq!(snapshots(&below.child("vpn")).len(), foreign.len() + 2);
 }
@@ -508,9 +510,9 @@ async fn all_that_a_host_has_too_much_goes_with_one_program() {
     let dir = tempfile::tempdir().unwrap();
     let counting = System { zfs: counted(dir.path()), ..System::default() };
     let store = ZfsStore::on(counting, &below.name, 0).unwrap();
-    store.survey().await.unwrap();
+    let survey = store.survey().await.unwrap();
     let before = calls(dir.path());
-    let removal = store.remove(&vpn(), &old).await.unwrap();
+    let removal = store.remove(&vpn(), survey.of(&vpn()), &old).await.unwrap();
     assert_eq!(removal.removed, old);
     assert_eq!(calls(dir.path()) - before, 1);
     assert_eq!(snapshots(&below.child("vpn")), names([1]));
@@ -537,17 +539,17 @@ async fn a_dataset_that_goes_away_under_a_run_is_an_error_and_no_folder_is_fille
     let store = store(&below.name);
     take(&store, 1..=1).await;
     let survey = store.survey().await.unwrap();
-    store.prepare(&vpn(), &survey).await.unwrap();
+    let workspace = store.prepare(&vpn(), &survey).await.unwrap();
     zfs(&["unmount", &below.child("vpn")]);
-    let refusal = store.commit(&vpn(), day(2), &facts()).await.unwrap_err();
+    let refusal = store.commit(&vpn(), &workspace, day(2), &facts()).await.unwrap_err();
     assert!(refusal.what.contains("is not mounted"), "{refusal}");
     zfs(&["destroy", "-r", &below.child("vpn")]);
-    let refusal = store.commit(&vpn(), day(2), &facts()).await.unwrap_err();
+    let refusal = store.commit(&vpn(), &workspace, day(2), &facts()).await.unwrap_err();
     assert!(refusal.what.contains("is not mounted"), "{refusal}");
     // The survey is from before.
     let refusal = store.prepare(&vpn(), &survey).await.unwrap_err();
     assert!(refusal.what.contains("dataset does not exist"), "{refusal}");
-    let removal = store.remove(&vpn(), &names([1])).await.unwrap();
+    let removal = store.remove(&vpn(), survey.of(&vpn()), &names([1])).await.unwrap();
     assert_eq!(removal.removed, names([1]), "it is gone");
     assert_eq!(store.survey().await.unwrap().hosts.len(), 0);
 }

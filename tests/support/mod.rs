@@ -13,6 +13,7 @@ pub mod rig;
 pub mod shelf;
 pub mod snare;
 pub mod standin;
+pub mod store;
 pub mod syslog;
 pub mod terminal;
 pub mod tls;

@@ -63,7 +63,7 @@ pub async fn list(session: &Session, host: &str, measured: bool) -> anyhow::Resu
     let entries = decided.map(|(snapshot, decision)| SnapshotEntry {
         bytes_used: space.get(&snapshot.name).copied(),
         holds: holds.get(&snapshot.name).cloned().unwrap_or_default(),
-        path: store.browse(&place.host, &snapshot.name),
+        path: place.folder.join(&snapshot.name),
         future: snapshot.time > place.now,
         snapshot: snapshot.clone(),
         decision,

@@ -6,7 +6,6 @@ use crate::app::snapshot_view::{Seen, below_root, shown, taken};
 use crate::core::files::entry::Kind;
 use crate::core::format::similar::nearest;
 use crate::core::format::text::printable;
-use crate::edge::store::AnyStore;
 use crate::edge::tree::Tree;
 use anyhow::{Context, anyhow, bail};
 use chrono_tz::Tz;
@@ -16,7 +15,6 @@ use std::path::Path;
 
 /// Where a path is looked for.
 pub(super) struct Search<'a> {
-    pub(super) store: &'a AnyStore,
     pub(super) place: &'a Place,
     pub(super) seen: &'a Seen,
     pub(super) tree: &'a Tree,
@@ -105,7 +103,7 @@ impl Search<'_> {
     fn elsewhere(&self, path: &[u8]) -> String {
         let others = self.place.snapshots.iter().rev().filter(|snapshot| snapshot.name != self.seen.name);
         for snapshot in others {
-            let seen = Seen::new(self.store, &self.place.host, snapshot);
+            let seen = Seen::new(self.place, snapshot);
             if seen.open().is_ok_and(|tree| matches!(tree.entry(path), Ok(Some(_)))) {
                 return format!(
                     "; the newest snapshot that has `{}` is `{}` of {} (`--snapshot {1}`)",

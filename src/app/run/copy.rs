@@ -75,7 +75,7 @@ impl<S: Store> HostRun<'_, S> {
         &mut self,
         remote: &mut Remote,
         probe: &Probe,
-        mut workspace: Workspace,
+        workspace: &mut Workspace,
         survey: &Survey,
         lock: &HostLock,
     ) -> Result<Transfer, Outcome> {
@@ -93,8 +93,8 @@ impl<S: Store> HostRun<'_, S> {
         loop {
             // To count what is there may take as long as to copy what changed.
             self.at(Step::Transfer);
-            let max_delete = self.max_delete(&workspace, survey).await;
-            let try_ = Try { remote: &*remote, workspace: &workspace, max_delete, lock };
+            let max_delete = self.max_delete(workspace, survey).await;
+            let try_ = Try { remote: &*remote, workspace: &*workspace, max_delete, lock };
             let copied = match self.both(&try_, &tree, &mut first).await {
                 Ok(copied) => self.copy_anew(&try_, copied).await,
                 Err(error) => Err(error),
@@ -114,11 +114,11 @@ impl<S: Store> HostRun<'_, S> {
                 TransferError::Cancelled => return Err(Outcome::Interrupted),
                 TransferError::ConnectionLost(why) if lost < settings.retries => {
                     *remote = self.reconnect(why, &mut lost).await?;
-                    workspace = self.prepare(survey).await?;
+                    *workspace = self.prepare(survey).await?;
                 }
                 TransferError::TooManyLinks(why) if linked < LINKED_TRIES => {
                     linked += 1;
-                    workspace = self.without_links(why, linked, survey).await?;
+                    *workspace = self.without_links(why, linked, survey).await?;
                 }
                 TransferError::StoreFull(_) => {
                     // What was copied would leave no room for the other hosts.

@@ -11,7 +11,7 @@ use crate::core::policy::namesake;
 use crate::core::policy::rotation::{Rotation, RotationPolicy, WithheldFor};
 use crate::edge::remote::Probe;
 use crate::edge::rsync::{Ending, Transfer, Unkept};
-use crate::edge::store::{Kept, Store, Survey};
+use crate::edge::store::{Kept, Store, Survey, Workspace};
 use crate::sys::lock::HostLock;
 use std::time::Duration;
 use tracing::{debug, info};
@@ -42,6 +42,7 @@ impl<S: Store> HostRun<'_, S> {
     pub(super) async fn keep(
         &mut self,
         transfer: &Transfer,
+        workspace: &Workspace,
         probe: &Probe,
         survey: &Survey,
         lock: &HostLock,
@@ -70,7 +71,7 @@ impl<S: Store> HostRun<'_, S> {
             clock_agreed: self.clocks_agree,
         };
         lock.verify().map_err(|error| failed(Stage::Lock, error))?;
-        let committed = self.in_time(self.run.store.commit(&self.host.name, name, &facts)).await;
+        let committed = self.in_time(self.run.store.commit(&self.host.name, workspace, name, &facts)).await;
         committed.map_err(|error| failed(Stage::Snapshot, error))?;
         info!(
             "{name} is {verdict}: {} files, {}, {} changed",
@@ -263,7 +264,7 @@ impl<S: Store> HostRun<'_, S> {
             return;
         }
         let removal = tokio::select! {
-            removal = self.in_time(self.run.store.remove(&self.host.name, &names)) => removal,
+            removal = self.in_time(self.run.store.remove(&self.host.name, survey.of(&self.host.name), &names)) => removal,
             // The copy is kept and good, and is to be reported as such: what
             // was not removed goes next time.
             () = self.run.cancel.cancelled() => {

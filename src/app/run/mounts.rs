@@ -62,8 +62,8 @@ impl<S: Store> HostRun<'_, S> {
         if probe.is_this_machine {
             // A copy of the store into the store would grow for ever.
             let source = probe.real_source.as_bytes();
-            let roots = self.run.store.roots();
-            let own = roots.iter().filter_map(|root| filter::emptied(root.as_os_str().as_bytes(), source));
+            let roots = self.run.survey.iter().flat_map(|survey| &survey.roots);
+            let own = roots.filter_map(|root| filter::emptied(root.as_os_str().as_bytes(), source));
             configured.splice(0..0, own);
         }
         let named = [configured.as_slice(), &client].concat();

@@ -8,7 +8,7 @@ use crate::core::model::snapshot::{Snapshot, latest_good};
 use crate::core::model::verification::Stop;
 use crate::edge::remote::{Probe, Question, Remote, SourceState};
 use crate::edge::rsync::TransferError;
-use crate::edge::store::Store;
+use crate::edge::store::{HostSnapshots, Store};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::io;
 use std::path::PathBuf;
@@ -52,17 +52,20 @@ impl<S: Store> HostVerification<'_, S> {
     /// The newest good snapshot, and where its files are.
     async fn snapshot(&self) -> Result<(Snapshot, PathBuf), Stop> {
         let name = &self.host.name;
-        let listed = tokio::time::timeout(LONGEST_LIST, self.run.store.snapshots(name)).await;
+        let listed = tokio::time::timeout(LONGEST_LIST, self.run.store.host(name)).await;
         let listed = listed.map_err(|_| {
             failed("the store did not list its snapshots within 15 minutes (does its disk hang?)")
         })?;
-        let snapshots = listed.map_err(failed)?.unwrap_or_default();
-        let Some(newest) = latest_good(&snapshots, self.run.clock.now()) else {
+        let listed = listed.map_err(failed)?;
+        let newest = |host: &HostSnapshots| {
+            let newest = latest_good(&host.snapshots, self.run.clock.now())?;
+            Some((newest.clone(), host.browse(&newest.name)))
+        };
+        let Some((newest, path)) = listed.as_ref().and_then(newest) else {
             return Err(failed(format!(
                 "there is no good snapshot to compare it with (see `backup snapshots {name}`)"
             )));
         };
-        let path = self.run.store.browse(name, &newest.name);
         // rsync may refuse a way that leads over a symlink of another user.
         let (task, pulse) = files::open(path.clone());
         let opened = self.in_time(task, &pulse).await?.map_err(io::Error::from).and_then(|opened| opened);
@@ -70,7 +73,7 @@ impl<S: Store> HostVerification<'_, S> {
             let shown = printable(&path.to_string_lossy());
             failed(format!("cannot open the snapshot `{shown}`: {error} (is its dataset mounted?)"))
         })?;
-        Ok((newest.clone(), root))
+        Ok((newest, root))
     }
 
     /// Asks the host whether it is what was copied.

@@ -37,7 +37,8 @@ mod space;
 mod times;
 
 use super::{
-    Lockable, Overviews, Removal, Store, StoreError, Survey, Workspace, blocking, enough_room, shown,
+    HostSnapshots, Lockable, Overviews, Removal, Store, StoreError, Survey, Workspace, blocking, enough_room,
+    shown,
 };
 use crate::core::model::host::HostName;
 use crate::core::model::precision::Precision;
@@ -108,12 +109,17 @@ impl Store for DirectoryStore {
         .await
     }
 
-    async fn snapshots(&self, host: &HostName) -> Result<Option<Vec<Snapshot>>, StoreError> {
+    async fn host(&self, host: &HostName) -> Result<Option<HostSnapshots>, StoreError> {
         let (path, host) = (self.path.clone(), host.clone());
         blocking(move || {
-            let place = Place::new(&canonical(&path)?, &host);
+            let root = canonical(&path)?;
+            let place = Place::new(&root, &host);
             match list::snapshots(&place) {
-                Ok(snapshots) => Ok(Some(snapshots)),
+                Ok(snapshots) => {
+                    // As the configuration has it, not as its symlinks lead.
+                    let folder = Place::new(&path, &host).snapshots();
+                    Ok(Some(HostSnapshots { snapshots, folder, roots: vec![root] }))
+                }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
                 Err(error) => Err(failed("read the snapshots in", &place.snapshots())(error)),
             }
@@ -173,7 +179,13 @@ impl Store for DirectoryStore {
         Ok(workspace)
     }
 
-    async fn commit(&self, host: &HostName, name: SnapshotName, facts: &Facts) -> Result<(), StoreError> {
+    async fn commit(
+        &self,
+        host: &HostName,
+        _workspace: &Workspace,
+        name: SnapshotName,
+        facts: &Facts,
+    ) -> Result<(), StoreError> {
         let (place, facts) = (self.place(host), facts.clone());
         // Whatever comes of it: what could not be kept is not gone on with.
         let attempt = self
@@ -199,7 +211,12 @@ impl Store for DirectoryStore {
         blocking(move || place.give_up(&flag)).await
     }
 
-    async fn remove(&self, host: &HostName, names: &[String]) -> Result<Removal, StoreError> {
+    async fn remove(
+        &self,
+        host: &HostName,
+        _listed: &[Snapshot],
+        names: &[String],
+    ) -> Result<Removal, StoreError> {
         let (place, names) = (self.place(host), names.to_vec());
         let stop = Stop::default();
         let flag = stop.flag();
@@ -248,17 +265,9 @@ impl Store for DirectoryStore {
         blocking(move || Ok(times::of_snapshot(&place, &snapshot))).await
     }
 
-    fn browse(&self, host: &HostName, name: &str) -> PathBuf {
-        self.place(host).tree(name)
-    }
-
     fn by_hand(&self, host: &HostName, name: &str) -> String {
-        let tree = self.browse(host, name);
+        let tree = self.place(host).tree(name);
         format!("rm -r {0} {0}.json", crate::core::format::text::printable(&tree.to_string_lossy()))
-    }
-
-    fn roots(&self) -> Vec<PathBuf> {
-        vec![self.path.canonicalize().unwrap_or_else(|_| self.path.clone())]
     }
 }
 

@@ -21,7 +21,10 @@ mod system;
 
 pub use system::System;
 
-use super::{Kept, Lockable, Removal, Store, StoreError, Survey, Workspace, blocking, enough_room, shown};
+use super::{
+    HostSnapshots, Kept, Lockable, Removal, Store, StoreError, Survey, Workspace, blocking, enough_room,
+    shown,
+};
 use crate::core::format::text::printable;
 use crate::core::model::host::HostName;
 use crate::core::model::precision::Precision;
@@ -32,7 +35,6 @@ use parse::Filesystem;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use system::{explained, is_gone, pool_of, reason};
 
@@ -51,18 +53,22 @@ pub struct ZfsStore {
     dataset: String,
     min_free_percent: u8,
     system: System,
-    seen: Mutex<Option<Seen>>,
 }
 
-/// What the survey saw, kept up to date with what was done since.
-#[derive(Debug)]
-struct Seen {
+/// The store's dataset, and those of the hosts.
+#[derive(Debug, Clone)]
+pub(super) struct Datasets {
     parent: Filesystem,
     /// By host.
     hosts: BTreeMap<String, Filesystem>,
-    /// By host, the names of the snapshots that are ours, and whether they are
-    /// held.
-    ours: BTreeMap<String, BTreeMap<String, bool>>,
+}
+
+impl Datasets {
+    /// Where copies live. `none` and `legacy` are no places.
+    fn roots(&self) -> Vec<PathBuf> {
+        let all = std::iter::once(&self.parent).chain(self.hosts.values());
+        all.map(|dataset| PathBuf::from(&dataset.mountpoint)).filter(|path| path.is_absolute()).collect()
+    }
 }
 
 impl ZfsStore {
@@ -81,25 +87,11 @@ impl ZfsStore {
             ))
             .hint("write it as `zfs list` does: `data` or `tank/backup`"));
         }
-        Ok(ZfsStore { dataset: dataset.to_owned(), min_free_percent, system, seen: Mutex::new(None) })
+        Ok(ZfsStore { dataset: dataset.to_owned(), min_free_percent, system })
     }
 
     fn dataset_of(&self, host: &HostName) -> String {
         format!("{}/{}", self.dataset, host.key())
-    }
-
-    fn seen(&self) -> MutexGuard<'_, Option<Seen>> {
-        // A host that panicked must not take the others with it.
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn recall<T>(&self, recall: impl FnOnce(&mut Seen) -> T) -> Result<T, StoreError> {
-        self.seen().as_mut().map(recall).ok_or_else(|| StoreError::new("the store was not surveyed"))
-    }
-
-    fn mountpoint_of(&self, host: &HostName) -> Option<PathBuf> {
-        let mountpoint = self.recall(|seen| Some(PathBuf::from(&seen.hosts.get(host.key())?.mountpoint)));
-        mountpoint.ok().flatten()
     }
 
     /// Refuses a pool in a state in which writing would hang or lose data.
@@ -133,7 +125,7 @@ impl ZfsStore {
     }
 
     /// The parent's dataset and the hosts', by host.
-    async fn datasets(&self) -> Result<(Filesystem, BTreeMap<String, Filesystem>), StoreError> {
+    async fn datasets(&self) -> Result<Datasets, StoreError> {
         let (system, dataset) = (&self.system, self.dataset.as_str());
         let args = ["list", "-Hp", "-t", "filesystem", "-d", "1", "-o", parse::FILESYSTEM_COLUMNS, dataset];
         let text = system.list(&system.zfs, &format!("the datasets of `{dataset}`"), dataset, &args).await?;
@@ -154,7 +146,7 @@ impl ZfsStore {
             }
         }
         let parent = parent.ok_or_else(|| StoreError::new(format!("`zfs list {dataset}` left it out")))?;
-        Ok((parent, hosts))
+        Ok(Datasets { parent, hosts })
     }
 
     /// The snapshots of the datasets that are so far below one, by host.
@@ -214,52 +206,50 @@ impl ZfsStore {
             .map_err(|refusal| refusal.of(&parent.name, &mountpoint))
     }
 
-    /// Makes a host's dataset, unless somebody else just did.
-    async fn create(&self, dataset: &str, parent: &Filesystem) -> Result<(), StoreError> {
+    /// Makes a host's dataset; `false` if it is there, which somebody else made, or
+    /// an earlier call in this run.
+    async fn create(&self, dataset: &str, parent: &Filesystem) -> Result<bool, StoreError> {
         let mut refusal = None;
         for creation in dataset::creations(dataset, parent) {
-            let Err(failure) = self.system.change(&creation).await else { return Ok(()) };
+            let Err(failure) = self.system.change(&creation).await else { return Ok(true) };
             let said = String::from_utf8_lossy(failure.stderr());
             if said.contains("dataset already exists") {
-                return Ok(());
+                return Ok(false);
             }
             refusal = Some(explained(&format!("cannot create `{dataset}`"), &self.dataset, &failure));
             if !said.contains("compress") && !said.contains("zstd") {
                 break;
             }
         }
-        refusal.map_or(Ok(()), Err)
+        refusal.map_or(Ok(true), Err)
     }
 
     /// Closes the way to a host's copies to other users.
-    async fn close(&self, host: &HostName, parent: &Filesystem, at: &Path) -> Result<(), StoreError> {
-        let hosts = self.recall(|seen| {
-            let taken = seen.ours.iter().filter(|(_, snapshots)| !snapshots.is_empty());
-            taken.map(|(host, _)| host.clone()).chain([host.key().to_owned()]).collect()
-        })?;
-        let (top, at) = (PathBuf::from(&parent.mountpoint), at.to_owned());
+    async fn close(&self, host: &HostName, survey: &Survey, top: &str, at: &Path) -> Result<(), StoreError> {
+        let taken = survey.hosts.iter().filter(|(_, snapshots)| snapshots.iter().any(Snapshot::is_ours));
+        let hosts = taken.map(|(host, _)| host.clone()).chain([host.key().to_owned()]).collect();
+        let (top, at) = (PathBuf::from(top), at.to_owned());
         blocking(move || mount::close_above(&top, &at, &hosts)).await
     }
 
     /// A host's dataset, made if it is missing, mounted, and closed to other
     /// users; with its mount point.
-    async fn mounted(&self, host: &HostName) -> Result<(Filesystem, PathBuf), StoreError> {
+    async fn mounted(&self, host: &HostName, survey: &Survey) -> Result<(Filesystem, PathBuf), StoreError> {
         let name = self.dataset_of(host);
-        let (parent, known) =
-            self.recall(|seen| (seen.parent.clone(), seen.hosts.get(host.key()).cloned()))?;
+        let Datasets { parent, hosts } = surveyed(survey)?;
+        let known = hosts.get(host.key()).cloned();
         let is_new = known.is_none();
         if is_new {
-            self.check_parent(&parent).await?;
+            self.check_parent(parent).await?;
         }
-        let filesystem = known.unwrap_or_else(|| dataset::child(&parent, host));
+        let filesystem = known.unwrap_or_else(|| dataset::child(parent, host));
         let destination = dataset::usable(&filesystem)?;
         // Before anything is made there that could be taken for somebody else's.
-        self.close(host, &parent, &destination).await?;
+        self.close(host, survey, &parent.mountpoint, &destination).await?;
         let mut mounted = self.verify(&name, &destination).await;
         if let Err(Refusal::NotMounted) = mounted {
-            if is_new {
-                self.create(&name, &parent).await?;
-            } else if filesystem.canmount == "on" {
+            let is_made = is_new && self.create(&name, parent).await?;
+            if !is_made && filesystem.canmount == "on" {
                 // What should have mounted it at boot may have been too early.
                 let mounting = self.system.change(["mount", &name]).await;
                 mounting.map_err(|failure| {
@@ -269,7 +259,6 @@ impl ZfsStore {
             mounted = self.verify(&name, &destination).await;
         }
         mounted.map_err(|refusal| refusal.of(&name, &destination))?;
-        self.recall(|seen| seen.hosts.insert(host.key().to_owned(), filesystem.clone()))?;
         Ok((filesystem, destination))
     }
 
@@ -340,41 +329,32 @@ impl Store for ZfsStore {
     async fn survey(&self) -> Result<Survey, StoreError> {
         // First, for on a suspended pool the others would hang.
         self.check_state().await?;
-        let (parent, hosts) = self.datasets().await?;
+        let datasets = self.datasets().await?;
         // Depth 2 is the snapshots of the datasets right below.
-        let mut survey = Survey { hosts: self.snapshots_below(&self.dataset, "2").await? };
-        for host in hosts.keys() {
-            survey.hosts.entry(host.clone()).or_default();
+        let mut hosts = self.snapshots_below(&self.dataset, "2").await?;
+        for host in datasets.hosts.keys() {
+            hosts.entry(host.clone()).or_default();
         }
-        let ours = survey.hosts.iter().map(|(host, snapshots)| (host.clone(), ours(snapshots)));
-        *self.seen() = Some(Seen { parent, hosts, ours: ours.collect() });
-        Ok(survey)
+        Ok(Survey { hosts, roots: datasets.roots(), datasets: Some(datasets) })
     }
 
     async fn hosts(&self) -> Result<Vec<String>, StoreError> {
         self.check_state().await?;
-        Ok(self.datasets().await?.1.into_keys().collect())
+        Ok(self.datasets().await?.hosts.into_keys().collect())
     }
 
-    async fn snapshots(&self, host: &HostName) -> Result<Option<Vec<Snapshot>>, StoreError> {
+    async fn host(&self, host: &HostName) -> Result<Option<HostSnapshots>, StoreError> {
         self.check_state().await?;
-        let (parent, hosts) = self.datasets().await?;
-        let known = hosts.contains_key(host.key());
-        let snapshots = match known {
-            true => self.snapshots_below(&self.dataset_of(host), "1").await?.remove(host.key()),
-            false => None,
-        };
+        let datasets = self.datasets().await?;
+        let Some(own) = datasets.hosts.get(host.key()) else { return Ok(None) };
+        let folder = Path::new(&own.mountpoint).join(".zfs/snapshot");
+        let snapshots = self.snapshots_below(&own.name, "1").await?.remove(host.key());
         let snapshots = snapshots.unwrap_or_default();
-        let mut seen = self.seen();
-        // What a survey saw of other hosts stays as it is.
-        let seen = seen.get_or_insert_with(|| Seen { parent, hosts: BTreeMap::new(), ours: BTreeMap::new() });
-        seen.hosts.extend(hosts);
-        seen.ours.insert(host.key().to_owned(), ours(&snapshots));
-        Ok(known.then_some(snapshots))
+        Ok(Some(HostSnapshots { snapshots, folder, roots: datasets.roots() }))
     }
 
-    async fn lockable(&self, host: &HostName, _survey: &Survey) -> Result<Lockable, StoreError> {
-        let (_, path) = self.mounted(host).await?;
+    async fn lockable(&self, host: &HostName, survey: &Survey) -> Result<Lockable, StoreError> {
+        let (_, path) = self.mounted(host, survey).await?;
         // The directory itself: a file in it would be in the copy.
         blocking(move || {
             let at = shown(&path);
@@ -400,9 +380,9 @@ impl Store for ZfsStore {
         Ok(())
     }
 
-    async fn prepare(&self, host: &HostName, _survey: &Survey) -> Result<Workspace, StoreError> {
-        let (filesystem, destination) = self.mounted(host).await?;
-        let parent = self.recall(|seen| seen.parent.clone())?;
+    async fn prepare(&self, host: &HostName, survey: &Survey) -> Result<Workspace, StoreError> {
+        let (filesystem, destination) = self.mounted(host, survey).await?;
+        let parent = &surveyed(survey)?.parent;
         let at = destination.clone();
         let available = blocking(move || mount::available(&at)).await?;
         // The parent's, for a dataset's own size says nothing of the pool's.
@@ -417,13 +397,16 @@ impl Store for ZfsStore {
         })
     }
 
-    async fn commit(&self, host: &HostName, name: SnapshotName, facts: &Facts) -> Result<(), StoreError> {
-        let dataset = self.dataset_of(host);
-        let mountpoint = self
-            .mountpoint_of(host)
-            .ok_or_else(|| StoreError::new(format!("`{dataset}` was not prepared")))?;
+    async fn commit(
+        &self,
+        host: &HostName,
+        workspace: &Workspace,
+        name: SnapshotName,
+        facts: &Facts,
+    ) -> Result<(), StoreError> {
+        let (dataset, mountpoint) = (self.dataset_of(host), &workspace.destination);
         // Had it been unmounted meanwhile, it would not hold what rsync wrote.
-        self.verify(&dataset, &mountpoint).await.map_err(|refusal| refusal.of(&dataset, &mountpoint))?;
+        self.verify(&dataset, mountpoint).await.map_err(|refusal| refusal.of(&dataset, mountpoint))?;
         let (target, properties) = (format!("{dataset}@{name}"), dataset::properties(facts)?);
         #[cfg(feature = "libzetta")]
         let taken = library::snapshot(&self.system, &target, &properties).await?;
@@ -434,21 +417,24 @@ impl Store for ZfsStore {
                 explained(&format!("cannot take the snapshot `{target}`"), &self.dataset, &failure)
             })?;
         }
-        self.recall(|seen| {
-            seen.ours.entry(host.key().to_owned()).or_default().insert(name.to_string(), false);
-        })
+        Ok(())
     }
 
     async fn give_up(&self, _host: &HostName) -> Result<(), StoreError> {
         Ok(())
     }
 
-    async fn remove(&self, host: &HostName, names: &[String]) -> Result<Removal, StoreError> {
+    async fn remove(
+        &self,
+        host: &HostName,
+        listed: &[Snapshot],
+        names: &[String],
+    ) -> Result<Removal, StoreError> {
         let mut removal = Removal::default();
-        let ours = self.recall(|seen| seen.ours.get(host.key()).cloned())?.unwrap_or_default();
+        let ours = ours(listed);
         let mut doomed = Vec::new();
         for name in names {
-            let why = match ours.get(name) {
+            let why = match ours.get(name.as_str()) {
                 _ if !dataset::is_snapshot(name) => {
                     Kept::Refused("it is not the name of a snapshot".to_owned())
                 }
@@ -492,29 +478,20 @@ impl Store for ZfsStore {
         self.list_holds(host).await
     }
 
-    fn browse(&self, host: &HostName, name: &str) -> PathBuf {
-        let default = || Path::new("/").join(self.dataset_of(host));
-        self.mountpoint_of(host).unwrap_or_else(default).join(".zfs/snapshot").join(name)
-    }
-
     fn by_hand(&self, host: &HostName, name: &str) -> String {
         format!("zfs destroy {}@{}", self.dataset_of(host), printable(name))
     }
+}
 
-    fn roots(&self) -> Vec<PathBuf> {
-        let all = self.recall(|seen| {
-            let datasets = std::iter::once(&seen.parent).chain(seen.hosts.values());
-            datasets.map(|dataset| PathBuf::from(&dataset.mountpoint)).collect::<Vec<_>>()
-        });
-        // `none` and `legacy` are no places.
-        all.unwrap_or_default().into_iter().filter(|path| path.is_absolute()).collect()
-    }
+/// What a survey of this store saw of its datasets.
+fn surveyed(survey: &Survey) -> Result<&Datasets, StoreError> {
+    survey.datasets.as_ref().ok_or_else(|| StoreError::new("the store was not surveyed"))
 }
 
 /// The names of the snapshots that are ours, and whether they are held.
-fn ours(snapshots: &[Snapshot]) -> BTreeMap<String, bool> {
+fn ours(snapshots: &[Snapshot]) -> BTreeMap<&str, bool> {
     let ours = snapshots.iter().filter(|snapshot| snapshot.is_ours());
-    ours.map(|snapshot| (snapshot.name.clone(), snapshot.held)).collect()
+    ours.map(|snapshot| (snapshot.name.as_str(), snapshot.held)).collect()
 }
 
 impl Refusal {

@@ -20,7 +20,7 @@ const LONGEST_FACTS: u64 = 64 * 1024;
 
 /// Every host's snapshots.
 pub(super) fn survey(path: &Path) -> Result<Survey, StoreError> {
-    let mut survey = Survey::default();
+    let mut survey = Survey { roots: vec![path.to_owned()], ..Survey::default() };
     for (host, folder) in places(path)? {
         match snapshots(&Place::new(path, &host)) {
             Ok(snapshots) => {

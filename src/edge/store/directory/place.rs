@@ -479,8 +479,8 @@ mod tests {
                 fs::write(workspace.destination.join("file"), text).unwrap();
                 (store, workspace)
             };
-            let (store, _) = copy("old").await;
-            store.commit(&host, day(1), &facts(Verdict::Good)).await.unwrap();
+            let (store, workspace) = copy("old").await;
+            store.commit(&host, &workspace, day(1), &facts(Verdict::Good)).await.unwrap();
             copy("new").await;
             let attempt = File::open(place.incomplete()).unwrap();
             for (step, _) in &steps[..done] {
@@ -510,7 +510,7 @@ mod tests {
             assert!(!interrupted, "{name}: what was not seen to reach the disk is not linked with");
             assert_eq!(exists(&place.facts(&day(2).to_string())), taken == 1, "{name}: no orphan is left");
             assert!(!exists(&place.facts_to_be(&day(2).to_string())), "{name}");
-            store.commit(&host, day(3), &facts(Verdict::Good)).await.unwrap();
+            store.commit(&host, &workspace, day(3), &facts(Verdict::Good)).await.unwrap();
             assert_eq!(store.survey().await.unwrap().of(&host).len(), 2 + taken, "{name}");
             assert!(!exists(&place.interrupted()), "{name}");
         }
@@ -561,8 +561,8 @@ mod tests {
             let (store, place) = (DirectoryStore::new(dir.path(), 0).unwrap(), Place::new(dir.path(), &host));
             for number in 1..=2 {
                 let survey = store.survey().await.unwrap();
-                store.prepare(&host, &survey).await.unwrap();
-                store.commit(&host, day(number), &facts(Verdict::Good)).await.unwrap();
+                let workspace = store.prepare(&host, &survey).await.unwrap();
+                store.commit(&host, &workspace, day(number), &facts(Verdict::Good)).await.unwrap();
             }
             let first = day(1).to_string();
             place.discard(&place.tree(&first), &AtomicBool::new(false)).unwrap();
@@ -572,7 +572,7 @@ mod tests {
             let survey = store.survey().await.unwrap();
             assert_eq!(survey.of(&host).len(), 1);
             let names = [first];
-            assert_eq!(store.remove(&host, &names).await.unwrap().removed, names);
+            assert_eq!(store.remove(&host, survey.of(&host), &names).await.unwrap().removed, names);
             store.prepare(&host, &survey).await.unwrap();
             assert!(!exists(&place.facts(&names[0])) && !exists(&place.removing()));
         }

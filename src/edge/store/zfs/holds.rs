@@ -30,7 +30,6 @@ impl ZfsStore {
                 return Err(explained(&format!("cannot hold `{target}`"), &self.dataset, &failure));
             }
         };
-        self.remember(host, snapshot, true);
         Ok(placed)
     }
 
@@ -54,8 +53,6 @@ impl ZfsStore {
                 return Err(explained(&format!("cannot release `{target}`"), &self.dataset, &failure));
             }
         }
-        // Others may hold it still; then ZFS keeps it.
-        self.remember(host, snapshot, false);
         Ok(())
     }
 
@@ -110,16 +107,6 @@ impl ZfsStore {
             return Err(no_such_snapshot(&target));
         }
         self.check_known_state().map(|()| target)
-    }
-
-    /// Keeps what was seen up to date.
-    fn remember(&self, host: &HostName, snapshot: &str, is_held: bool) {
-        // Without a survey there is nothing to keep.
-        let _ = self.recall(|seen| {
-            if let Some(held) = seen.ours.get_mut(host.key()).and_then(|ours| ours.get_mut(snapshot)) {
-                *held = is_held;
-            }
-        });
     }
 }
 
