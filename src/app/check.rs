@@ -123,7 +123,7 @@ pub async fn check(
     let Some((inventory, findings)) = examined else {
         let skipped = || vec![CheckFinding::skipped("--offline", "not looked at")];
         report.section("inventory", skipped());
-        report.section("icinga", if settings.icinga.is_some() { skipped() } else { Vec::new() });
+        report.section("icinga", if settings.notifiers.icinga.is_some() { skipped() } else { Vec::new() });
         report.section("store", store);
         report.section("hosts", skipped());
         return Ok(report);
@@ -151,7 +151,7 @@ pub async fn check(
 
 fn needs(settings: &Settings) -> Needs {
     let local = |transport: Option<Transport>| transport.is_some_and(Transport::is_this_machine);
-    let ssh = settings.netbox.is_some()
+    let ssh = !settings.inventory.is_none()
         || settings.host_defaults.transport.is_ssh()
         || settings.hosts.values().any(|host| !local(host.transport));
     Needs { zfs: AnyStore::describe(&settings.store).needs_zfs, ssh }

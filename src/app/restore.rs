@@ -292,7 +292,7 @@ async fn connected(host: &Host, settings: &Settings, dir: PathBuf) -> Result<Rem
 /// The host to write to: of the inventory, or as the configuration has it.
 async fn find_host(session: &Session, name: HostName, own: &HostName) -> anyhow::Result<Host> {
     let Session { settings, clock, .. } = session;
-    let patience = settings.netbox.as_ref().map(|netbox| netbox.timeout);
+    let patience = inventory::patience(settings);
     let known = match inventory::look(settings, clock.now(), patience).await {
         Ok(inventory) => {
             inventory.problems().for_each(|warning| warn!("{warning}"));

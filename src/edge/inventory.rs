@@ -1,8 +1,8 @@
-//! Where hosts come from: NetBox, the last good list of it, and the static
+//! Where hosts come from: a source such as NetBox, its last good list, and the static
 //! hosts of the configuration.
 //!
 //! A host that should be backed up and is not must be heard of. So a host that
-//! cannot be backed up is a [`UnfitHost`] and not a gap; an answer of NetBox that
+//! cannot be backed up is a [`UnfitHost`] and not a gap; an answer of the source that
 //! is missing, empty or much shorter than the last good one is not believed,
 //! and the last good list fills in; and all of that is a warning, which fails
 //! the run's exit code. This module does not know how hosts are backed up.
@@ -14,6 +14,7 @@ mod kept;
 mod netbox;
 mod resolve;
 mod select;
+mod source;
 
 pub use departures::{Departure, Departures, departures, follow, rename_listed, retire};
 pub use identities::{
@@ -22,14 +23,14 @@ pub use identities::{
 pub use resolve::forced;
 pub use select::{SelectError, SelectedHosts, Unknown, select};
 
-use crate::core::format::text::{counted, human_duration, printable};
+use crate::core::format::text::{counted, human_duration};
 use crate::core::model::host::{Host, HostName, Object};
 use crate::core::model::outcome::Severity;
 use crate::core::model::problem::Problem;
-use crate::core::model::settings::{NetBox, Settings};
+use crate::core::model::settings::Settings;
 use chrono::{DateTime, TimeDelta, Utc};
 use file::Saved;
-use netbox::Listed;
+use source::{About, Listed, Naming, Source};
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
@@ -42,24 +43,24 @@ pub struct Inventory {
     pub hosts: Vec<Host>,
     /// Every host that should be and cannot be, sorted by name.
     pub faults: Vec<UnfitHost>,
-    /// Why the last good list stands in for NetBox's answer, if it does; fails
+    /// Why the last good list stands in for the source's answer, if it does; fails
     /// the run's exit code, and is critical once that list is older than
     /// `max_age`.
     pub stand_in: Option<Problem>,
     /// Hosts that are called otherwise than their copies, and are backed up as
     /// their copies are called.
     pub renames: Vec<Rename>,
-    /// What NetBox's objects are called now, whatever the names of their copies.
+    /// What the source's objects are called now, whatever the names of their copies.
     pub called: BTreeMap<Object, HostName>,
     /// What else makes the list doubtful; any of it fails the run's exit code.
     pub warnings: Vec<Problem>,
     /// What is worth a line in the log, and no more.
     pub notes: Vec<String>,
-    /// Whether NetBox's hosts are missing, so that these are the
+    /// Whether the source's hosts are missing, so that these are the
     /// configuration's alone. A host that is not here may be listed all the
     /// same; why is among the warnings.
     pub is_partial: bool,
-    /// When NetBox gave the list that these hosts are of; `None` without one.
+    /// When the source gave the list that these hosts are of; `None` without one.
     pub listed_at: Option<DateTime<Utc>>,
 }
 
@@ -107,14 +108,14 @@ pub struct InventoryError(pub Problem);
 /// list is kept under it.
 ///
 /// # Errors
-/// No host can be known: NetBox gives no list, none was kept, and no static
+/// No host can be known: the source gives no list, none was kept, and no static
 /// host is configured.
 pub async fn load(settings: &Settings, saved_at: DateTime<Utc>) -> Result<Inventory, InventoryError> {
     ask(settings, saved_at, true, None).await
 }
 
 /// The inventory at a moment, for a look at it: nothing is kept, and nothing set
-/// aside. NetBox gets `patience` to answer, if that is shorter than its own
+/// aside. The source gets `patience` to answer, if that is shorter than its own
 /// timeout; then the last good list has to do.
 ///
 /// # Errors
@@ -127,23 +128,42 @@ pub async fn look(
     ask(settings, now, false, patience).await
 }
 
+/// How long the configured source may take for one request; `None` without one.
+pub fn patience(settings: &Settings) -> Option<Duration> {
+    source::configured(settings).map(|source| source.about().timeout)
+}
+
 /// What became of a question to the inventory.
 #[derive(Debug)]
 pub struct Examination {
     /// As [`look`] gives it.
     pub inventory: Result<Inventory, InventoryError>,
-    /// What NetBox itself said, or why it said nothing; `None` if there is no
-    /// NetBox.
-    pub netbox: Option<Result<Answered, Problem>>,
+    /// What the source itself said, or why it said nothing; `None` if there is
+    /// none.
+    pub source: Option<Examined>,
 }
 
-/// What NetBox said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A source, and what it said.
+#[derive(Debug)]
+pub struct Examined {
+    /// What people call it.
+    pub name: &'static str,
+    /// Its section in the configuration.
+    pub section: &'static str,
+    /// Where it is.
+    pub place: String,
+    /// Its answer, or why there is none.
+    pub answer: Result<Answered, Problem>,
+}
+
+/// What a source said.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answered {
-    /// How many hosts bear the tag and have one of the statuses.
-    pub hosts: usize,
-    /// Whether NetBox has shown the tag itself, not only hosts that bear it.
-    pub tag_confirmed: bool,
+    /// What it accepted, and how many hosts it listed: a sentence without its
+    /// subject.
+    pub what: String,
+    /// What cannot be known of the answer, each with what to do about it.
+    pub doubts: Vec<(String, &'static str)>,
     /// The last good list, if there is one.
     pub last: Option<Drift>,
 }
@@ -151,7 +171,7 @@ pub struct Answered {
 /// How a list differs from the last good one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drift {
-    /// When NetBox gave the last good list.
+    /// When the last good list was given.
     pub at: DateTime<Utc>,
     /// How many hosts are new.
     pub new: usize,
@@ -159,11 +179,12 @@ pub struct Drift {
     pub gone: usize,
 }
 
-/// [`look`], with what NetBox said in detail.
+/// [`look`], with what the source said in detail.
 pub async fn examine(settings: &Settings, now: DateTime<Utc>, patience: Duration) -> Examination {
-    let mut netbox = None;
-    let inventory = question(settings, now, false, Some(patience), &mut netbox).await;
-    Examination { inventory, netbox }
+    let mut examined = None;
+    let source = source::configured(settings);
+    let inventory = question(source, settings, now, false, Some(patience), &mut examined).await;
+    Examination { inventory, source: examined }
 }
 
 /// The names of hosts as far as they are known without asking anybody: those
@@ -172,7 +193,7 @@ pub async fn examine(settings: &Settings, now: DateTime<Utc>, patience: Duration
 pub fn remembered(settings: &Settings) -> Vec<String> {
     let saved = file::peek(&settings.state_dir).ok().flatten().map(|saved| saved.hosts).unwrap_or_default();
     let identities = identities::identities(&settings.state_dir).unwrap_or_default();
-    let resolved = resolve::resolve(settings, saved, &identities);
+    let resolved = resolve::resolve(settings, Naming::of(settings), saved, &identities);
     let faults = resolved.faults.into_iter().filter_map(|fault| fault.name.parse::<HostName>().ok());
     let hosts = resolved.hosts.into_iter().map(|host| host.name);
     let names = hosts.chain(faults).collect::<std::collections::BTreeSet<HostName>>();
@@ -185,23 +206,30 @@ async fn ask(
     keep: bool,
     patience: Option<Duration>,
 ) -> Result<Inventory, InventoryError> {
-    question(settings, now, keep, patience, &mut None).await
+    question(source::configured(settings), settings, now, keep, patience, &mut None).await
 }
 
 async fn question(
+    source: Option<&impl Source>,
     settings: &Settings,
     now: DateTime<Utc>,
     keep: bool,
     patience: Option<Duration>,
-    said: &mut Option<Result<Answered, Problem>>,
+    examined: &mut Option<Examined>,
 ) -> Result<Inventory, InventoryError> {
     let has_static = settings.hosts.values().any(|own| own.listed);
-    let Some(netbox) = &settings.netbox else {
+    let Some(source) = source else {
         if !has_static {
             let remedy = "set `[inventory.netbox]`, or list hosts as `[hosts.NAME]`";
             return Err(InventoryError(Problem::critical("no host is configured", remedy)));
         }
-        return Ok(assemble(settings, Decision::default(), Vec::new(), &Identities::default()));
+        return Ok(assemble(
+            settings,
+            Naming::of(settings),
+            Decision::default(),
+            Vec::new(),
+            &Identities::default(),
+        ));
     };
     let state_dir = &settings.state_dir;
     let mut warnings = Vec::new();
@@ -209,18 +237,18 @@ async fn question(
         warnings.push(problem);
         Identities::default()
     });
+    let about = source.about();
     let patience = patience.unwrap_or(Duration::MAX);
-    let listing = tokio::time::timeout(patience, netbox::list(netbox)).await;
-    let mut tag_confirmed = false;
-    let answer = match listing {
+    let mut doubts = Vec::new();
+    let answer = match tokio::time::timeout(patience, source.list()).await {
         Ok(Ok(listing)) => {
             warnings.extend(listing.warnings.into_iter().map(|what| Problem::warning(what, "")));
-            tag_confirmed = listing.tag_confirmed;
+            doubts = listing.doubts;
             Ok(listing.hosts)
         }
-        Ok(Err(error)) => Err(error.problem()),
+        Ok(Err(problem)) => Err(problem),
         Err(_) => Err(Problem::warning(
-            format!("NetBox did not list its hosts within {}", human_duration(patience)),
+            format!("{} did not list its hosts within {}", about.naming.source, human_duration(patience)),
             "look at its load, and at the network between",
         )),
     };
@@ -230,12 +258,18 @@ async fn question(
         warnings.push(Problem::warning(why, ""));
         None
     });
-    *said = Some(answer.as_ref().map_err(Clone::clone).map(|hosts| Answered {
-        hosts: hosts.len(),
-        tag_confirmed,
+    let answered = answer.as_ref().map_err(Clone::clone).map(|hosts| Answered {
+        what: about.answered.replace("{hosts}", &counted(hosts.len(), "host")),
+        doubts,
         last: saved.as_ref().map(|saved| drift(hosts, saved, &identities)),
-    }));
-    let mut decision = decide(answer, saved, netbox, now, &file::path(state_dir), &identities);
+    });
+    *examined = Some(Examined {
+        name: about.naming.source,
+        section: about.section,
+        place: about.place.clone(),
+        answer: answered,
+    });
+    let mut decision = decide(answer, saved, &about, now, &file::path(state_dir), &identities);
     let is_partial = decision.nothing.is_some();
     if let Some(why) = decision.nothing.take() {
         if !has_static {
@@ -251,51 +285,56 @@ async fn question(
             let path = file::path(state_dir);
             warnings.push(Problem::warning(
                 format!(
-                    "{e}: cannot keep NetBox's list as `{}`; it will be missing when NetBox is down",
+                    "{e}: cannot keep {0}'s list as `{1}`; it will be missing when {0} is down",
+                    about.naming.source,
                     path.display()
                 ),
                 "check `state_dir`",
             ));
         }
     }
-    Ok(Inventory { is_partial, ..assemble(settings, decision, warnings, &identities) })
+    Ok(Inventory { is_partial, ..assemble(settings, about.naming, decision, warnings, &identities) })
 }
 
-/// What to make of NetBox's answer.
+/// What to make of a source's answer.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Decision {
-    /// NetBox's hosts for this run.
+    /// The source's hosts for this run.
     hosts: Vec<Listed>,
     /// Whether the hosts are the new good list.
     keep: bool,
-    /// When NetBox gave the list.
+    /// When the source gave the list.
     listed_at: Option<DateTime<Utc>>,
     /// Why they are those of the last good list.
     stand_in: Option<Problem>,
     warnings: Vec<Problem>,
-    /// Why none of NetBox's hosts are known, and what to do.
+    /// Why none of the source's hosts are known, and what to do.
     nothing: Option<Problem>,
 }
 
-/// Weighs NetBox's answer against the last good list.
+/// Weighs a source's answer against the last good list.
 fn decide(
     answer: Result<Vec<Listed>, Problem>,
     saved: Option<Saved>,
-    netbox: &NetBox,
+    about: &About<'_>,
     now: DateTime<Utc>,
     path: &Path,
     identities: &Identities,
 ) -> Decision {
+    let source = about.naming.source;
     let saved = saved.filter(|saved| !saved.hosts.is_empty());
     let (fresh, saved) = match (answer, saved) {
         (Err(why), None) => {
-            let first = if why.remedy.is_empty() { "get NetBox to answer" } else { &why.remedy };
+            let first = match why.remedy.as_str() {
+                "" => format!("get {source} to answer"),
+                remedy => remedy.to_owned(),
+            };
             let remedy = format!("{first}; or name hosts as `[hosts.NAME]`");
             let what = format!("{}; no earlier list of its hosts was kept", why.what);
             return Decision { nothing: Some(Problem::critical(what, remedy)), ..Decision::default() };
         }
         (Err(why), Some(saved)) => {
-            let (severity, age) = age(saved.at, now, netbox.max_age);
+            let (severity, age) = age(saved.at, now, about);
             let what = format!(
                 "{}; its list of {} is used ({}){age}",
                 why.what,
@@ -307,14 +346,7 @@ fn decide(
             return Decision { hosts: saved.hosts, stand_in, listed_at, ..Decision::default() };
         }
         (Ok(fresh), None) if fresh.is_empty() => {
-            let what = format!(
-                "NetBox knows no host with the tag `{}` and a status of `{}`",
-                printable(&netbox.tag),
-                printable(&netbox.statuses.join("`, `"))
-            );
-            let remedy = "tag the hosts, or look at the token, since one without the right to view hosts gets an \
-                          empty list";
-            return Decision { nothing: Some(Problem::critical(what, remedy)), ..Decision::default() };
+            return Decision { nothing: Some(about.nothing.clone()), ..Decision::default() };
         }
         (Ok(fresh), None) => {
             return Decision { hosts: fresh, keep: true, listed_at: Some(now), ..Decision::default() };
@@ -326,13 +358,13 @@ fn decide(
     let (at, kept_at) = (saved.at, when(saved.at));
     let missing: Vec<Listed> = saved.hosts.into_iter().filter(|machine| !roll.has(machine)).collect();
     let still = before - missing.len();
-    let share = usize::from(netbox.max_shrink_percent);
+    let share = usize::from(about.max_shrink_percent);
     if !fresh.is_empty() && still * 100 >= before * share {
         return Decision { hosts: fresh, keep: true, listed_at: Some(now), ..Decision::default() };
     }
-    let (severity, age) = age(at, now, netbox.max_age);
+    let (severity, age) = age(at, now, about);
     let what = format!(
-        "NetBox lists only {} of the {} that it listed on {}, which is not believed (`max_shrink_percent` is {share}): \
+        "{source} lists only {} of the {} that it listed on {}, which is not believed (`max_shrink_percent` is {share}): \
          the {} missing are backed up as before{age}",
         still,
         counted(before, "host"),
@@ -353,11 +385,11 @@ fn decide(
 }
 
 /// How bad it is to go on with a list, and what there is to say of its age.
-fn age(at: DateTime<Utc>, now: DateTime<Utc>, max_age: Duration) -> (Severity, String) {
-    match TimeDelta::from_std(max_age) {
+fn age(at: DateTime<Utc>, now: DateTime<Utc>, about: &About<'_>) -> (Severity, String) {
+    match TimeDelta::from_std(about.max_age) {
         Ok(most) if now - at > most => (
             Severity::Critical,
-            format!(", which is older than `inventory.netbox.max_age` ({})", human_duration(max_age)),
+            format!(", which is older than `{}.max_age` ({})", about.section, human_duration(about.max_age)),
         ),
         _ => (Severity::Warning, String::new()),
     }
@@ -405,21 +437,23 @@ fn when(at: DateTime<Utc>) -> String {
 
 fn assemble(
     settings: &Settings,
+    naming: Naming<'_>,
     decision: Decision,
     mut warnings: Vec<Problem>,
     identities: &Identities,
 ) -> Inventory {
     warnings.extend(decision.warnings);
-    let resolved = resolve::resolve(settings, decision.hosts, identities);
+    let resolved = resolve::resolve(settings, naming, decision.hosts, identities);
+    let source = naming.source;
     let unused = resolved.unused.iter().map(|name| {
         format!(
-            "`[hosts.{name}]` has `listed = false`, and NetBox does not list that host: it is not backed up"
+            "`[hosts.{name}]` has `listed = false`, and {source} does not list that host: it is not backed up"
         )
     });
     let unlisted = resolved.unlisted.iter().map(|(object, name)| {
         format!(
-            "`[hosts.\"{object}\"]` names an object `{name}` that NetBox does not list: it is not backed up (correct \
-             the number, which is the last part of the object's page in NetBox, tag it, or remove the section)"
+            "`[hosts.\"{object}\"]` names an object `{name}` that {source} does not list: it is not backed up (correct \
+             the number, which is the last part of the object's page in {source}, tag it, or remove the section)"
         )
     });
     let notes = unused.chain(unlisted).collect();

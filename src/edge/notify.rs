@@ -67,7 +67,8 @@ pub struct Undelivered {
 /// # Errors
 /// One of them can never be told, as it is configured.
 pub fn configured(settings: &Settings) -> Result<Vec<Arc<dyn Notifier>>, Problem> {
-    let icinga = settings.icinga.as_ref().map(|icinga| Icinga::new(icinga, &settings.server)).transpose();
+    let icinga =
+        settings.notifiers.icinga.as_ref().map(|icinga| Icinga::new(icinga, &settings.server)).transpose();
     let icinga = icinga.map_err(icinga::ReportError::problem)?;
     Ok(icinga.into_iter().map(|icinga| Arc::new(icinga) as Arc<dyn Notifier>).collect())
 }

@@ -112,7 +112,7 @@ fn what_is_not_said_takes_its_default() {
     assert!(settings.hosts["vpn"].listed);
     assert_eq!(settings.transfer.deadline, Duration::from_secs(12 * 3600));
     assert_eq!(settings.store, StoreSettings::Zfs { dataset: "data".into(), min_free_percent: 5 });
-    assert!(settings.netbox.is_none() && settings.icinga.is_none() && settings.metrics_textfile.is_none());
+    assert!(settings.inventory.netbox.is_none() && settings.notifiers.icinga.is_none() && settings.metrics_textfile.is_none());
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn what_is_said_counts() {
     let Loaded { settings, warnings } = parse(text, &environment).unwrap();
     assert!(warnings.is_empty(), "{warnings:?}");
     assert_eq!(settings.timezone, chrono_tz::Europe::London);
-    let netbox = settings.netbox.unwrap();
+    let netbox = settings.inventory.netbox.unwrap();
     assert_eq!(netbox.url.as_str(), "https://netbox.example.org/nb/", "paths can be joined to it");
     assert_eq!(netbox.token.expose_secret(), "from-file");
     assert_eq!(netbox.address, AddressFrom::PrimaryIp);
@@ -163,7 +163,7 @@ fn what_is_said_counts() {
     assert_eq!(settings.transfer.bandwidth_limit.as_deref(), Some("1.5m"));
     assert_eq!(settings.store, StoreSettings::Directory { path: "/srv/backup".into(), min_free_percent: 0 });
     assert_eq!((settings.retention.daily, settings.retention.yearly.unwrap().get()), (None, 1));
-    let icinga = settings.icinga.unwrap();
+    let icinga = settings.notifiers.icinga.unwrap();
     assert_eq!(icinga.password.expose_secret(), "p w", "only the line break goes");
     assert_eq!(icinga.service, "BACKUP-b7");
     assert_eq!(icinga.ttl, Duration::from_secs(1800));
@@ -186,8 +186,8 @@ fn a_secret_of_the_environment_goes_before_its_file() {
     // A file that nobody reads need not be there.
     let text = with_services("token_file = '/etc/backup/missing'", "");
     let settings = parse(&text, &environment).unwrap().settings;
-    assert_eq!(settings.netbox.as_ref().unwrap().token.expose_secret(), "from-environment");
-    assert_eq!(settings.icinga.as_ref().unwrap().password.expose_secret(), "p");
+    assert_eq!(settings.inventory.netbox.as_ref().unwrap().token.expose_secret(), "from-environment");
+    assert_eq!(settings.notifiers.icinga.as_ref().unwrap().password.expose_secret(), "p");
     let shown = format!("{settings:?} {environment:?}");
     assert!(!shown.contains("from-environment"), "{shown}");
 }

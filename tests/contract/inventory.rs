@@ -5,8 +5,8 @@ use crate::support::netbox::{Fault, Kind, Machine, Seen, StandIn, TOKEN, TOKEN_V
 use crate::support::tls::{Authority, TlsListener};
 use backup::core::model::host::{Filesystems, HostSettings, Transport};
 use backup::core::model::settings::{
-    AddressFrom, Excludes, HookSettings, HostOverride, NetBox, Retention, Settings, Ssh, StoreSettings,
-    TransferSettings,
+    AddressFrom, Excludes, HookSettings, HostOverride, InventorySettings, NetBox, NotifierSettings,
+    Retention, Settings, Ssh, StoreSettings, TransferSettings,
 };
 use backup::edge::inventory::{self, Inventory, InventoryError};
 use chrono::{DateTime, Utc};
@@ -35,7 +35,7 @@ impl Scene {
     }
 
     fn wants(&mut self) -> &mut NetBox {
-        self.settings.netbox.as_mut().unwrap()
+        self.settings.inventory.netbox.as_mut().unwrap()
     }
 
     fn add_static(&mut self, name: &str) {
@@ -125,7 +125,7 @@ fn settings(url: &str, state_dir: &Path) -> Settings {
         jobs: NonZeroUsize::MIN,
         state_dir: state_dir.to_owned(),
         runtime_dir: state_dir.to_owned(),
-        netbox: Some(netbox),
+        inventory: InventorySettings { netbox: Some(netbox) },
         host_defaults,
         hosts: BTreeMap::new(),
         ssh: Ssh {
@@ -139,7 +139,7 @@ fn settings(url: &str, state_dir: &Path) -> Settings {
         excludes: Excludes { files: Vec::new(), remote_file: "/etc/backup-exclude.conf".to_owned() },
         store: StoreSettings::Zfs { dataset: "data".to_owned(), min_free_percent: 5 },
         retention: Retention { daily: Some(NonZeroU32::MIN), ..Retention::default() },
-        icinga: None,
+        notifiers: NotifierSettings::default(),
         metrics_textfile: None,
     }
 }
@@ -599,7 +599,7 @@ async fn the_saved_list_holds_no_secret() {
 #[tokio::test]
 async fn static_hosts_need_no_netbox_and_no_hosts_at_all_is_an_error() {
     let mut scene = Scene::of(Vec::new());
-    scene.settings.netbox = None;
+    scene.settings.inventory.netbox = None;
     assert!(scene.load().await.unwrap_err().to_string().contains("no host is configured"));
     scene.add_static("b");
     scene.add_static("A");

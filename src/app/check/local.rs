@@ -84,7 +84,7 @@ pub(super) fn configuration(
     findings.extend(history(&settings.state_dir));
     findings.push(folder_for("runtime_dir", &settings.runtime_dir, "locks and control sockets"));
     findings.extend(settings.metrics_textfile.as_deref().map(textfile));
-    if settings.icinga.is_none() && settings.metrics_textfile.is_none() {
+    if settings.notifiers.is_none() && settings.metrics_textfile.is_none() {
         findings.push(CheckFinding::note(
             "reports",
             "only cron's mail reports a failure, and nothing reports a night without a run",
@@ -96,15 +96,7 @@ pub(super) fn configuration(
 
 /// Files that decide whom to trust, and may be written to by somebody else.
 fn trusted(settings: &Settings) -> Vec<CheckFinding> {
-    let mut files = vec![("ssh.known_hosts_file", settings.ssh.known_hosts_file.as_deref())];
-    files.push((
-        "inventory.netbox.ca_file",
-        settings.netbox.as_ref().and_then(|netbox| netbox.ca_file.as_deref()),
-    ));
-    files.push(("icinga.ca_file", settings.icinga.as_ref().and_then(|icinga| icinga.ca_file.as_deref())));
-    files.extend(settings.excludes.files.iter().map(|file| ("excludes.files", Some(file.as_path()))));
-    let named = files.into_iter().filter_map(|(key, file)| Some((key, file?)));
-    let open = named.filter_map(|(key, file)| {
+    let open = settings.trusted_files().into_iter().filter_map(|(key, file)| {
         let why = others_may_write(file)?;
         let remedy = format!("chown root {0} && chmod go-w {0}", shown(file));
         Some(CheckFinding::warning(key, format!("`{}` {why}", shown(file)), remedy))

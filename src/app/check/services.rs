@@ -1,12 +1,12 @@
 //! NetBox and Icinga, as findings.
 
 use super::parted;
-use crate::core::format::text::{counted, human_duration, printable};
+use crate::core::format::text::human_duration;
 use crate::core::model::finding::CheckFinding;
 use crate::core::model::outcome::Severity;
 use crate::core::model::problem::Problem;
-use crate::core::model::settings::{NetBox, Settings};
-use crate::edge::inventory::{self, Answered, Inventory};
+use crate::core::model::settings::Settings;
+use crate::edge::inventory::{self, Answered, Examined, Inventory};
 use crate::edge::notify::icinga::Icinga;
 use crate::sys::clock::Clock;
 use crate::sys::https;
@@ -24,32 +24,39 @@ pub(super) async fn inventory(settings: &Settings, clock: Clock) -> (Option<Inve
     let examination = inventory::examine(settings, begun, NETBOX_LIMIT).await;
     let took = (clock.now() - begun).to_std().unwrap_or_default();
     let mut findings = Vec::new();
-    if let (Some(netbox), Some(said)) = (&settings.netbox, &examination.netbox) {
-        match said {
-            Ok(answered) => findings.extend(answers(netbox, *answered, took)),
+    let source = examination.source.as_ref().map_or("the inventory", |examined| examined.name);
+    if let Some(examined) = &examination.source {
+        match &examined.answer {
+            Ok(answered) => findings.extend(answers(&examined.place, answered, took)),
             Err(problem) => findings.push(found(
-                "NetBox",
+                source,
                 Problem { severity: Severity::Critical, ..problem.clone() },
-                "get NetBox to answer, or correct `inventory.netbox.url`",
+                &format!("get {source} to answer, or correct `{}.url`", examined.section),
             )),
         }
     }
     let inventory = match examination.inventory {
         Ok(inventory) => inventory,
-        // What NetBox said is told already.
-        Err(_) if matches!(examination.netbox, Some(Err(_))) => {
-            let remedy = "get NetBox to answer, or name hosts as `[hosts.NAME]`";
-            findings.push(CheckFinding::error("hosts", "no earlier list of its hosts was kept", remedy));
-            return (None, findings);
-        }
         Err(error) => {
-            findings.push(found("hosts", error.0, "get NetBox to answer, or name hosts as `[hosts.NAME]`"));
+            let remedy = format!("get {source} to answer, or name hosts as `[hosts.NAME]`");
+            findings.push(match &examination.source {
+                // What it said is told already.
+                Some(Examined { answer: Err(_), .. }) => {
+                    CheckFinding::error("hosts", "no earlier list of its hosts was kept", remedy)
+                }
+                _ => found("hosts", error.0, &remedy),
+            });
             return (None, findings);
         }
     };
-    findings.extend(stand_in(&inventory));
+    let section = examination.source.as_ref().map_or("inventory", |examined| examined.section);
+    findings.extend(stand_in(&inventory, source, section));
     for problem in &inventory.warnings {
-        findings.push(found("hosts", problem.clone(), "look at NetBox; every run warns about it"));
+        findings.push(found(
+            "hosts",
+            problem.clone(),
+            &format!("look at {source}; every run warns about it"),
+        ));
     }
     let advised = |text: &str, unless: &str| {
         let (what, remedy) = parted(text);
@@ -57,15 +64,12 @@ pub(super) async fn inventory(settings: &Settings, clock: Clock) -> (Option<Inve
     };
     for fault in &inventory.faults {
         let name = if fault.name.is_empty() { "(no name)" } else { &fault.name };
-        let (what, remedy) = advised(&fault.why, "correct it in NetBox");
+        let (what, remedy) = advised(&fault.why, &format!("correct it in {source}"));
         findings.push(CheckFinding::error(name, what, remedy));
     }
-    findings.extend(
-        inventory
-            .notes
-            .iter()
-            .map(|note| CheckFinding::note("hosts", note, "remove that section, or tag the host in NetBox")),
-    );
+    findings.extend(inventory.notes.iter().map(|note| {
+        CheckFinding::note("hosts", note, format!("remove that section, or tag the host in {source}"))
+    }));
     findings.extend(
         inventory
             .renames
@@ -83,26 +87,26 @@ pub(super) async fn inventory(settings: &Settings, clock: Clock) -> (Option<Inve
         0 => CheckFinding::error(
             "hosts",
             "there is no host that could be backed up",
-            "tag hosts in NetBox, or add `[hosts.NAME]`",
+            format!("tag hosts in {source}, or add `[hosts.NAME]`"),
         ),
         count => CheckFinding::ok("hosts", format!("{count} can be backed up")),
     });
     (Some(inventory), findings)
 }
 
-/// The list that stands in for one that NetBox does not give.
-fn stand_in(inventory: &Inventory) -> Option<CheckFinding> {
+/// The list that stands in for one that the source does not give.
+fn stand_in(inventory: &Inventory, source: &str, section: &str) -> Option<CheckFinding> {
     let problem = inventory.stand_in.as_ref()?;
     let Some(at) = inventory.listed_at else {
         let text = "only the hosts of the configuration are backed up";
-        return Some(CheckFinding::error("hosts", text, "get NetBox to answer"));
+        return Some(CheckFinding::error("hosts", text, format!("get {source} to answer")));
     };
     let at = at.format("%Y-%m-%d %H:%M UTC");
     Some(match problem.severity {
         Severity::Critical => CheckFinding::error(
             "hosts",
-            format!("its list of {at} is used, which is older than `inventory.netbox.max_age`"),
-            "get NetBox to answer: new hosts are not backed up",
+            format!("its list of {at} is used, which is older than `{section}.max_age`"),
+            format!("get {source} to answer: new hosts are not backed up"),
         ),
         _ => CheckFinding::note(
             "hosts",
@@ -122,28 +126,15 @@ fn found(subject: &str, problem: Problem, unless: &str) -> CheckFinding {
     }
 }
 
-/// What a NetBox that answers has to tell.
-fn answers(netbox: &NetBox, answered: Answered, took: Duration) -> Vec<CheckFinding> {
-    let (url, tag) = (https::shown(&netbox.url), printable(&netbox.tag));
-    let statuses = printable(&netbox.statuses.join("`, `"));
-    let mut findings = vec![CheckFinding::ok(
-        &url,
-        format!(
-            "accepts the token and lists {} with the tag `{tag}` and a status of `{statuses}`, in {}",
-            counted(answered.hosts, "host"),
-            human_duration(took)
-        ),
-    )];
-    if !answered.tag_confirmed {
-        findings.push(CheckFinding::note(
-            &url,
-            format!("the tag `{tag}` itself cannot be seen, so whether its name is right is not known"),
-            "let the token's user view tags; compare `inventory.netbox.tag` with NetBox",
-        ));
-    }
+/// What a source of hosts that answers has to tell.
+fn answers(place: &str, answered: &Answered, took: Duration) -> Vec<CheckFinding> {
+    let mut findings =
+        vec![CheckFinding::ok(place, format!("{}, in {}", answered.what, human_duration(took)))];
+    let doubts = answered.doubts.iter();
+    findings.extend(doubts.map(|(what, remedy)| CheckFinding::note(place, what, *remedy)));
     findings.push(match answered.last {
         Some(last) => CheckFinding::ok(
-            &url,
+            place,
             format!(
                 "compared with the last good list, of {}: {} new, {} gone",
                 last.at.format("%Y-%m-%d %H:%M UTC"),
@@ -152,7 +143,7 @@ fn answers(netbox: &NetBox, answered: Answered, took: Duration) -> Vec<CheckFind
             ),
         ),
         None => CheckFinding::ok(
-            &url,
+            place,
             "no earlier list was kept; the first run keeps one for the nights without NetBox",
         ),
     });
@@ -161,7 +152,7 @@ fn answers(netbox: &NetBox, answered: Answered, took: Duration) -> Vec<CheckFind
 
 /// The Icinga of the configuration, and these hosts' services there.
 pub(super) async fn icinga(settings: &Settings, hosts: Vec<String>) -> Vec<CheckFinding> {
-    let Some(configured) = &settings.icinga else { return Vec::new() };
+    let Some(configured) = &settings.notifiers.icinga else { return Vec::new() };
     let url = https::shown(&configured.url);
     let icinga = match Icinga::new(configured, &settings.server) {
         Ok(icinga) => icinga,

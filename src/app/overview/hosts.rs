@@ -50,11 +50,7 @@ pub(super) async fn find(session: &Session, words: &[String]) -> anyhow::Result<
     // A run under way may date its snapshot after this look began.
     let until = session.clock.now() + AT_ONCE;
     let (asked, held) = tokio::join!(
-        inventory::look(
-            &session.settings,
-            session.clock.now(),
-            session.settings.netbox.as_ref().map(|netbox| netbox.timeout)
-        ),
+        inventory::look(&session.settings, session.clock.now(), inventory::patience(&session.settings)),
         tokio::time::timeout(LONGEST_LOOK, held(&session.store, words, until))
     );
     let held = held.map_err(|_| {

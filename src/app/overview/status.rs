@@ -77,7 +77,7 @@ pub async fn query(session: &Session, words: &[String]) -> anyhow::Result<FleetO
         BTreeMap::new()
     });
     let findings = Findings::at(&session.settings.state_dir);
-    let patience = Patience::of(session.settings.icinga.as_ref().map(|icinga| icinga.ttl));
+    let patience = Patience::of(session.settings.notifiers.icinga.as_ref().map(|icinga| icinga.ttl));
     let now = session.clock.now();
     let judged = found.hosts.into_iter().map(|host| {
         let key = host.name.to_lowercase();

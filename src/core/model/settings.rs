@@ -8,7 +8,7 @@ use chrono_tz::Tz;
 use secrecy::SecretString;
 use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use url::Url;
 
@@ -25,8 +25,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// Where locks and ssh control sockets are.
     pub runtime_dir: PathBuf,
-    /// The NetBox to ask, if any.
-    pub netbox: Option<NetBox>,
+    /// Who lists hosts.
+    pub inventory: InventorySettings,
     /// What each host starts from.
     pub host_defaults: HostSettings,
     /// What single hosts say of their own, by name in lower case.
@@ -43,10 +43,54 @@ pub struct Settings {
     pub store: StoreSettings,
     /// How long snapshots are kept.
     pub retention: Retention,
-    /// The Icinga to tell, if any.
-    pub icinga: Option<IcingaSettings>,
+    /// Who is told how runs went.
+    pub notifiers: NotifierSettings,
     /// The Prometheus textfile to write, if any.
     pub metrics_textfile: Option<PathBuf>,
+}
+
+impl Settings {
+    /// Files that decide whom this server trusts, or what it copies, each under its
+    /// name in the configuration.
+    pub fn trusted_files(&self) -> Vec<(&'static str, &Path)> {
+        let netbox = self.inventory.netbox.as_ref().and_then(|netbox| netbox.ca_file.as_deref());
+        let icinga = self.notifiers.icinga.as_ref().and_then(|icinga| icinga.ca_file.as_deref());
+        let single = [
+            ("ssh.known_hosts_file", self.ssh.known_hosts_file.as_deref()),
+            ("inventory.netbox.ca_file", netbox),
+            ("icinga.ca_file", icinga),
+        ];
+        let single = single.into_iter().filter_map(|(key, file)| Some((key, file?)));
+        single.chain(self.excludes.files.iter().map(|file| ("excludes.files", file.as_path()))).collect()
+    }
+}
+
+/// `[inventory]`: who lists hosts, beside `[hosts]`.
+#[derive(Debug, Clone, Default)]
+pub struct InventorySettings {
+    /// NetBox, if there is one.
+    pub netbox: Option<NetBox>,
+}
+
+impl InventorySettings {
+    /// Whether nobody lists hosts but the configuration.
+    pub fn is_none(&self) -> bool {
+        self.netbox.is_none()
+    }
+}
+
+/// Who is told how runs went, each in a section of its own.
+#[derive(Debug, Clone, Default)]
+pub struct NotifierSettings {
+    /// Icinga, if there is one.
+    pub icinga: Option<IcingaSettings>,
+}
+
+impl NotifierSettings {
+    /// Whether nobody is told.
+    pub fn is_none(&self) -> bool {
+        self.icinga.is_none()
+    }
 }
 
 /// `[inventory.netbox]`.

@@ -28,7 +28,7 @@ pub(super) fn settings(top: &mut Section<'_>) -> Option<Settings> {
     let jobs = top.take("jobs", "a whole number of at least 1", Some);
     let state_dir = top.take("state_dir", PATH, values::path);
     let runtime_dir = top.take("runtime_dir", RUNTIME_DIR, values::runtime_dir);
-    let netbox = top.section("inventory", |inventory| inventory.optional("netbox", services::netbox));
+    let inventory = services::inventory(top);
     let host_defaults = top.section("host_defaults", hosts::defaults);
     let hosts = top.section("hosts", |section| hosts::overrides(section, &host_defaults));
     let ssh = top.section("ssh", ssh);
@@ -37,7 +37,7 @@ pub(super) fn settings(top: &mut Section<'_>) -> Option<Settings> {
     let excludes = top.section("excludes", excludes);
     let store = top.section("store", store);
     let retention = top.section("retention", retention);
-    let icinga = top.optional("icinga", |section| services::icinga(section, server.as_deref()));
+    let notifiers = services::notifiers(top, server.as_deref());
     let metrics_textfile = top.section("metrics", |metrics| {
         metrics.take("textfile", "an absolute path that ends in `.prom`", values::textfile)
     });
@@ -51,7 +51,7 @@ pub(super) fn settings(top: &mut Section<'_>) -> Option<Settings> {
         }
     }
     let understood = !hosts.is_empty() || !top.has("hosts");
-    if netbox.is_none() && understood && !hosts.values().any(|host| host.listed) {
+    if inventory.is_none() && understood && !hosts.values().any(|host| host.listed) {
         let seen = "lists no host, and there is no `[inventory.netbox]`";
         let want = "there is nothing to back up: set the address of your \
                     NetBox, or add a section such as `[hosts.vpn]`";
@@ -63,7 +63,7 @@ pub(super) fn settings(top: &mut Section<'_>) -> Option<Settings> {
         jobs: jobs.unwrap_or(JOBS),
         state_dir: state_dir.unwrap_or_else(|| PathBuf::from("/var/lib/backup")),
         runtime_dir: runtime_dir.unwrap_or_else(|| PathBuf::from("/run/backup")),
-        netbox: netbox.flatten(),
+        inventory: inventory.unwrap_or_default(),
         host_defaults,
         hosts,
         ssh,
@@ -72,7 +72,7 @@ pub(super) fn settings(top: &mut Section<'_>) -> Option<Settings> {
         excludes,
         store: store?,
         retention,
-        icinga: icinga.flatten(),
+        notifiers,
         metrics_textfile,
     })
 }

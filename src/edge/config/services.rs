@@ -1,4 +1,5 @@
-//! The services that `backup` speaks to: `[inventory.netbox]` and `[icinga]`.
+//! The services that `backup` speaks to: those that list hosts, `[inventory.netbox]`,
+//! and those that are told of runs, `[icinga]`.
 
 use super::environment::{ICINGA_PASSWORD, NETBOX_TOKEN};
 use super::files::{file, secret};
@@ -6,12 +7,26 @@ use super::options::duration;
 use super::section::Section;
 use super::values::{self, LINE, ROOT_URL};
 use crate::core::format::text::printable;
-use crate::core::model::settings::{AddressFrom, IcingaSettings, NetBox};
+use crate::core::model::settings::{
+    AddressFrom, IcingaSettings, InventorySettings, NetBox, NotifierSettings,
+};
 use std::path::PathBuf;
 use url::Url;
 
+/// Reads `[inventory]`; `None` if it names nobody who lists hosts.
+pub(super) fn inventory(top: &mut Section<'_>) -> Option<InventorySettings> {
+    let netbox = top.section("inventory", |inventory| inventory.optional("netbox", netbox));
+    netbox.map(|netbox| InventorySettings { netbox })
+}
+
+/// Reads the sections of those who are told of runs. `server` is this server's
+/// name, if it is known.
+pub(super) fn notifiers(top: &mut Section<'_>, server: Option<&str>) -> NotifierSettings {
+    NotifierSettings { icinga: top.optional("icinga", |section| icinga(section, server)).flatten() }
+}
+
 /// Reads `[inventory.netbox]`; `None` only together with a fault.
-pub(super) fn netbox(section: &mut Section<'_>) -> Option<NetBox> {
+fn netbox(section: &mut Section<'_>) -> Option<NetBox> {
     let url = url(section, "the token");
     let token = secret(section, "token_file", NETBOX_TOKEN);
     let tag = section.take("tag", LINE, values::line);
@@ -42,9 +57,8 @@ pub(super) fn netbox(section: &mut Section<'_>) -> Option<NetBox> {
     })
 }
 
-/// Reads `[icinga]`; `None` only together with a fault. `server` is this
-/// server's name, if it is known.
-pub(super) fn icinga(section: &mut Section<'_>, server: Option<&str>) -> Option<IcingaSettings> {
+/// Reads `[icinga]`; `None` only together with a fault.
+fn icinga(section: &mut Section<'_>, server: Option<&str>) -> Option<IcingaSettings> {
     let url = url(section, "the password");
     // HTTP's Basic scheme ends the user's name at a colon.
     let user = |text: String| values::line(text).filter(|text| !text.contains(':'));

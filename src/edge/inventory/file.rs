@@ -5,7 +5,7 @@
 //! the same faults are found in it; it holds no secret. It is replaced as a
 //! whole or not at all. This module does not know what a good list is.
 
-use super::netbox::Listed;
+use super::source::Listed;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, DirBuilder, File};

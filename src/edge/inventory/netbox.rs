@@ -13,14 +13,16 @@
 mod answers;
 mod request;
 
+use super::source::{About, Listed, Listing, Naming, Source};
 use crate::core::format::text::{counted, printable};
-use crate::core::model::host::{Object, ObjectKind};
+use crate::core::model::host::ObjectKind;
+use crate::core::model::problem::Problem;
 use crate::core::model::settings::{AddressFrom, NetBox};
+use crate::sys::https;
 use answers::{Machine, Page, Tag};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use request::{NetBoxError, Session};
 use reqwest::StatusCode;
-use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use url::Url;
 
@@ -46,43 +48,38 @@ fn endpoint(kind: ObjectKind) -> &'static str {
     }
 }
 
-/// A host as NetBox lists it; nothing of it has been checked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Listed {
-    /// What it is.
-    pub kind: ObjectKind,
-    /// NetBox's number for it, within its kind.
-    pub id: u64,
-    /// Its name; a device need not have one.
-    pub name: Option<String>,
-    /// What the custom field says that it is called here, where one is
-    /// configured.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub alias: Option<String>,
-    /// Its primary IP address with a prefix length, `10.0.0.7/24`.
-    pub primary_ip: Option<String>,
-}
+impl Source for NetBox {
+    fn about(&self) -> About<'_> {
+        let (tag, statuses) = (printable(&self.tag), printable(&self.statuses.join("`, `")));
+        let what = format!("NetBox knows no host with the tag `{tag}` and a status of `{statuses}`");
+        let remedy = "tag the hosts, or look at the token, since one without the right to view hosts gets an \
+                      empty list";
+        About {
+            naming: Naming {
+                source: "NetBox",
+                alias_field: self.name_field.as_deref().unwrap_or_default(),
+                address: self.address,
+                domain: self.domain.trim_matches('.'),
+            },
+            section: "inventory.netbox",
+            timeout: self.timeout,
+            max_shrink_percent: self.max_shrink_percent,
+            max_age: self.max_age,
+            nothing: Problem::critical(what, remedy),
+            place: https::shown(&self.url),
+            answered: format!(
+                "accepts the token and lists {{hosts}} with the tag `{tag}` and a status of `{statuses}`"
+            ),
+        }
+    }
 
-impl Listed {
-    /// What NetBox knows it by.
-    pub fn object(&self) -> Object {
-        Object { kind: self.kind, id: self.id }
+    async fn list(&self) -> Result<Listing, Problem> {
+        list(self).await.map_err(|error| error.problem())
     }
 }
 
-/// What NetBox listed.
-#[derive(Debug, Default)]
-pub(super) struct Listing {
-    /// The hosts that bear the tag and have one of the statuses.
-    pub hosts: Vec<Listed>,
-    /// What was odd about the answer.
-    pub warnings: Vec<String>,
-    /// Whether NetBox has shown the tag itself.
-    pub tag_confirmed: bool,
-}
-
 /// Asks NetBox for every host with the tag and one of the statuses.
-pub(super) async fn list(netbox: &NetBox) -> Result<Listing, NetBoxError> {
+async fn list(netbox: &NetBox) -> Result<Listing, NetBoxError> {
     let session = Session::new(netbox)?;
     let longest = netbox.timeout.saturating_mul(LONGEST_LIST);
     tokio::time::timeout(longest, session.list()).await.unwrap_or_else(|_| {
@@ -104,7 +101,14 @@ impl Session<'_> {
             self.kind(ObjectKind::Device, &slug),
             self.kind(ObjectKind::VirtualMachine, &slug)
         )?;
-        let mut listing = Listing { tag_confirmed: slug.confirmed, ..Listing::default() };
+        let mut listing = Listing::default();
+        if !slug.confirmed {
+            let tag = printable(&self.netbox.tag);
+            let what =
+                format!("the tag `{tag}` itself cannot be seen, so whether its name is right is not known");
+            let remedy = "let the token's user view tags; compare `inventory.netbox.tag` with NetBox";
+            listing.doubts.push((what, remedy));
+        }
         let mut refused = Vec::new();
         let mut has_field = false;
         let (mut untagged, mut other_status) = (0, 0);

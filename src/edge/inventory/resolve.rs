@@ -3,7 +3,7 @@
 
 use super::UnfitHost;
 use super::identities::{Identities, Rename};
-use super::netbox::Listed;
+use super::source::{Listed, Naming};
 use crate::core::format::text::printable;
 use crate::core::model::host::{Host, HostName, HostSettings, LONGEST_NAME, Object};
 use crate::core::model::settings::{AddressFrom, HostOverride, Settings};
@@ -31,12 +31,17 @@ pub(super) struct Resolved {
 
 /// Resolves every listed host and every static one. `identities` knows what
 /// they were called.
-pub(super) fn resolve(settings: &Settings, listed: Vec<Listed>, identities: &Identities) -> Resolved {
+pub(super) fn resolve(
+    settings: &Settings,
+    naming: Naming<'_>,
+    listed: Vec<Listed>,
+    identities: &Identities,
+) -> Resolved {
     let claims = Claims::of(settings, &listed);
     let objects: BTreeSet<Object> = listed.iter().map(Listed::object).collect();
     let (mut all, mut faults) = (Vec::new(), Vec::new());
     for machine in listed {
-        match called(settings, machine) {
+        match called(settings, naming, machine) {
             Ok(called) => all.push(called),
             Err(fault) => faults.push(fault),
         }
@@ -55,10 +60,10 @@ pub(super) fn resolve(settings: &Settings, listed: Vec<Listed>, identities: &Ide
     taken.extend(faults.iter().map(|fault| fault.name.to_ascii_lowercase()));
     for (_, mut machines) in named {
         if machines.len() > 1 {
-            faults.extend(collision(&machines));
+            faults.extend(collision(&machines, naming.source));
         } else if let Some(called) = machines.pop() {
             let name = called.name.spelled().to_owned();
-            match listed_host(settings, called, &claims) {
+            match listed_host(settings, naming, called, &claims) {
                 Ok(host) => hosts.push(host),
                 Err(why) => faults.push(UnfitHost { name, why }),
             }
@@ -70,7 +75,7 @@ pub(super) fn resolve(settings: &Settings, listed: Vec<Listed>, identities: &Ide
             Some(object) if objects.contains(&object) => {}
             Some(object) => unlisted.push((object, own.name.clone())),
             None if taken.contains(own.name.key()) => {}
-            None if own.listed => hosts.push(forced(settings, own.name.clone())),
+            None if own.listed => hosts.push(unlisted_host(settings, naming, own.name.clone())),
             None => unused.push(own.name.spelled().to_owned()),
         }
     }
@@ -88,19 +93,23 @@ pub(super) fn resolve(settings: &Settings, listed: Vec<Listed>, identities: &Ide
 
 /// A host of this name, whether the inventory knows it or not: its settings
 /// are the defaults and `[hosts.NAME]`, its address is from there or made of
-/// the name and NetBox's `domain`. `[hosts.NAME]` knows the better spelling.
+/// the name and the source's `domain`. `[hosts.NAME]` knows the better spelling.
 pub fn forced(settings: &Settings, name: HostName) -> Host {
+    unlisted_host(settings, Naming::of(settings), name)
+}
+
+fn unlisted_host(settings: &Settings, naming: Naming<'_>, name: HostName) -> Host {
     let own = settings.hosts.get(name.key());
     let name = own.map_or(name, |own| own.name.clone());
-    let address = own.and_then(|own| own.address.clone()).unwrap_or_else(|| by_name(settings, &name));
+    let address = own.and_then(|own| own.address.clone()).unwrap_or_else(|| by_name(naming, &name));
     host(settings, name, own.and_then(|own| own.object), own, address)
 }
 
 /// Who gave a host its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum By {
-    /// NetBox: it is the object's own.
-    NetBox,
+    /// The source: it is the object's own.
+    Source,
     /// A custom field of the object.
     Field,
     /// `[hosts."vm:12"]`.
@@ -134,7 +143,7 @@ impl Called {
         let Listed { kind, id, name, .. } = &self.machine;
         let own = printable(name.as_deref().unwrap_or_default());
         match self.by {
-            By::NetBox => format!("{kind} {id} `{own}`"),
+            By::Source => format!("{kind} {id} `{own}`"),
             By::Field => format!("{kind} {id} `{own}` (`{}` by its custom field)", self.name),
             By::Copies => format!("{kind} {id} `{own}` (`{}` by its copies)", self.name),
             By::Configuration => {
@@ -146,8 +155,8 @@ impl Called {
 
 /// What a host of NetBox's is called here. The configuration goes before the
 /// custom field, and that before NetBox's own name.
-fn called(settings: &Settings, machine: Listed) -> Result<Called, UnfitHost> {
-    let (kind, id, object) = (machine.kind, machine.id, machine.object());
+fn called(settings: &Settings, naming: Naming<'_>, machine: Listed) -> Result<Called, UnfitHost> {
+    let (kind, id, object, source) = (machine.kind, machine.id, machine.object(), naming.source);
     if let Some(own) = settings.hosts.values().find(|own| own.object == Some(object)) {
         return Ok(Called::new(machine, own.name.clone(), By::Configuration));
     }
@@ -155,25 +164,24 @@ fn called(settings: &Settings, machine: Listed) -> Result<Called, UnfitHost> {
         return match alias.parse() {
             Ok(name) => Ok(Called::new(machine, name, By::Field)),
             Err(unfit) => {
-                let field = settings.netbox.as_ref().and_then(|netbox| netbox.name_field.as_deref());
-                let field = field.unwrap_or_default();
-                let why = format!("{unfit}; correct the custom field `{field}` of {kind} {id} in NetBox");
+                let field = naming.alias_field;
+                let why = format!("{unfit}; correct the custom field `{field}` of {kind} {id} in {source}");
                 Err(UnfitHost { name: alias.clone(), why })
             }
         };
     }
     match machine.name.as_deref().map(str::parse::<HostName>) {
-        Some(Ok(name)) => Ok(Called::new(machine, name, By::NetBox)),
+        Some(Ok(name)) => Ok(Called::new(machine, name, By::Source)),
         Some(Err(unfit)) if !unfit.name.is_empty() => {
             let lines = lines(object, &fit(&unfit.name, object));
             let why =
-                format!("{unfit}; rename {kind} {id} in NetBox, or write {lines} into the configuration");
+                format!("{unfit}; rename {kind} {id} in {source}, or write {lines} into the configuration");
             Err(UnfitHost { name: unfit.name, why })
         }
         None | Some(Err(_)) => {
             let lines = lines(object, &fit("", object));
             let why = format!(
-                "{kind} {id} has no name in NetBox; give it one there, or write {lines} into the configuration"
+                "{kind} {id} has no name in {source}; give it one there, or write {lines} into the configuration"
             );
             Err(UnfitHost { name: String::new(), why })
         }
@@ -215,11 +223,11 @@ fn fit(name: &str, object: Object) -> String {
 }
 
 /// One fault for each spelling of a name that several hosts bear.
-fn collision(machines: &[Called]) -> Vec<UnfitHost> {
+fn collision(machines: &[Called], source: &str) -> Vec<UnfitHost> {
     let who: Vec<String> = machines.iter().map(Called::display).collect();
     let remedies: Vec<String> = machines
         .iter()
-        .filter(|called| called.by == By::NetBox)
+        .filter(|called| called.by == By::Source)
         .map(|Called { name, machine, .. }| {
             let object = machine.object();
             // The name may be as long as a name can be.
@@ -232,7 +240,7 @@ fn collision(machines: &[Called]) -> Vec<UnfitHost> {
         all => format!("rename all but one there, or write into the configuration: {}", all.join(", or ")),
     };
     let why =
-        format!("{} in NetBox have one name, as names compare without case; {remedies}", who.join(" and "));
+        format!("{} in {source} have one name, as names compare without case; {remedies}", who.join(" and "));
     let spellings: BTreeSet<&str> = machines.iter().map(|called| called.name.spelled()).collect();
     spellings.into_iter().map(|name| UnfitHost { name: name.to_owned(), why: why.clone() }).collect()
 }
@@ -265,7 +273,12 @@ fn own_name(machine: &Listed) -> Option<HostName> {
     machine.name.as_deref()?.parse().ok()
 }
 
-fn listed_host(settings: &Settings, called: Called, claims: &Claims) -> Result<Host, String> {
+fn listed_host(
+    settings: &Settings,
+    naming: Naming<'_>,
+    called: Called,
+    claims: &Claims,
+) -> Result<Host, String> {
     let Called { machine, name, by, also } = called;
     let object = machine.object();
     // A section of that name may be another object's.
@@ -274,43 +287,39 @@ fn listed_host(settings: &Settings, called: Called, claims: &Claims) -> Result<H
     };
     let own = also.as_ref().and_then(section).or_else(|| section(&name));
     let transport = own.and_then(|own| own.transport).unwrap_or(settings.host_defaults.transport);
-    let by_ip = settings.netbox.as_ref().is_some_and(|netbox| netbox.address == AddressFrom::PrimaryIp);
+    let by_ip = naming.address == AddressFrom::PrimaryIp;
     let address = match own.and_then(|own| own.address.clone()) {
         Some(address) => address,
-        None if transport.is_this_machine() => by_name(settings, &name),
-        None if by_ip => primary_ip(&machine)?,
-        None if by == By::NetBox => by_name(settings, &name),
-        None => renamed(settings, &name, &machine, claims)?,
+        None if transport.is_this_machine() => by_name(naming, &name),
+        None if by_ip => primary_ip(&machine, naming.source)?,
+        None if by == By::Source => by_name(naming, &name),
+        None => renamed(naming, &name, &machine, claims)?,
     };
     Ok(host(settings, name, Some(object), own, address))
 }
 
 /// Where a host is that has another name here than in NetBox: at the name that
 /// it has there, if that can be an address and is its alone; else at its own.
-fn renamed(
-    settings: &Settings,
-    name: &HostName,
-    machine: &Listed,
-    claims: &Claims,
-) -> Result<String, String> {
+fn renamed(naming: Naming<'_>, name: &HostName, machine: &Listed, claims: &Claims) -> Result<String, String> {
     match own_name(machine) {
-        Some(own) if own == *name || claims.is_alone(&own) => Ok(by_name(settings, &own)),
+        Some(own) if own == *name || claims.is_alone(&own) => Ok(by_name(naming, &own)),
         _ if claims.is_alone(name) => Err(format!(
-            "its address is not known: NetBox's name for {} {} is none or not its alone, and `{name}` is what NetBox \
-             calls another; write `[hosts.\"{}\"]` with `name = \"{name}\"` and an `address` into the configuration",
+            "its address is not known: {0}'s name for {1} {2} is none or not its alone, and `{name}` is what {0} \
+             calls another; write `[hosts.\"{3}\"]` with `name = \"{name}\"` and an `address` into the configuration",
+            naming.source,
             machine.kind,
             machine.id,
             machine.object()
         )),
-        _ => Ok(by_name(settings, name)),
+        _ => Ok(by_name(naming, name)),
     }
 }
 
-fn primary_ip(machine: &Listed) -> Result<String, String> {
+fn primary_ip(machine: &Listed, source: &str) -> Result<String, String> {
     let advice = "or set `address` of its `[hosts.NAME]`";
     let Some(given) = &machine.primary_ip else {
         return Err(format!(
-            "{} {} has no primary IP in NetBox; assign one, {advice}",
+            "{} {} has no primary IP in {source}; assign one, {advice}",
             machine.kind, machine.id
         ));
     };
@@ -324,9 +333,9 @@ fn primary_ip(machine: &Listed) -> Result<String, String> {
     })
 }
 
-/// The name with NetBox's `domain`, unless it ends with that already.
-fn by_name(settings: &Settings, name: &HostName) -> String {
-    let domain = settings.netbox.as_ref().map_or("", |netbox| netbox.domain.trim_matches('.'));
+/// The name with the source's `domain`, unless it ends with that already.
+fn by_name(naming: Naming<'_>, name: &HostName) -> String {
+    let domain = naming.domain;
     let suffix = format!(".{}", domain.to_ascii_lowercase());
     if domain.is_empty() || name.key() == &suffix[1..] || name.key().ends_with(&suffix) {
         name.spelled().to_owned()

@@ -2,17 +2,19 @@
 //! has the conversations with a server.
 
 use super::resolve::Resolved;
+use super::source::Listing;
 use super::*;
 use crate::core::model::host::{Filesystems, HostSettings, ObjectKind, Transport};
 use crate::core::model::settings::{
-    AddressFrom, Excludes, HookSettings, HostOverride, Retention, Ssh, StoreSettings, TransferSettings,
+    AddressFrom, Excludes, HookSettings, HostOverride, InventorySettings, NetBox, NotifierSettings,
+    Retention, Ssh, StoreSettings, TransferSettings,
 };
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
 fn resolve(settings: &Settings, listed: Vec<Listed>) -> Resolved {
-    super::resolve::resolve(settings, listed, &Identities::default())
+    super::resolve::resolve(settings, Naming::of(settings), listed, &Identities::default())
 }
 
 pub(super) fn settings(netbox: Option<NetBox>, hosts: &[HostOverride]) -> Settings {
@@ -41,7 +43,7 @@ pub(super) fn settings(netbox: Option<NetBox>, hosts: &[HostOverride]) -> Settin
         jobs: NonZeroUsize::MIN,
         state_dir: PathBuf::from("/nonexistent"),
         runtime_dir: PathBuf::from("/nonexistent"),
-        netbox,
+        inventory: InventorySettings { netbox },
         host_defaults,
         hosts: hosts.iter().map(|own| (own.name.key().to_owned(), own.clone())).collect(),
         ssh: Ssh {
@@ -55,7 +57,7 @@ pub(super) fn settings(netbox: Option<NetBox>, hosts: &[HostOverride]) -> Settin
         excludes: Excludes { files: Vec::new(), remote_file: "/etc/backup-exclude.conf".to_owned() },
         store: StoreSettings::Zfs { dataset: "data".to_owned(), min_free_percent: 5 },
         retention: Retention { daily: Some(NonZeroU32::MIN), ..Retention::default() },
-        icinga: None,
+        notifiers: NotifierSettings::default(),
         metrics_textfile: None,
     }
 }
@@ -268,7 +270,7 @@ fn decided_knowing(
     identities: &Identities,
 ) -> Decision {
     let netbox = netbox(AddressFrom::Name, "");
-    decide(answer, saved, &netbox, now(), Path::new("/state/inventory.json"), identities)
+    decide(answer, saved, &netbox.about(), now(), Path::new("/state/inventory.json"), identities)
 }
 
 fn now() -> DateTime<Utc> {
@@ -350,10 +352,10 @@ fn a_warning_says_how_to_accept_a_shrunken_list() {
 fn an_empty_answer_is_not_believed_even_where_any_shrinking_is_allowed() {
     let any = NetBox { max_shrink_percent: 0, ..netbox(AddressFrom::Name, "") };
     let decision =
-        decide(Ok(Vec::new()), saved(&["a"]), &any, now(), Path::new("/x"), &Identities::default());
+        decide(Ok(Vec::new()), saved(&["a"]), &any.about(), now(), Path::new("/x"), &Identities::default());
     assert_eq!((names(&decision), decision.keep), (vec!["a"], false));
     let decision =
-        decide(Ok(vms(&["z"])), saved(&["a"]), &any, now(), Path::new("/x"), &Identities::default());
+        decide(Ok(vms(&["z"])), saved(&["a"]), &any.about(), now(), Path::new("/x"), &Identities::default());
     assert_eq!((names(&decision), decision.keep), (vec!["z"], true));
 }
 
@@ -378,11 +380,23 @@ fn a_list_that_stands_in_for_too_long_is_critical() {
         (-5, Severity::Warning, "of a clock that was wrong"),
     ] {
         let now = saved(&[]).unwrap().at + TimeDelta::hours(hours);
-        let silent =
-            decide(Err(down()), saved(&["a", "b"]), &netbox, now, Path::new("/x"), &Identities::default());
+        let silent = decide(
+            Err(down()),
+            saved(&["a", "b"]),
+            &netbox.about(),
+            now,
+            Path::new("/x"),
+            &Identities::default(),
+        );
         assert_eq!(silent.stand_in.unwrap().severity, severity, "{reason}");
-        let shrunken =
-            decide(Ok(Vec::new()), saved(&["a", "b"]), &netbox, now, Path::new("/x"), &Identities::default());
+        let shrunken = decide(
+            Ok(Vec::new()),
+            saved(&["a", "b"]),
+            &netbox.about(),
+            now,
+            Path::new("/x"),
+            &Identities::default(),
+        );
         assert_eq!(shrunken.warnings[0].severity, severity, "{reason}");
         let told = shrunken.warnings[0].what.contains("older than `inventory.netbox.max_age`");
         assert_eq!(told, severity == Severity::Critical, "{reason}");
@@ -409,12 +423,8 @@ fn faults_survive_in_the_last_good_list() {
         primary_ip: None,
     });
     let decision = decided(Err(down()), before);
-    let inventory = assemble(
-        &settings(Some(netbox(AddressFrom::Name, "")), &[]),
-        decision,
-        Vec::new(),
-        &Identities::default(),
-    );
+    let settings = settings(Some(netbox(AddressFrom::Name, "")), &[]);
+    let inventory = assemble(&settings, Naming::of(&settings), decision, Vec::new(), &Identities::default());
     assert_eq!((inventory.hosts.len(), inventory.faults.len()), (1, 2));
 }
 
@@ -527,4 +537,59 @@ fn a_name_that_will_not_do_comes_with_one_that_will() {
         assert!(resolved.faults[0].why.contains(&lines), "{}", resolved.faults[0].why);
         assert!(fits.parse::<HostName>().is_ok(), "{fits}");
     }
+}
+
+/// A second source: what its author wrote down, or nothing.
+struct Spreadsheet(Result<Vec<Listed>, Problem>);
+
+impl Source for Spreadsheet {
+    fn about(&self) -> About<'_> {
+        About {
+            naming: Naming {
+                source: "the spreadsheet",
+                alias_field: "",
+                address: AddressFrom::Name,
+                domain: "example.org",
+            },
+            section: "inventory.spreadsheet",
+            timeout: Duration::from_secs(1),
+            max_shrink_percent: 50,
+            max_age: Duration::from_secs(3600),
+            nothing: Problem::critical("the spreadsheet is empty", "write hosts into it"),
+            place: "/srv/hosts.csv".to_owned(),
+            answered: "has {hosts}".to_owned(),
+        }
+    }
+
+    async fn list(&self) -> Result<Listing, Problem> {
+        Ok(Listing { hosts: self.0.clone()?, ..Listing::default() })
+    }
+}
+
+#[tokio::test]
+async fn another_source_is_weighed_and_kept_as_the_first_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings { state_dir: dir.path().to_owned(), ..settings(None, &[]) };
+    let ask = async |answer, at| {
+        let (source, mut examined) = (Spreadsheet(answer), None);
+        let inventory = question(Some(&source), &settings, at, true, None, &mut examined).await;
+        (inventory, examined.unwrap().answer.map(|answered| answered.what))
+    };
+    let (refused, _) = ask(Ok(Vec::new()), now()).await;
+    assert_eq!(refused.unwrap_err().to_string(), "the spreadsheet is empty (write hosts into it)");
+    let (listed, said) = ask(Ok(vms(&["a", "b"])), now()).await;
+    let addresses: Vec<String> = listed.unwrap().hosts.into_iter().map(|host| host.address).collect();
+    assert_eq!(addresses, ["a.example.org", "b.example.org"]);
+    assert_eq!(said.unwrap(), "has 2 hosts");
+    let later = now() + TimeDelta::hours(2);
+    let (old, _) = ask(Err(Problem::warning("it is open elsewhere", "close it")), later).await;
+    let stand_in = old.unwrap().stand_in.unwrap();
+    assert_eq!(stand_in.severity, Severity::Critical);
+    assert_eq!(
+        stand_in.what,
+        "it is open elsewhere; its list of 2026-11-20 02:00 UTC is used (2 hosts), which is older than \
+         `inventory.spreadsheet.max_age` (1h00m)"
+    );
+    let (short, _) = ask(Ok(Vec::new()), now()).await;
+    assert!(short.unwrap().warnings[0].what.starts_with("the spreadsheet lists only 0 of the 2 hosts"));
 }

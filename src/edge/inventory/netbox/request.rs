@@ -26,7 +26,7 @@ const LONGEST_REASON: usize = 300;
 /// Holds no secret.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", self.problem())]
-pub(in super::super) struct NetBoxError {
+pub(super) struct NetBoxError {
     url: String,
     /// What went wrong.
     pub(super) why: String,
@@ -40,7 +40,7 @@ pub(in super::super) struct NetBoxError {
 
 impl NetBoxError {
     /// The same as a problem of whoever wanted the list.
-    pub(in super::super) fn problem(&self) -> Problem {
+    pub(super) fn problem(&self) -> Problem {
         let what = format!("{} (NetBox at `{}`)", self.why, self.url);
         Problem::warning(what, self.hint.clone().unwrap_or_default())
     }
