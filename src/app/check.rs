@@ -20,6 +20,8 @@ use crate::app::session::set_jobs;
 use crate::core::format::text::counted;
 use crate::core::model::finding::{CheckFinding, CheckTally, Section};
 use crate::core::model::host::{Host, HostName, Transport};
+use crate::core::model::outcome::Severity;
+use crate::core::model::problem::Problem;
 use crate::core::model::settings::Settings;
 use crate::core::policy::growth;
 use crate::edge::config;
@@ -233,50 +235,12 @@ async fn each<H: Clone, T: 'static, F: Future<Output = T> + 'static>(
     results
 }
 
-/// Advice at the end of a sentence made for a line of the log, parted from what
-/// it is about: in parentheses, or behind a semicolon.
-fn parted(said: &str) -> (String, Option<String>) {
-    let said = said.trim();
-    if let Some(inner) = said.strip_suffix(')') {
-        let mut depth = 1;
-        for (at, c) in inner.char_indices().rev() {
-            match c {
-                ')' => depth += 1,
-                '(' => depth -= 1,
-                _ => {}
-            }
-            if depth == 0 && at > 0 {
-                return (said[..at].trim_end().to_owned(), Some(inner[at + 1..].to_owned()));
-            }
-        }
-    }
-    for mark in [". If ", "; "] {
-        if let Some((what, advice)) = said.rsplit_once(mark) {
-            let advice = if mark == ". If " { format!("if {advice}") } else { advice.to_owned() };
-            return (what.to_owned(), Some(advice));
-        }
-    }
-    (said.to_owned(), None)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn advice_is_parted_from_what_it_is_about() {
-        for (said, what, advice) in [
-            ("it fails", "it fails", None),
-            ("it fails (is it up (and on)?)", "it fails", Some("is it up (and on)?")),
-            ("it has no name; give it one", "it has no name", Some("give it one")),
-            (
-                "it shrank (by 3). If it is meant, remove `x`; if not, look",
-                "it shrank (by 3)",
-                Some("if it is meant, remove `x`; if not, look"),
-            ),
-            ("(odd)", "(odd)", None),
-        ] {
-            assert_eq!(parted(said), (what.to_owned(), advice.map(str::to_owned)), "{said}");
-        }
+/// A problem as a finding; `unless` is what to do where it does not say.
+fn found(subject: &str, problem: Problem, unless: &str) -> CheckFinding {
+    let Problem { severity, what, remedy } = problem;
+    let remedy = if remedy.is_empty() { unless.to_owned() } else { remedy };
+    match severity {
+        Severity::Critical => CheckFinding::error(subject, what, remedy),
+        Severity::Warning | Severity::Ok => CheckFinding::warning(subject, what, remedy),
     }
 }

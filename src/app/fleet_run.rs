@@ -127,7 +127,7 @@ impl FleetRun {
         };
         for fault in faults {
             let now = run.clock.now();
-            let outcome = Outcome::Failed { stage: Stage::Inventory, why: fault.why };
+            let outcome = Outcome::Failed { stage: Stage::Inventory, why: fault.why.to_string() };
             done(HostReport::bare(fault.name, outcome, now, now));
         }
         let work = |host: Host, turn: Turn| {

@@ -96,7 +96,7 @@ pub async fn plan(session: &Session, words: &[String]) -> anyhow::Result<RunPlan
     let selection = inventory::select(&inventory, words)?;
     let mut problems: Vec<HostProblem> =
         inventory.problems().map(|why| problem(None, why.to_string())).collect();
-    problems.extend(selection.faults.iter().map(|fault| problem(Some(&fault.name), fault.why.clone())));
+    problems.extend(selection.faults.iter().map(|fault| problem(Some(&fault.name), fault.why.to_string())));
     let renamed = selection.hosts.iter().filter_map(|host| inventory.rename_of(&host.name));
     problems.extend(renamed.map(|rename| problem(Some(rename.from.spelled()), rename.problem().to_string())));
     let survey = match session::survey(store).await {

@@ -31,6 +31,7 @@ pub use standard::standard;
 pub use told::{Missed, missed};
 
 use crate::core::format::text::{printable, printable_bytes, shortened};
+use crate::core::model::problem::Problem;
 use std::fmt;
 
 /// Why a path of [`Wanted::mixed`] is not written in place.
@@ -49,23 +50,42 @@ pub struct Rule {
 }
 
 /// Why some text is no pattern.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotAPattern {
     /// There is nothing.
-    #[error("the pattern is empty")]
     Empty,
     /// rsync's texts end at a NUL byte.
-    #[error("a NUL byte cannot be part of a pattern")]
     Nul,
     /// See [`LONGEST_PATTERN`].
-    #[error("the pattern is longer than {LONGEST_PATTERN} bytes")]
     TooLong,
     /// It is an order of rsync's filter language.
-    #[error(
-        "this is a rule of rsync's filter language, and only patterns are taken here (write `- ` before a pattern that looks like one)"
-    )]
     Directive,
 }
+
+impl NotAPattern {
+    /// The same as a problem of who wrote it.
+    pub fn problem(self) -> Problem {
+        match self {
+            NotAPattern::Empty => Problem::warning("the pattern is empty", ""),
+            NotAPattern::Nul => Problem::warning("a NUL byte cannot be part of a pattern", ""),
+            NotAPattern::TooLong => {
+                Problem::warning(format!("the pattern is longer than {LONGEST_PATTERN} bytes"), "")
+            }
+            NotAPattern::Directive => Problem::warning(
+                "this is a rule of rsync's filter language, and only patterns are taken here",
+                "write `- ` before a pattern that looks like one",
+            ),
+        }
+    }
+}
+
+impl fmt::Display for NotAPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.problem().fmt(f)
+    }
+}
+
+impl std::error::Error for NotAPattern {}
 
 impl Rule {
     /// Leaves out what matches `pattern`.
@@ -121,25 +141,43 @@ impl fmt::Display for Rule {
 }
 
 /// Why a host's list of mounts cannot be worked with.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Excess {
     /// There are more than any host has.
-    #[error(
-        "more than {} filesystems are mounted there (unmount what is not needed)",
-        mountinfo::MOST_MOUNTS
-    )]
     Mounts,
     /// What is mounted there cannot be left out.
-    #[error(
-        "a filesystem is mounted there at a path that is too long for a pattern of rsync, so that it could not \
-         be left out (unmount it): `{0}`"
-    )]
     Path(String),
     /// So many filesystems lie in one another that the rules would be too long.
-    #[error(
-        "filesystems are mounted there so deep in others that no list of rules could tell them apart (unmount them)"
-    )]
     Rules,
+}
+
+impl Excess {
+    /// The same as a problem of the host.
+    pub fn problem(&self) -> Problem {
+        match self {
+            Excess::Mounts => Problem::critical(
+                format!("more than {} filesystems are mounted there", mountinfo::MOST_MOUNTS),
+                "unmount what is not needed",
+            ),
+            Excess::Path(path) => Problem::critical(
+                format!(
+                    "a filesystem is mounted there at a path that is too long for a pattern of rsync, so that it could \
+                     not be left out: `{path}`"
+                ),
+                "unmount it",
+            ),
+            Excess::Rules => Problem::critical(
+                "filesystems are mounted there so deep in others that no list of rules could tell them apart",
+                "unmount them",
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Excess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.problem().fmt(f)
+    }
 }
 
 /// Something in a file from elsewhere that was passed over.
@@ -149,21 +187,22 @@ pub struct Warning {
     pub origin: String,
     /// Which line, counted from 1.
     pub line: usize,
-    /// What is wrong there.
-    pub text: String,
+    /// What is wrong there, and what to do about it.
+    pub problem: Problem,
 }
 
 impl Warning {
     /// A warning about one line, which it shows.
-    fn of_line(origin: &str, line: usize, text: &[u8], why: impl fmt::Display) -> Self {
+    fn of_line(origin: &str, line: usize, text: &[u8], why: Problem) -> Self {
         let shown = shortened(&printable_bytes(text), 60);
-        Warning { origin: origin.to_owned(), line, text: format!("`{shown}` was passed over: {why}") }
+        let what = format!("`{shown}` was passed over: {}", why.what);
+        Warning { origin: origin.to_owned(), line, problem: Problem { what, ..why } }
     }
 }
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} line {}: {}", printable(&self.origin), self.line, self.text)
+        write!(f, "{} line {}: {}", printable(&self.origin), self.line, self.problem)
     }
 }
 

@@ -25,6 +25,7 @@ pub use environment::{Environment, ICINGA_PASSWORD, NETBOX_TOKEN};
 pub use fault::Fault;
 
 use crate::core::format::text::printable;
+use crate::core::model::problem::Problem;
 use crate::core::model::settings::Settings;
 use document::Document;
 use std::ffi::OsString;
@@ -42,38 +43,18 @@ pub struct Loaded {
     /// What the operator wants.
     pub settings: Settings,
     /// What the operator should know of it: it works, but is unsafe.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Problem>,
 }
 
 /// Why there is no configuration to work with.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file that was asked for is not there.
-    #[error(
-        "there is no configuration file `{}` ({by} names it); copy `config.example.toml` there and edit it",
-        show(.path)
-    )]
-    Missing {
-        /// The file.
-        path: PathBuf,
-        /// Who asked for it.
-        by: &'static str,
-    },
-    /// No file was asked for, and none is where it would be.
-    #[error(
-        "found no configuration: `--config` and `$BACKUP_CONFIG` name none, and there is no `{}`; \
-         copy `config.example.toml` there and edit it",
-        show(.0)
-    )]
-    Nowhere(PathBuf),
+    /// There is no file.
+    #[error("{0}")]
+    Missing(Problem),
     /// The file cannot be read.
-    #[error("cannot read the configuration `{}`: {why}", show(.path))]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        why: String,
-    },
+    #[error("{0}")]
+    Unreadable(Problem),
     /// The file's content will not do.
     #[error("{}", faulty(.path, .faults))]
     Faulty {
@@ -82,6 +63,27 @@ pub enum ConfigError {
         /// Everything that is wrong with it, by line.
         faults: Vec<Fault>,
     },
+}
+
+/// What to do where there is no configuration.
+const COPY_EXAMPLE: &str = "copy `config.example.toml` there and edit it";
+
+fn missing(path: &Path, by: &str) -> ConfigError {
+    let what = format!("there is no configuration file `{}` ({by} names it)", show(path));
+    ConfigError::Missing(Problem::critical(what, COPY_EXAMPLE))
+}
+
+fn nowhere(path: &Path) -> ConfigError {
+    let what = format!(
+        "found no configuration: `--config` and `$BACKUP_CONFIG` name none, and there is no `{}`",
+        show(path)
+    );
+    ConfigError::Missing(Problem::critical(what, COPY_EXAMPLE))
+}
+
+fn unreadable(path: &Path, why: &str, remedy: &str) -> ConfigError {
+    let what = format!("cannot read the configuration `{}`: {why}", show(path));
+    ConfigError::Unreadable(Problem::critical(what, remedy))
 }
 
 /// The configuration file to read: the one that `--config` names, else the one
@@ -105,26 +107,20 @@ fn first_of(
     };
     // Whatever else is wrong with the file is for `load` to say.
     match (path.try_exists(), by) {
-        (Ok(false), Some(by)) => Err(ConfigError::Missing { path, by }),
-        (Ok(false), None) => Err(ConfigError::Nowhere(path)),
+        (Ok(false), Some(by)) => Err(missing(&path, by)),
+        (Ok(false), None) => Err(nowhere(&path)),
         _ => Ok(path),
     }
 }
 
 /// Reads and checks a configuration file.
 pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, ConfigError> {
-    let bytes = std::fs::read(path).map_err(|error| ConfigError::Unreadable {
-        path: path.to_owned(),
-        why: match environment::remedy(&error, "") {
-            "" => environment::reason(&error),
-            remedy => format!("{}; {remedy}", environment::reason(&error)),
-        },
-    })?;
+    let bytes = std::fs::read(path)
+        .map_err(|error| unreadable(path, &environment::reason(&error), environment::remedy(&error, "")))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let whole = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = whole.iter().filter(|&&byte| byte == b'\n').count() + 1;
-        let why = format!("line {line} is not UTF-8; save the file in that encoding");
-        ConfigError::Unreadable { path: path.to_owned(), why }
+        unreadable(path, &format!("line {line} is not UTF-8"), "save the file in that encoding")
     })?;
     parse(&text, environment).map_err(|faults| ConfigError::Faulty { path: path.to_owned(), faults })
 }
@@ -186,15 +182,15 @@ mod tests {
         let missing = Path::new("/nowhere/config.toml");
         insta::assert_snapshot!(
             first_of(Some(missing), None, folder.path()).unwrap_err(),
-            @"there is no configuration file `/nowhere/config.toml` (`--config` names it); copy `config.example.toml` there and edit it"
+            @"there is no configuration file `/nowhere/config.toml` (`--config` names it) (copy `config.example.toml` there and edit it)"
         );
         insta::assert_snapshot!(
             first_of(None, Some(missing.into()), folder.path()).unwrap_err(),
-            @"there is no configuration file `/nowhere/config.toml` (`$BACKUP_CONFIG` names it); copy `config.example.toml` there and edit it"
+            @"there is no configuration file `/nowhere/config.toml` (`$BACKUP_CONFIG` names it) (copy `config.example.toml` there and edit it)"
         );
         insta::assert_snapshot!(
             first_of(None, None, missing).unwrap_err(),
-            @"found no configuration: `--config` and `$BACKUP_CONFIG` name none, and there is no `/nowhere/config.toml`; copy `config.example.toml` there and edit it"
+            @"found no configuration: `--config` and `$BACKUP_CONFIG` name none, and there is no `/nowhere/config.toml` (copy `config.example.toml` there and edit it)"
         );
     }
 }

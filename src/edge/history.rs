@@ -23,6 +23,7 @@ mod schema;
 use crate::core::format::timing::Sums;
 use crate::core::model::host::HostName;
 use crate::core::model::outcome::HostReport;
+use crate::core::model::problem::Problem;
 pub use crate::core::model::run_record::{HostRecord, VerificationRecord};
 use crate::core::model::snapshot::Snapshot;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -32,6 +33,7 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior, params_from_iter};
 use schema::Kind;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -70,13 +72,9 @@ const GOOD: &str = concat!(
 
 /// Why the history could not be used: what was being done, to what, why it
 /// failed, and what to try.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HistoryError {
     /// A newer version of this program wrote it.
-    #[error(
-        "the history `{}` has format {found}, and this program knows formats up to {known}; it is left as it is \
-         (use the newer version again, or move the file away)", path.display()
-    )]
     Newer {
         /// The file.
         path: PathBuf,
@@ -86,13 +84,11 @@ pub enum HistoryError {
         known: usize,
     },
     /// Another process keeps it locked.
-    #[error("the history `{}` is locked by another process (`fuser -v {0}` shows which)", path.display())]
     Locked {
         /// The file.
         path: PathBuf,
     },
     /// It is damaged, or not a history.
-    #[error("the history `{}` cannot be read: {why} (the next run sets it aside and begins another)", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -100,7 +96,6 @@ pub enum HistoryError {
         why: String,
     },
     /// It cannot be used where it is.
-    #[error("cannot {doing} the history `{}`: {why}{}", path.display(), advice(.hint))]
     Unusable {
         /// What was being done.
         doing: &'static str,
@@ -113,9 +108,40 @@ pub enum HistoryError {
     },
 }
 
-fn advice(hint: &str) -> String {
-    if hint.is_empty() { String::new() } else { format!(" ({hint})") }
+impl HistoryError {
+    /// The same as a problem of whoever needed it.
+    pub fn problem(&self) -> Problem {
+        match self {
+            HistoryError::Newer { path, found, known } => Problem::warning(
+                format!(
+                    "the history `{}` has format {found}, and this program knows formats up to {known}; it is left as \
+                     it is",
+                    path.display()
+                ),
+                "use the newer version again, or move the file away",
+            ),
+            HistoryError::Locked { path } => Problem::warning(
+                format!("the history `{}` is locked by another process", path.display()),
+                format!("`fuser -v {}` shows which", path.display()),
+            ),
+            HistoryError::Damaged { path, why } => Problem::warning(
+                format!("the history `{}` cannot be read: {why}", path.display()),
+                "the next run sets it aside and begins another",
+            ),
+            HistoryError::Unusable { doing, path, why, hint } => {
+                Problem::warning(format!("cannot {doing} the history `{}`: {why}", path.display()), *hint)
+            }
+        }
+    }
 }
+
+impl fmt::Display for HistoryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.problem().fmt(f)
+    }
+}
+
+impl std::error::Error for HistoryError {}
 
 impl HistoryError {
     fn of(doing: &'static str, path: &Path, error: &rusqlite::Error) -> Self {

@@ -96,7 +96,7 @@ pub struct UnfitHost {
     /// a nameless host.
     pub name: String,
     /// Why not, and what to do. Printable.
-    pub why: String,
+    pub why: Problem,
 }
 
 /// There are no hosts at all to begin with: why, and what to do.

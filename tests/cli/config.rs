@@ -112,7 +112,11 @@ fn what_is_not_said_takes_its_default() {
     assert!(settings.hosts["vpn"].listed);
     assert_eq!(settings.transfer.deadline, Duration::from_secs(12 * 3600));
     assert_eq!(settings.store, StoreSettings::Zfs { dataset: "data".into(), min_free_percent: 5 });
-    assert!(settings.inventory.netbox.is_none() && settings.notifiers.icinga.is_none() && settings.metrics_textfile.is_none());
+    assert!(
+        settings.inventory.netbox.is_none()
+            && settings.notifiers.icinga.is_none()
+            && settings.metrics_textfile.is_none()
+    );
 }
 
 #[test]
@@ -213,10 +217,10 @@ fn what_works_but_is_unsafe_is_a_warning() {
     let netbox = "token_file = '/etc/backup/token'";
     let icinga = "password_file = '/etc/backup/password'\n[ssh]\nidentity_file = '/etc/backup/key'";
     let warnings = parse(&with_services(netbox, icinga), &environment).unwrap().warnings;
-    insta::assert_snapshot!(warnings.join("\n"), @r"
-    `inventory.netbox.url` is `http://netbox.example.org/`: the token travels in clear text; use https
-    `/etc/backup/token` is open to users other than its owner; close it with `chmod 600 /etc/backup/token`
-    `/etc/backup/key` is open to users other than its owner; close it with `chmod 600 /etc/backup/key`
+    insta::assert_snapshot!(warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"), @r"
+    `inventory.netbox.url` is `http://netbox.example.org/`: the token travels in clear text (use https)
+    `/etc/backup/token` is open to users other than its owner (close it with `chmod 600 /etc/backup/token`)
+    `/etc/backup/key` is open to users other than its owner (close it with `chmod 600 /etc/backup/key`)
     ");
 }
 

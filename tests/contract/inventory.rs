@@ -169,7 +169,7 @@ async fn tagged_devices_and_virtual_machines_are_hosts() {
     assert_eq!(names(&inventory), ["both", "db", "VPN", "web1"]);
     let faults: Vec<&str> = inventory.faults.iter().map(|fault| fault.name.as_str()).collect();
     assert_eq!(faults, ["", "-e sh"]);
-    assert!(inventory.faults[0].why.contains("device 7 has no name"), "{:?}", inventory.faults);
+    assert!(inventory.faults[0].why.what.contains("device 7 has no name"), "{:?}", inventory.faults);
     assert!(warnings(&inventory).is_empty() && inventory.notes.is_empty(), "{inventory:?}");
 }
 

@@ -261,10 +261,10 @@ fn copies_of_one_host_are_never_another_s_that_gets_its_name() {
     let commands =
         "`backup rename new new-tmp`, then `backup rename other new`, then `backup rename new-tmp other`";
     told.says(&format!(
-        "vm:1 is now called `other`, and another host has `New`, the name of its copies; run {commands}"
+        "vm:1 is now called `other`, and another host has `New`, the name of its copies (run {commands})"
     ))
     .says(&format!(
-        "vm:2 is now called `new`, and another host has `other`, the name of its copies; run {commands}"
+        "vm:2 is now called `new`, and another host has `other`, the name of its copies (run {commands})"
     ));
     assert_eq!((scene.rig.snapshots("new"), scene.rig.snapshots("other")), before);
     let (first, second) = (file_of(&scene, "new"), file_of(&scene, "other"));

@@ -357,7 +357,7 @@ fn what_belongs_to_no_host_in_icinga_is_told_of_the_run() {
     backup(&rig, &["all"]).exits(1);
     let (state, said) = last_run(&icinga);
     assert_eq!(state, 2, "{said}");
-    let nameless = "inventory failed: device 3 has no name in NetBox; give it one there, or write `[hosts.\"device:3\"]` and below it `name = \"device-3\"` into the configuration; could not report (no name) to Icinga";
+    let nameless = "inventory failed: device 3 has no name in NetBox (give it one there, or write `[hosts.\"device:3\"]` and below it `name = \"device-3\"` into the configuration); could not report (no name) to Icinga";
     assert!(said.starts_with(&format!("CRITICAL: {nameless}; ")), "{said}");
     assert!(said.contains("\nWARNING: Icinga knows no service `BACKUP-b32-1`"), "{said}");
     assert!(said.contains("could not report Web to Icinga"), "{said}");

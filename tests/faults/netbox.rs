@@ -310,16 +310,16 @@ fn every_host_that_cannot_be_one_is_reported_and_the_rest_are_backed_up() {
     scene.rig.section("metrics", &format!("textfile = {:?}\n", scene.rig.join("backup.prom")));
     let ran = scene.backup(&["all"]).exits(1).says("10 hosts: 1 good, 9 failed");
     for (name, why) in [
-        ("(no name)", "device 10 has no name in NetBox; give it one there, or write `[hosts.\"device:10\"]`"),
+        ("(no name)", "device 10 has no name in NetBox (give it one there, or write `[hosts.\"device:10\"]`"),
         ("-e sh", "rename virtual machine 4 in NetBox"),
         ("$(touch x)", "rename virtual machine 5 in NetBox"),
         ("a\\nb", "rename virtual machine 6 in NetBox"),
-        (&long, "it is longer than 128 bytes; rename virtual machine 7"),
+        (&long, "it is longer than 128 bytes (rename virtual machine 7"),
         ("blank ", "rename virtual machine 8 in NetBox"),
         ("../db", "rename virtual machine 9 in NetBox"),
         (
             "VPN",
-            "have one name, as names compare without case; rename all but one there, or write into the configuration",
+            "have one name, as names compare without case (rename all but one there, or write into the configuration",
         ),
         ("the same of vpn as of VPN", "`[hosts.\"vm:3\"]` and below it `name = \"vpn-vm3\"`"),
     ] {

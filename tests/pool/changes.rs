@@ -9,9 +9,6 @@ use backup::core::model::snapshot::{Facts, Origin, SnapshotName, Verdict};
 use backup::edge::store::zfs::System;
 use backup::edge::store::{Store, Workspace, ZfsStore};
 use futures_util::future::join_all;
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::Path;
 use std::time::Duration;
 
 fn vpn() -> HostName {
@@ -74,9 +71,7 @@ async fn a_pool_that_stops_while_a_snapshot_is_taken_does_not_stop_the_run() {
     let workspace = prepare(&store).await;
     store.commit(&vpn(), &workspace, minute(1), &facts()).await.unwrap();
     // No room is left for what the next transaction writes, with the snapshot.
-    let fill = Path::new(&pool.disk(0)).with_file_name("fill");
-    let mut filler = File::create(&fill).unwrap();
-    while filler.write_all(&[0; 1 << 16]).is_ok() {}
+    pool.fill();
     big_file(&pool.mountpoint().join("vpn/big"), 8);
     // ZFS itself does not answer before the pool has room again.
     let refusal = store.commit(&vpn(), &workspace, minute(2), &facts()).await.unwrap_err().to_string();
@@ -86,7 +81,6 @@ async fn a_pool_that_stops_while_a_snapshot_is_taken_does_not_stop_the_run() {
         format!("the pool `{}` is SUSPENDED", pool.name)
     );
 
-    fs::remove_file(fill).unwrap();
     pool.grow();
     must("zpool", &["clear", &pool.name]);
     // What was begun is finished now, or never was.

@@ -66,6 +66,9 @@ fn a_pool_that_is_suspended_while_files_arrive_fails_the_host_and_never_hangs_th
     let (mut rig, source) = host_on(&pool);
     rig.backup(&["all"]).exits(0);
     let before = snapshots(&format!("{}/web", pool.name));
+    // Whatever is written now finds no room, however little of it comes in time.
+    must("zpool", &["sync", &pool.name]);
+    pool.fill();
     let big = source.join("srv/big");
     big_file(&big, 60);
     rig.section("transfer", "stall_timeout = \"5s\"\nretries = 0");

@@ -41,7 +41,7 @@ fn the_configurations_are_accepted_without_a_warning() {
     };
     let whole = blocks("toml").join("\n");
     let loaded = parse(&whole, &environment).expect("the guide's configuration");
-    assert_eq!(loaded.warnings, Vec::<String>::new());
+    assert_eq!(loaded.warnings, []);
     let settings = loaded.settings;
     assert_eq!((settings.server.as_str(), settings.timezone), ("b32-1", chrono_tz::Europe::London));
     assert_eq!(settings.host_defaults.filesystems, Filesystems::Root);

@@ -194,6 +194,13 @@ impl Pool {
         });
     }
 
+    /// Leaves no room in the filesystem below its files.
+    #[track_caller]
+    pub fn fill(&self) {
+        let mut filler = std::fs::File::create(self.disks.path().join("filler")).unwrap();
+        while std::io::Write::write_all(&mut filler, &[0; 1 << 16]).is_ok() {}
+    }
+
     /// Gives the filesystem below its files as much room as they may want.
     pub fn grow(&self) {
         let at = self.disks.path().to_str().unwrap();

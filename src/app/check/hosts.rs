@@ -1,7 +1,7 @@
 //! The hosts: each is connected to and asked, as a run would, and nothing is
 //! done there.
 
-use super::{each, parted};
+use super::{each, found};
 use crate::app::admission::Turn;
 use crate::core::filter::{self, LeftOut, Missed, MountReason, Rule, SearchRoot, Selection, Warning};
 use crate::core::format::excerpt::Excerpt;
@@ -9,6 +9,7 @@ use crate::core::format::text::{human_duration, printable, printable_bytes};
 use crate::core::model::clock::{self, ClockSkew};
 use crate::core::model::finding::{CheckFinding, Level, worst};
 use crate::core::model::host::{Host, HostSettings};
+use crate::core::model::problem::Problem;
 use crate::core::model::rsync_build::{Build, RsyncVersion};
 use crate::core::model::settings::Settings;
 use crate::edge::remote::keys;
@@ -258,7 +259,7 @@ async fn refused(looked: &mut HostLooked, host: &Host, settings: &Settings, erro
 
 /// What a host's own words amount to.
 struct Words {
-    mounts: Result<Selection, String>,
+    mounts: Result<Selection, Problem>,
     missed: Missed,
     warnings: Excerpt<Warning>,
 }
@@ -273,15 +274,15 @@ async fn words(host: &Host, shared: &Shared, probe: &Probe) -> Words {
     let judged = offload(ASK_LIMIT, move || {
         let (own, warnings) = filter::parse_lines(&excludes, &file);
         rules.extend(own);
-        let mounts = filter::select(&list, &source, filesystems).map_err(|excess| excess.to_string());
+        let mounts = filter::select(&list, &source, filesystems).map_err(|excess| excess.problem());
         let missed =
             mounts.as_ref().map(|mounts| filter::missed(mounts, &source, &rules)).unwrap_or_default();
         Words { mounts, missed, warnings }
     });
     judged.await.unwrap_or_else(|NotInTime| Words {
-        mounts: Err(format!(
-            "its mounts and excludes could not be processed within {}",
-            human_duration(ASK_LIMIT)
+        mounts: Err(Problem::critical(
+            format!("its mounts and excludes could not be processed within {}", human_duration(ASK_LIMIT)),
+            "",
         )),
         missed: Missed::default(),
         warnings: Excerpt::default(),
@@ -322,12 +323,10 @@ fn judged(
     }
     let warnings = &words.warnings;
     for warning in warnings.first() {
-        let (what, remedy) = parted(&warning.to_string());
-        looked.find(
-            CheckFinding::warning,
-            what,
-            remedy.unwrap_or_else(|| "correct the line on the host".to_owned()),
-        );
+        let Problem { severity, what, remedy } = warning.problem.clone();
+        let what = format!("{} line {}: {what}", printable(&warning.origin), warning.line);
+        let problem = Problem { severity, what, remedy };
+        looked.findings.push(found(&looked.name, problem, "correct the line on the host"));
     }
     looked.find_more(warnings.more(), &format!("lines of `{file}` that were ignored"));
     hooks(looked, host, settings, probe);
@@ -339,9 +338,7 @@ fn filesystems(looked: &mut HostLooked, words: &Words) {
     let selection = match &words.mounts {
         Ok(selection) => selection,
         Err(excess) => {
-            let (what, remedy) = parted(excess);
-            let unless = "see `/proc/self/mountinfo` there".to_owned();
-            looked.find(CheckFinding::error, what, remedy.unwrap_or(unless));
+            looked.findings.push(found(&looked.name, excess.clone(), "see `/proc/self/mountinfo` there"));
             return;
         }
     };

@@ -1,10 +1,11 @@
 //! This machine: the configuration, the files that it names, and the folders
 //! that runs write to.
 
-use super::parted;
+use super::found;
 use crate::core::filter;
 use crate::core::format::text::printable;
 use crate::core::model::finding::CheckFinding;
+use crate::core::model::problem::Problem;
 use crate::core::model::settings::Settings;
 use crate::edge::config::{ConfigError, Fault};
 use crate::edge::history::History;
@@ -16,10 +17,11 @@ use std::path::Path;
 
 /// Everything that is wrong with a configuration that cannot be used.
 pub(super) fn faults(error: &ConfigError) -> Vec<CheckFinding> {
-    let ConfigError::Faulty { path, faults } = error else {
-        let (what, remedy) = parted(&error.to_string());
-        let remedy = remedy.unwrap_or_else(|| "see config.example.toml".to_owned());
-        return vec![CheckFinding::error("configuration", what, remedy)];
+    let (path, faults) = match error {
+        ConfigError::Faulty { path, faults } => (path, faults),
+        ConfigError::Missing(problem) | ConfigError::Unreadable(problem) => {
+            return vec![found("configuration", problem.clone(), "see config.example.toml")];
+        }
     };
     let file = shown(path);
     let finding = |fault: &Fault| match fault {
@@ -40,7 +42,7 @@ pub(super) fn faults(error: &ConfigError) -> Vec<CheckFinding> {
 pub(super) fn configuration(
     path: &Path,
     settings: &Settings,
-    warnings: &[String],
+    warnings: &[Problem],
     clock: Clock,
 ) -> Vec<CheckFinding> {
     let file = shown(path);
@@ -53,10 +55,7 @@ pub(super) fn configuration(
             "run it as root, as cron does",
         ));
     }
-    findings.extend(warnings.iter().map(|warning| {
-        let (what, remedy) = parted(warning);
-        CheckFinding::warning(&file, what, remedy.unwrap_or_else(|| "correct it there".to_owned()))
-    }));
+    findings.extend(warnings.iter().map(|warning| found(&file, warning.clone(), "correct it there")));
     // In a folder like /tmp nobody can take another's file away.
     let sticky = |folder: &Path| folder.metadata().is_ok_and(|meta| meta.mode() & 0o1000 != 0);
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !sticky(folder));
@@ -113,12 +112,7 @@ fn excludes(settings: &Settings) -> Vec<CheckFinding> {
                 let (_, warnings) = filter::parse_lines(&bytes, &file.to_string_lossy());
                 findings.extend(warnings.first().iter().map(|warning| {
                     let at = format!("{}:{}", shown(file), warning.line);
-                    let (what, remedy) = parted(&warning.text);
-                    CheckFinding::warning(
-                        at,
-                        what,
-                        remedy.unwrap_or_else(|| "correct or remove the line".to_owned()),
-                    )
+                    found(&at, warning.problem.clone(), "correct or remove the line")
                 }));
                 if warnings.more() > 0 {
                     let text = format!("{} more lines are not patterns", warnings.more());
@@ -171,9 +165,9 @@ fn folder_for(key: &str, path: &Path, what: &str) -> CheckFinding {
 fn history(state_dir: &Path) -> Option<CheckFinding> {
     let history =
         History::read(state_dir).and_then(|history| history.map_or(Ok(0), |h| Ok(h.last_runs()?.len())));
-    let (what, remedy) = parted(&history.err()?.to_string());
-    let remedy = remedy.unwrap_or_else(|| "fix that; no backup depends on it".to_owned());
-    Some(CheckFinding::warning("history", printable(&what), remedy))
+    let Problem { severity, what, remedy } = history.err()?.problem();
+    let problem = Problem { severity, what: printable(&what), remedy };
+    Some(found("history", problem, "fix that; no backup depends on it"))
 }
 
 fn textfile(file: &Path) -> CheckFinding {

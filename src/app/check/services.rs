@@ -1,6 +1,6 @@
 //! NetBox and Icinga, as findings.
 
-use super::parted;
+use super::found;
 use crate::core::format::text::human_duration;
 use crate::core::model::finding::CheckFinding;
 use crate::core::model::outcome::Severity;
@@ -58,14 +58,9 @@ pub(super) async fn inventory(settings: &Settings, clock: Clock) -> (Option<Inve
             &format!("look at {source}; every run warns about it"),
         ));
     }
-    let advised = |text: &str, unless: &str| {
-        let (what, remedy) = parted(text);
-        (what, remedy.unwrap_or_else(|| unless.to_owned()))
-    };
     for fault in &inventory.faults {
         let name = if fault.name.is_empty() { "(no name)" } else { &fault.name };
-        let (what, remedy) = advised(&fault.why, &format!("correct it in {source}"));
-        findings.push(CheckFinding::error(name, what, remedy));
+        findings.push(found(name, fault.why.clone(), &format!("correct it in {source}")));
     }
     findings.extend(inventory.notes.iter().map(|note| {
         CheckFinding::note("hosts", note, format!("remove that section, or tag the host in {source}"))
@@ -114,16 +109,6 @@ fn stand_in(inventory: &Inventory, source: &str, section: &str) -> Option<CheckF
             "nothing is lost as long as it is the right list",
         ),
     })
-}
-
-/// A problem as a finding; `unless` is what to do where it does not say.
-fn found(subject: &str, problem: Problem, unless: &str) -> CheckFinding {
-    let Problem { severity, what, remedy } = problem;
-    let remedy = if remedy.is_empty() { unless.to_owned() } else { remedy };
-    match severity {
-        Severity::Critical => CheckFinding::error(subject, what, remedy),
-        Severity::Warning | Severity::Ok => CheckFinding::warning(subject, what, remedy),
-    }
 }
 
 /// What a source of hosts that answers has to tell.

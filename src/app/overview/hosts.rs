@@ -105,7 +105,7 @@ pub(super) async fn find(session: &Session, words: &[String]) -> anyhow::Result<
     });
     let faults = selection.faults.iter().map(|fault| FoundHost {
         name: fault.name.clone(),
-        listing: InventoryState::Unfit(fault.why.clone()),
+        listing: InventoryState::Unfit(fault.why.to_string()),
         copies: copies(&fault.name.to_lowercase()),
     });
     let mut hosts: Vec<FoundHost> = hosts.chain(faults).collect();

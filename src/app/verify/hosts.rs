@@ -142,7 +142,7 @@ impl FleetResult for Verification {
 
 /// The result of a host that should be backed up and cannot be.
 fn unfit(fault: UnfitHost, now: DateTime<Utc>) -> Verification {
-    Verification { stop: Some(Stop::Failed(fault.why)), ..Verification::of(fault.name, now) }
+    Verification { stop: Some(Stop::Failed(fault.why.to_string())), ..Verification::of(fault.name, now) }
 }
 
 /// What is wrong if the textfile that is wanted cannot be written.

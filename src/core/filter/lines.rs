@@ -3,6 +3,7 @@
 
 use super::{NotAPattern, Rule, Warning};
 use crate::core::format::excerpt::Excerpt;
+use crate::core::model::problem::Problem;
 
 /// Reads a file of patterns: one a line, each as [`Rule::parse`] does. Empty
 /// lines and lines that begin with `#` or `;` are comments. A line ends with
@@ -36,14 +37,13 @@ fn numbered(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
 }
 
 /// A `!` is the one order that people write by mistake.
-fn explained(line: &[u8], why: NotAPattern) -> String {
+fn explained(line: &[u8], why: NotAPattern) -> Problem {
     match why {
-        NotAPattern::Directive if line.starts_with(b"!") => {
-            "rules cannot be cleared, and a pattern is not negated by `!` (`+ PATTERN` lets files in, `- !…` \
-             leaves out a name that begins with `!`)"
-                .to_owned()
-        }
-        other => other.to_string(),
+        NotAPattern::Directive if line.starts_with(b"!") => Problem::warning(
+            "rules cannot be cleared, and a pattern is not negated by `!`",
+            "`+ PATTERN` lets files in, `- !…` leaves out a name that begins with `!`",
+        ),
+        other => other.problem(),
     }
 }
 

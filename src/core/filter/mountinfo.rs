@@ -5,6 +5,7 @@ use super::nesting::Nesting;
 use super::{Excess, LONGEST_PATTERN, Warning};
 use crate::core::format::excerpt::Excerpt;
 use crate::core::format::text::{short, unescaped};
+use crate::core::model::problem::Problem;
 use std::collections::{HashMap, HashSet};
 
 /// No more mounts than this are looked through at one point.
@@ -49,8 +50,14 @@ pub(super) fn parse(bytes: &[u8]) -> Result<(Vec<Mount>, Excerpt<Warning>), Exce
             Some(_) if mounts.len() == MOST_MOUNTS => return Err(Excess::Mounts),
             Some(mount) => mounts.push(mount),
             None if line.is_empty() => {}
-            None => warnings
-                .push(|| Warning::of_line("/proc/self/mountinfo", number, line, "it describes no mount")),
+            None => warnings.push(|| {
+                Warning::of_line(
+                    "/proc/self/mountinfo",
+                    number,
+                    line,
+                    Problem::warning("it describes no mount", ""),
+                )
+            }),
         }
     }
     Ok((mounts, warnings))

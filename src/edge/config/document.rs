@@ -5,6 +5,7 @@ use super::environment::Environment;
 use super::fault::Fault;
 use super::section::Section;
 use crate::core::format::text::{printable, shortened};
+use crate::core::model::problem::Problem;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use toml::de::DeTable;
@@ -17,7 +18,7 @@ pub(super) struct Document<'a> {
     pub(super) text: &'a str,
     pub(super) environment: &'a Environment,
     pub(super) faults: RefCell<Vec<Fault>>,
-    pub(super) warnings: RefCell<Vec<String>>,
+    pub(super) warnings: RefCell<Vec<Problem>>,
     /// Every option and section that was asked for, by its full name.
     pub(super) known: RefCell<BTreeSet<String>>,
     pub(super) unknown: RefCell<Vec<Unknown>>,
@@ -50,7 +51,7 @@ impl<'a> Document<'a> {
     }
 
     /// The warnings; or the faults, if there are any.
-    pub(super) fn conclude(self) -> Result<Vec<String>, Vec<Fault>> {
+    pub(super) fn conclude(self) -> Result<Vec<Problem>, Vec<Fault>> {
         let known = self.known.into_inner();
         let mut faults = self.faults.into_inner();
         faults.extend(self.unknown.into_inner().iter().map(|unknown| unknown.fault(&known)));

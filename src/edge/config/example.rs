@@ -85,7 +85,7 @@ fn with_store(store: &str) -> String {
 fn settings(text: &str, environment: &Environment) -> Result<String, String> {
     match parse(text, environment) {
         Ok(Loaded { settings, warnings }) => {
-            assert_eq!(warnings, [] as [String; 0]);
+            assert_eq!(warnings, []);
             Ok(format!("{settings:#?}"))
         }
         Err(faults) => Err(faults.iter().map(|fault| format!("{fault}\n")).collect()),

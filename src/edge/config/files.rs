@@ -5,6 +5,7 @@ use super::environment::{self, reason};
 use super::section::Section;
 use super::values::{self, PATH};
 use crate::core::format::text::printable;
+use crate::core::model::problem::Problem;
 use secrecy::{ExposeSecret, SecretString};
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -105,7 +106,7 @@ fn usable(text: &str) -> Result<SecretString, &'static str> {
 }
 
 /// What is wrong with who may use a file that holds a secret.
-fn unsafe_to_keep(path: &Path, metadata: &Metadata) -> Vec<String> {
+fn unsafe_to_keep(path: &Path, metadata: &Metadata) -> Vec<Problem> {
     let ours = rustix::process::geteuid().as_raw();
     let mut warnings = Vec::new();
     if metadata.mode() & 0o077 != 0 {
@@ -113,17 +114,16 @@ fn unsafe_to_keep(path: &Path, metadata: &Metadata) -> Vec<String> {
     }
     if metadata.uid() != 0 && metadata.uid() != ours {
         let (shown, word) = (printable(&path.to_string_lossy()), shell_word(path));
-        warnings.push(format!(
-            "`{shown}` belongs to the user {}, who can read and change it; give it to root with `chown root {word}`",
-            metadata.uid()
-        ));
+        let what = format!("`{shown}` belongs to the user {}, who can read and change it", metadata.uid());
+        warnings.push(Problem::warning(what, format!("give it to root with `chown root {word}`")));
     }
     warnings
 }
 
-fn too_open(path: &Path) -> String {
+fn too_open(path: &Path) -> Problem {
     let (shown, word) = (printable(&path.to_string_lossy()), shell_word(path));
-    format!("`{shown}` is open to users other than its owner; close it with `chmod 600 {word}`")
+    let what = format!("`{shown}` is open to users other than its owner");
+    Problem::warning(what, format!("close it with `chmod 600 {word}`"))
 }
 
 /// A path as a shell reads it.
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn the_advised_command_is_one_that_a_shell_reads_right() {
-        assert!(too_open(Path::new("/etc/backup/token")).ends_with("`chmod 600 /etc/backup/token`"));
-        assert!(too_open(Path::new("/a b/it's")).ends_with(r"`chmod 600 '/a b/it'\''s'`"));
+        assert!(too_open(Path::new("/etc/backup/token")).remedy.ends_with("`chmod 600 /etc/backup/token`"));
+        assert!(too_open(Path::new("/a b/it's")).remedy.ends_with(r"`chmod 600 '/a b/it'\''s'`"));
     }
 }

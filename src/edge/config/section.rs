@@ -8,6 +8,7 @@ use super::document::{Document, SHOWN, Unknown, join};
 use super::environment::Environment;
 use super::fault::{Fault, line_of};
 use crate::core::format::text::{printable, shortened};
+use crate::core::model::problem::Problem;
 use serde::de::{DeserializeOwned, IntoDeserializer};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -230,7 +231,7 @@ impl<'a> Section<'a> {
     }
 
     /// Something that works, but is unsafe.
-    pub(super) fn warn(&self, warning: String) {
+    pub(super) fn warn(&self, warning: Problem) {
         self.document.warnings.borrow_mut().push(warning);
     }
 }

@@ -7,6 +7,7 @@ use super::options::duration;
 use super::section::Section;
 use super::values::{self, LINE, ROOT_URL};
 use crate::core::format::text::printable;
+use crate::core::model::problem::Problem;
 use crate::core::model::settings::{
     AddressFrom, IcingaSettings, InventorySettings, NetBox, NotifierSettings,
 };
@@ -90,7 +91,8 @@ fn url(section: &mut Section<'_>, secret: &str) -> Option<Url> {
     let url = section.require("url", ROOT_URL, values::root_url)?;
     if values::in_clear_text(&url) {
         let (name, url) = (section.name("url"), printable(url.as_str()));
-        section.warn(format!("`{name}` is `{url}`: {secret} travels in clear text; use https"));
+        let what = format!("`{name}` is `{url}`: {secret} travels in clear text");
+        section.warn(Problem::warning(what, "use https"));
     }
     Some(url)
 }

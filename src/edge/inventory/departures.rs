@@ -211,7 +211,8 @@ mod tests {
         follow(folder.path(), &inventory(&["a", "b"]), at(1));
         let partial = Inventory { is_partial: true, ..inventory(&["b"]) };
         assert!(follow(folder.path(), &partial, at(2)).0.left.is_empty());
-        let fault = super::super::UnfitHost { name: "A".to_owned(), why: "two of one name".to_owned() };
+        let fault =
+            super::super::UnfitHost { name: "A".to_owned(), why: Problem::critical("two of one name", "") };
         let unfit = Inventory { faults: vec![fault], ..inventory(&["b"]) };
         assert!(
             follow(folder.path(), &unfit, at(3)).0.left.is_empty(),

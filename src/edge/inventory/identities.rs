@@ -91,9 +91,10 @@ impl Identities {
     }
 
     /// Why a host of this name is not backed up: its rename was interrupted.
-    pub(super) fn half_renamed(&self, name: &HostName) -> Option<String> {
+    pub(super) fn half_renamed(&self, name: &HostName) -> Option<Problem> {
         let Renaming { from, to } = self.renaming.as_ref().filter(|r| r.from == *name || r.to == *name)?;
-        Some(format!("renaming `{from}` to `{to}` was interrupted; run `backup rename {from} {to}` again"))
+        let what = format!("renaming `{from}` to `{to}` was interrupted");
+        Some(Problem::critical(what, format!("run `backup rename {from} {to}` again")))
     }
 
     fn set(&mut self, object: Object, name: HostName) {
@@ -107,7 +108,7 @@ impl Identities {
         &self,
         called: Vec<Called>,
         objects: &BTreeSet<Object>,
-    ) -> (Vec<Called>, Vec<Rename>, Vec<(HostName, String)>) {
+    ) -> (Vec<Called>, Vec<Rename>, Vec<(HostName, Problem)>) {
         let names: BTreeSet<HostName> = called.iter().map(|called| called.name.clone()).collect();
         let now: BTreeMap<Object, HostName> =
             called.iter().map(|called| (called.machine.object(), called.name.clone())).collect();
@@ -126,12 +127,11 @@ impl Identities {
                         Some(circle) => self.around(&circle, &names),
                         None => format!("`backup rename {from} {}`", host.name),
                     };
-                    let why = format!(
-                        "{object} is now called `{}`, and another host has `{from}`, the name of its copies; run \
-                         {commands}",
+                    let what = format!(
+                        "{object} is now called `{}`, and another host has `{from}`, the name of its copies",
                         host.name
                     );
-                    others.push((host.name, why));
+                    others.push((host.name, Problem::critical(what, format!("run {commands}"))));
                 }
                 (Some(from), _) if *from != host.name => {
                     renames.push(Rename { object, from: from.clone(), to: host.name.clone() });
@@ -139,12 +139,13 @@ impl Identities {
                 }
                 (_, Some(owner)) if *owner != object && now.get(owner) != Some(&host.name) => {
                     let new = now.get(owner).map_or("NEW", HostName::spelled);
-                    let why = format!(
-                        "the copies named `{0}` belong to {owner}, which has another name now; run `backup rename {0} \
-                         {new}`, and {object} can use the name",
+                    let what = format!(
+                        "the copies named `{}` belong to {owner}, which has another name now",
                         host.name
                     );
-                    others.push((host.name, why));
+                    let remedy =
+                        format!("run `backup rename {} {new}`, and {object} can use the name", host.name);
+                    others.push((host.name, Problem::critical(what, remedy)));
                 }
                 _ => kept.push(host),
             }

@@ -6,6 +6,7 @@ use super::identities::{Identities, Rename};
 use super::source::{Listed, Naming};
 use crate::core::format::text::printable;
 use crate::core::model::host::{Host, HostName, HostSettings, LONGEST_NAME, Object};
+use crate::core::model::problem::Problem;
 use crate::core::model::settings::{AddressFrom, HostOverride, Settings};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -165,8 +166,8 @@ fn called(settings: &Settings, naming: Naming<'_>, machine: Listed) -> Result<Ca
             Ok(name) => Ok(Called::new(machine, name, By::Field)),
             Err(unfit) => {
                 let field = naming.alias_field;
-                let why = format!("{unfit}; correct the custom field `{field}` of {kind} {id} in {source}");
-                Err(UnfitHost { name: alias.clone(), why })
+                let remedy = format!("correct the custom field `{field}` of {kind} {id} in {source}");
+                Err(UnfitHost { name: alias.clone(), why: Problem::critical(unfit.to_string(), remedy) })
             }
         };
     }
@@ -174,16 +175,14 @@ fn called(settings: &Settings, naming: Naming<'_>, machine: Listed) -> Result<Ca
         Some(Ok(name)) => Ok(Called::new(machine, name, By::Source)),
         Some(Err(unfit)) if !unfit.name.is_empty() => {
             let lines = lines(object, &fit(&unfit.name, object));
-            let why =
-                format!("{unfit}; rename {kind} {id} in {source}, or write {lines} into the configuration");
-            Err(UnfitHost { name: unfit.name, why })
+            let remedy = format!("rename {kind} {id} in {source}, or write {lines} into the configuration");
+            Err(UnfitHost { why: Problem::critical(unfit.to_string(), remedy), name: unfit.name })
         }
         None | Some(Err(_)) => {
             let lines = lines(object, &fit("", object));
-            let why = format!(
-                "{kind} {id} has no name in {source}; give it one there, or write {lines} into the configuration"
-            );
-            Err(UnfitHost { name: String::new(), why })
+            let what = format!("{kind} {id} has no name in {source}");
+            let remedy = format!("give it one there, or write {lines} into the configuration");
+            Err(UnfitHost { name: String::new(), why: Problem::critical(what, remedy) })
         }
     }
 }
@@ -239,8 +238,8 @@ fn collision(machines: &[Called], source: &str) -> Vec<UnfitHost> {
         [] => "correct their custom fields, or the names in the configuration".to_owned(),
         all => format!("rename all but one there, or write into the configuration: {}", all.join(", or ")),
     };
-    let why =
-        format!("{} in {source} have one name, as names compare without case; {remedies}", who.join(" and "));
+    let what = format!("{} in {source} have one name, as names compare without case", who.join(" and "));
+    let why = Problem::critical(what, remedies);
     let spellings: BTreeSet<&str> = machines.iter().map(|called| called.name.spelled()).collect();
     spellings.into_iter().map(|name| UnfitHost { name: name.to_owned(), why: why.clone() }).collect()
 }
@@ -278,7 +277,7 @@ fn listed_host(
     naming: Naming<'_>,
     called: Called,
     claims: &Claims,
-) -> Result<Host, String> {
+) -> Result<Host, Problem> {
     let Called { machine, name, by, also } = called;
     let object = machine.object();
     // A section of that name may be another object's.
@@ -300,36 +299,41 @@ fn listed_host(
 
 /// Where a host is that has another name here than in NetBox: at the name that
 /// it has there, if that can be an address and is its alone; else at its own.
-fn renamed(naming: Naming<'_>, name: &HostName, machine: &Listed, claims: &Claims) -> Result<String, String> {
+fn renamed(
+    naming: Naming<'_>,
+    name: &HostName,
+    machine: &Listed,
+    claims: &Claims,
+) -> Result<String, Problem> {
     match own_name(machine) {
         Some(own) if own == *name || claims.is_alone(&own) => Ok(by_name(naming, &own)),
-        _ if claims.is_alone(name) => Err(format!(
-            "its address is not known: {0}'s name for {1} {2} is none or not its alone, and `{name}` is what {0} \
-             calls another; write `[hosts.\"{3}\"]` with `name = \"{name}\"` and an `address` into the configuration",
-            naming.source,
-            machine.kind,
-            machine.id,
-            machine.object()
+        _ if claims.is_alone(name) => Err(Problem::critical(
+            format!(
+                "its address is not known: {0}'s name for {1} {2} is none or not its alone, and `{name}` is what {0} \
+                 calls another",
+                naming.source, machine.kind, machine.id,
+            ),
+            format!(
+                "write `[hosts.\"{}\"]` with `name = \"{name}\"` and an `address` into the configuration",
+                machine.object()
+            ),
         )),
         _ => Ok(by_name(naming, name)),
     }
 }
 
-fn primary_ip(machine: &Listed, source: &str) -> Result<String, String> {
-    let advice = "or set `address` of its `[hosts.NAME]`";
+fn primary_ip(machine: &Listed, source: &str) -> Result<String, Problem> {
+    let (kind, id) = (machine.kind, machine.id);
+    let wrong = |what: String, first: &str| {
+        Problem::critical(what, format!("{first}, or set `address` of its `[hosts.NAME]`"))
+    };
     let Some(given) = &machine.primary_ip else {
-        return Err(format!(
-            "{} {} has no primary IP in {source}; assign one, {advice}",
-            machine.kind, machine.id
-        ));
+        return Err(wrong(format!("{kind} {id} has no primary IP in {source}"), "assign one"));
     };
     let bare = given.split_once('/').map_or(given.as_str(), |(ip, _)| ip);
     bare.parse::<IpAddr>().map(|ip| ip.to_string()).map_err(|_| {
         let given = printable(given);
-        format!(
-            "the primary IP `{given}` of {} {} is no IP address; correct it, {advice}",
-            machine.kind, machine.id
-        )
+        wrong(format!("the primary IP `{given}` of {kind} {id} is no IP address"), "correct it")
     })
 }
 

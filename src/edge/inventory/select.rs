@@ -129,7 +129,10 @@ mod tests {
 
     fn inventory() -> Inventory {
         let host = |name: &str| super::super::forced(&settings(None, &[]), name.parse().unwrap());
-        let fault = |name: &str| UnfitHost { name: name.to_owned(), why: "why".to_owned() };
+        let fault = |name: &str| UnfitHost {
+            name: name.to_owned(),
+            why: crate::core::model::problem::Problem::critical("why", ""),
+        };
         Inventory {
             hosts: ["db", "VPN", "web1", "web2"].map(host).into(),
             faults: ["", "-e sh", "WEB3", "web[x]"].map(fault).into(),

@@ -114,8 +114,8 @@ fn addresses(resolved: &Resolved) -> Vec<(String, String)> {
     resolved.hosts.iter().map(|host| (host.name.to_string(), host.address.clone())).collect()
 }
 
-fn faults(resolved: &Resolved) -> Vec<(&str, &str)> {
-    resolved.faults.iter().map(|fault| (fault.name.as_str(), fault.why.as_str())).collect()
+fn faults(resolved: &Resolved) -> Vec<(&str, String)> {
+    resolved.faults.iter().map(|fault| (fault.name.as_str(), fault.why.to_string())).collect()
 }
 
 #[test]
@@ -137,20 +137,20 @@ fn a_host_that_cannot_be_backed_up_is_a_fault_and_the_rest_go_on() {
     for (name, why) in [
         (
             "",
-            "device 62 has no name in NetBox; give it one there, or write `[hosts.\"device:62\"]` and below it `name = \"device-62\"` into the configuration",
+            "device 62 has no name in NetBox (give it one there, or write `[hosts.\"device:62\"]` and below it `name = \"device-62\"` into the configuration)",
         ),
         (
             "VPN",
-            "virtual machine 21 `VPN` and device 5 `vpn` in NetBox have one name, as names compare without case; rename all but one there, or write into the configuration: `[hosts.\"vm:21\"]` and below it `name = \"VPN-vm21\"`, or `[hosts.\"device:5\"]` and below it `name = \"vpn-device5\"`",
+            "virtual machine 21 `VPN` and device 5 `vpn` in NetBox have one name, as names compare without case (rename all but one there, or write into the configuration: `[hosts.\"vm:21\"]` and below it `name = \"VPN-vm21\"`, or `[hosts.\"device:5\"]` and below it `name = \"vpn-device5\"`)",
         ),
         (
             "x ",
-            "`x ` cannot be a host's name: only the letters a to z, digits, `-`, `_` and `.` are allowed; rename virtual machine 5 in NetBox, or write `[hosts.\"vm:5\"]` and below it `name = \"x\"` into the configuration",
+            "`x ` cannot be a host's name: only the letters a to z, digits, `-`, `_` and `.` are allowed (rename virtual machine 5 in NetBox, or write `[hosts.\"vm:5\"]` and below it `name = \"x\"` into the configuration)",
         ),
     ] {
-        assert!(faults(&resolved).contains(&(name, why)), "{name}: {:?}", faults(&resolved));
+        assert!(faults(&resolved).contains(&(name, why.to_owned())), "{name}: {:?}", faults(&resolved));
     }
-    assert!(resolved.faults.iter().all(|fault| !fault.why.contains('\n')));
+    assert!(resolved.faults.iter().all(|fault| !fault.why.to_string().contains('\n')));
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn an_address_can_be_the_primary_ip() {
     assert_eq!(addresses(&resolved), expected.map(|(name, address)| (name.to_owned(), address.to_owned())));
     let names: Vec<&str> = resolved.faults.iter().map(|fault| fault.name.as_str()).collect();
     assert_eq!(names, ["bad", "none"]);
-    assert!(resolved.faults[1].why.contains("no primary IP"), "{:?}", resolved.faults);
+    assert!(resolved.faults[1].why.what.contains("no primary IP"), "{:?}", resolved.faults);
 }
 
 #[test]
@@ -461,8 +461,9 @@ fn an_object_is_called_what_the_configuration_says_then_its_field_then_netbox() 
         faults(&resolved),
         [(
             "a b",
-            "`a b` cannot be a host's name: only the letters a to z, digits, `-`, `_` and `.` are allowed; correct \
-             the custom field `backup_name` of virtual machine 4 in NetBox"
+            "`a b` cannot be a host's name: only the letters a to z, digits, `-`, `_` and `.` are allowed (correct \
+             the custom field `backup_name` of virtual machine 4 in NetBox)"
+                .to_owned()
         )]
     );
     assert_eq!(resolved.unlisted, [("vm:9".parse().unwrap(), "nine".parse().unwrap())]);
@@ -507,12 +508,12 @@ fn a_section_of_an_object_is_no_other_s() {
     assert!(resolved.hosts.is_empty(), "{resolved:?}");
     let [(name, why)] = &faults(&resolved)[..] else { panic!("{resolved:?}") };
     assert_eq!(
-        (*name, *why),
+        (*name, why.as_str()),
         (
             "web",
             "virtual machine 3 `web` and virtual machine 12 `old` (`web` by `[hosts.\"vm:12\"]`) in NetBox have one \
-             name, as names compare without case; rename all but one there, or write into the configuration: \
-             `[hosts.\"vm:3\"]` and below it `name = \"web-vm3\"`"
+             name, as names compare without case (rename all but one there, or write into the configuration: \
+             `[hosts.\"vm:3\"]` and below it `name = \"web-vm3\"`)"
         )
     );
 }
@@ -534,7 +535,7 @@ fn a_name_that_will_not_do_comes_with_one_that_will() {
         let resolved = resolve(&settings(Some(netbox(AddressFrom::Name, "")), &[]), vec![vm(12, name)]);
         let lines =
             format!("write `[hosts.\"vm:12\"]` and below it `name = \"{fits}\"` into the configuration");
-        assert!(resolved.faults[0].why.contains(&lines), "{}", resolved.faults[0].why);
+        assert!(resolved.faults[0].why.remedy.contains(&lines), "{}", resolved.faults[0].why);
         assert!(fits.parse::<HostName>().is_ok(), "{fits}");
     }
 }
