@@ -11,6 +11,8 @@
 //! | [`sys`] | this machine: programs, clock, locks, log, the way to servers |
 //! | [`core`] | what the program knows and decides: pure, no I/O, no clock |
 
+#![cfg_attr(test, allow(clippy::too_many_lines, reason = "a table of cases is one test"))]
+
 pub mod app;
 pub mod cli;
 pub mod core;

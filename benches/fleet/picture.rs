@@ -5,6 +5,7 @@
 //! own file: no script, no font, no link; readable on light and dark ground.
 
 use super::figures::Spread;
+use backup::core::format::svg_frame::{Styles, WIDTH, escaped, picture as framed};
 use std::fmt::Write as _;
 
 /// One bar.
@@ -30,7 +31,6 @@ pub struct Group {
 }
 
 /// Sizes in the picture's own units.
-const WIDTH: f64 = 860.0;
 const HEAD: f64 = 44.0;
 const TITLE: f64 = 30.0;
 const STEP: f64 = 28.0;
@@ -38,42 +38,28 @@ const THICK: f64 = 16.0;
 const LEFT: f64 = 190.0;
 const RIGHT: f64 = 250.0;
 
-const STYLE: &str = "
-  .ground { fill: #ffffff; }
-  text { fill: #24292f; font: 13px sans-serif; }
-  .head { font-size: 16px; font-weight: bold; }
-  .title { font-weight: bold; }
-  .right { text-anchor: end; }
-  .axis, .whisker { stroke: #57606a; }
+const STYLES: Styles = Styles {
+    light: "  .whisker { stroke: #57606a; }
   .ours { fill: #0969da; }
   .theirs { fill: #afb8c1; }
-  @media (prefers-color-scheme: dark) {
-    .ground { fill: #0d1117; }
-    text { fill: #e6edf3; }
-    .axis, .whisker { stroke: #8b949e; }
+",
+    dark: "    .whisker { stroke: #8b949e; }
     .ours { fill: #58a6ff; }
     .theirs { fill: #484f58; }
-  }
-";
+",
+};
 
 /// The groups below each other, under a title.
 pub fn svg(title: &str, groups: &[Group]) -> String {
     #[expect(clippy::cast_precision_loss, reason = "a handful of bars")]
     let height =
         groups.iter().fold(HEAD, |height, group| height + TITLE + STEP * group.bars.len() as f64) + 16.0;
-    let title = escaped(title);
-    let mut text = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
-         height=\"{height}\" role=\"img\">\n<title>{title}</title>\n<style>{STYLE}</style>\n\
-         <rect class=\"ground\" width=\"100%\" height=\"100%\"/>\n\
-         <text class=\"head\" x=\"16\" y=\"28\">{title}</text>\n"
-    );
+    let mut text = String::new();
     let mut top = HEAD;
     for group in groups {
         top = draw(&mut text, group, top);
     }
-    text.push_str("</svg>\n");
-    text
+    framed(title, 16.0, height, STYLES, &text)
 }
 
 /// One group with its upper edge at `top`; gives its lower one. Writing to a
@@ -126,10 +112,4 @@ fn draw(text: &mut String, group: &Group, top: f64) -> f64 {
         upper - STEP + THICK + 4.0
     );
     upper
-}
-
-/// Text as XML has it.
-fn escaped(text: &str) -> String {
-    let plain: String = text.chars().filter(|c| !c.is_control()).collect();
-    plain.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

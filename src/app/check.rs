@@ -155,7 +155,7 @@ fn needs(settings: &Settings) -> Needs {
     let local = |transport: Option<Transport>| transport.is_some_and(Transport::is_this_machine);
     let ssh = !settings.inventory.is_none()
         || settings.host_defaults.transport.is_ssh()
-        || settings.hosts.values().any(|host| !local(host.transport));
+        || settings.hosts.values().any(|host| !local(host.options.transport));
     Needs { zfs: AnyStore::describe(&settings.store).needs_zfs, ssh }
 }
 

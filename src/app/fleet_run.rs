@@ -31,7 +31,8 @@ use crate::edge::notify::Reporter;
 use crate::edge::store::AnyStore;
 use chrono::{DateTime, Utc};
 use ending::Listed;
-use history_writer::Ledger;
+use history_writer::HistoryWriter;
+pub use history_writer::LAST_WRITING;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -80,7 +81,7 @@ pub struct FleetRun {
     run: Rc<Run<AnyStore>>,
     hosts: Vec<Host>,
     faults: Vec<UnfitHost>,
-    ledger: Ledger,
+    history: HistoryWriter,
     reporter: Reporter,
     listed: Listed,
     problems: Vec<Problem>,
@@ -112,7 +113,7 @@ impl FleetRun {
     ///
     /// Must be called inside a [`tokio::task::LocalSet`].
     pub async fn back_up(self) -> EndedRun {
-        let FleetRun { request, run, hosts, faults, mut ledger, reporter, listed, mut problems, stopwatch } =
+        let FleetRun { request, run, hosts, faults, mut history, reporter, listed, mut problems, stopwatch } =
             self;
         let mut reports: Vec<HostReport> = Vec::with_capacity(hosts.len() + faults.len());
         stopwatch.at(Phase::Hosts);
@@ -122,7 +123,7 @@ impl FleetRun {
             report.notes.extend(of_the_inventory(&report.host, &reporter, &listed));
             say(&report);
             reporter.submit(FleetEvent::HostDone(report.clone()));
-            ledger.record(report.clone());
+            history.record(report.clone());
             reports.push(report);
         };
         for fault in faults {
@@ -141,7 +142,7 @@ impl FleetRun {
         for (report, tries) in reports.iter_mut().zip(delivered.tries) {
             tries.into_iter().for_each(|tried| report.timings.add(stopwatch.told(tried)));
         }
-        let unwritten = ledger.finish(&reports).await.into_iter().map(|what| Problem::warning(what, ""));
+        let unwritten = history.finish(&reports).await.into_iter().map(|what| Problem::warning(what, ""));
         for problem in delivered.problems.into_iter().chain(unwritten) {
             warn!("{problem}");
             problems.push(problem);

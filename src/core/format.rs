@@ -4,6 +4,7 @@ pub mod excerpt;
 pub mod plot;
 pub mod similar;
 pub mod summary;
+pub mod svg_frame;
 pub mod table;
 pub mod text;
 pub mod time_spec;

@@ -238,20 +238,7 @@ async fn question(
         Identities::default()
     });
     let about = source.about();
-    let patience = patience.unwrap_or(Duration::MAX);
-    let mut doubts = Vec::new();
-    let answer = match tokio::time::timeout(patience, source.list()).await {
-        Ok(Ok(listing)) => {
-            warnings.extend(listing.warnings.into_iter().map(|what| Problem::warning(what, "")));
-            doubts = listing.doubts;
-            Ok(listing.hosts)
-        }
-        Ok(Err(problem)) => Err(problem),
-        Err(_) => Err(Problem::warning(
-            format!("{} did not list its hosts within {}", about.naming.source, human_duration(patience)),
-            "look at its load, and at the network between",
-        )),
-    };
+    let (answer, doubts) = asked(source, patience.unwrap_or(Duration::MAX), &mut warnings).await;
     // Who only looks leaves a file that cannot be used where it is.
     let read = if keep { file::read } else { file::peek };
     let saved = read(state_dir).unwrap_or_else(|why| {
@@ -294,6 +281,26 @@ async fn question(
         }
     }
     Ok(Inventory { is_partial, ..assemble(settings, about.naming, decision, warnings, &identities) })
+}
+
+/// Asks a source for its hosts, and what cannot be known of the answer.
+async fn asked(
+    source: &impl Source,
+    patience: Duration,
+    warnings: &mut Vec<Problem>,
+) -> (Result<Vec<Listed>, Problem>, Vec<(String, &'static str)>) {
+    match tokio::time::timeout(patience, source.list()).await {
+        Ok(Ok(listing)) => {
+            warnings.extend(listing.warnings.into_iter().map(|what| Problem::warning(what, "")));
+            (Ok(listing.hosts), listing.doubts)
+        }
+        Ok(Err(problem)) => (Err(problem), Vec::new()),
+        Err(_) => {
+            let (name, limit) = (source.about().naming.source, human_duration(patience));
+            let what = format!("{name} did not list its hosts within {limit}");
+            (Err(Problem::warning(what, "look at its load, and at the network between")), Vec::new())
+        }
+    }
 }
 
 /// What to make of a source's answer.

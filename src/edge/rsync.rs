@@ -6,6 +6,7 @@
 //! looked at here and nowhere else.
 
 mod anew;
+mod arguments;
 mod broken_links;
 mod capabilities;
 mod compare;
@@ -27,6 +28,7 @@ pub use restore::{Existing, Restore, RestorePreview};
 pub use stats::{Progress, Statistics};
 pub use unkept::Unkept;
 
+use arguments::{Arguments, Heeding, Reached, with_slash};
 use judge::judge;
 
 use crate::core::model::precision::Precision;
@@ -34,16 +36,13 @@ use crate::sys::process::{Output, Piece, Program, Running};
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Between asking rsync to end and killing it.
 const GRACE: Duration = Duration::from_secs(3);
-/// What the far side is called on rsync's command line: its real name plays no
-/// part, since the connection is there.
-const STAND_IN: &str = "client";
 /// How many of rsync's complaints are told.
 const COMPLAINTS: usize = 5;
 
@@ -105,32 +104,6 @@ pub enum Writing {
 /// So a change rewrites the records that it lies in and none beside them
 /// (docs/decisions/0018-in-place.md).
 const BLOCK: &str = "--block-size=131072";
-
-/// Times in whole: by the second, as rsync compares if not told otherwise, a file
-/// that changes twice in the second of its copy and keeps its size would stay as it
-/// was then for ever. Where the copy keeps no more than seconds, all files would
-/// differ, and none be shared.
-fn modify_window(precision: Precision) -> &'static str {
-    match precision {
-        Precision::Nanoseconds => "--modify-window=-1",
-        Precision::Seconds => "--modify-window=0",
-    }
-}
-
-/// Extended attributes, twice: with one `X`, rsync leaves out those of another
-/// rsync's `--fake-super` (`user.rsync.%stat`), without which a backup that is
-/// kept on the host is worth nothing.
-const ATTRIBUTES: &str = "-XX";
-
-/// Which extended attributes are a file's own: rsync's rules for their names,
-/// of which the first that matches counts. Any filesystem may keep these three
-/// kinds; ACLs, of the fourth (`system.`), are copied as such. All others are
-/// one filesystem's own properties, shown as attributes (`btrfs.compression`),
-/// which another refuses (docs/decisions/0023-attributes-of-a-copy.md).
-///
-/// `**` matches a slash as well: attributes may have one in their names.
-const KEPT_ATTRIBUTES: [(char, &str); 4] =
-    [('+', "user.**"), ('+', "trusted.**"), ('+', "security.**"), ('-', "*")];
 
 /// When a transfer is given up.
 #[derive(Debug, Clone, Copy)]
@@ -261,90 +234,53 @@ impl fmt::Display for Ending {
 }
 
 impl Job {
+    fn reached(&self) -> Reached<'_> {
+        Reached {
+            rsh: self.rsh.as_deref(),
+            rsync_path: self.rsync_path,
+            compress: self.compress,
+            bandwidth_limit: self.bandwidth_limit.as_deref(),
+        }
+    }
+
     /// rsync's arguments.
     fn arguments(&self) -> Vec<OsString> {
-        let mut args: Vec<OsString> = [
-            "-aA",
-            ATTRIBUTES,
-            "--numeric-ids",
-            modify_window(self.precision),
-            "--stats",
-            "--no-h",
-            "--info=progress2",
-            // --secluded-args, which rsync before 3.2.4 calls --protect-args.
-            "-s",
-            "--from0",
-        ]
-        .map(OsString::from)
-        .into();
+        let flags = ["-aA", "--stats", "--no-h", "--info=progress2", "--from0"];
+        let mut args = Arguments::new(&flags, Heeding::Receiver);
+        args.times(self.precision);
         match self.writing {
-            Writing::Anew => args.extend(["--hard-links", "--sparse"].map(OsString::from)),
+            Writing::Anew => args.flags(&["--hard-links", "--sparse"]),
             // Without --sparse: with it, rsync 3.2.7 leaves bytes of the old
             // file where zeros belong, with exit 0. ZFS keeps no zeros of a
             // dataset with compression.
-            Writing::InPlace(_) => args.extend(["--inplace", "--no-whole-file", BLOCK].map(OsString::from)),
-        }
-        let mut valued = |option: &str, value: &std::ffi::OsStr| {
-            let mut arg = OsString::from(option);
-            arg.push(value);
-            args.push(arg);
-        };
-        for rule in KEPT_ATTRIBUTES {
-            // `r`: for our side alone. The host's rsync may be too old for such
-            // rules, and `--delete-excluded` makes others rules of the sender.
-            valued("--filter=", format!("{}xr {}", rule.0, rule.1).as_ref());
+            Writing::InPlace(_) => args.flags(&["--inplace", "--no-whole-file", BLOCK]),
         }
         match &self.what {
             What::Tree(rules) => {
-                valued("--delete", "".as_ref());
-                valued("--delete-excluded", "".as_ref());
+                args.flags(&["--delete", "--delete-excluded"]);
                 // In the root of a dataset this name is taken by its snapshots, shown
                 // (`snapdir=visible`) or not: whatever a host calls so is not to be
                 // written there, nor anything there to be removed.
-                valued("--filter=", "hide /.zfs".as_ref());
-                valued("--filter=", "protect /.zfs".as_ref());
-                valued("--filter=merge ", rules.as_os_str());
+                args.flags(&["--filter=hide /.zfs", "--filter=protect /.zfs"]);
+                args.valued("--filter=merge ", rules);
             }
             What::Only(list) => {
-                valued("--files-from=", list.as_os_str());
-                valued("--no-implied-dirs", "".as_ref());
+                args.valued("--files-from=", list);
                 // One that has just gone has gone, no more.
-                valued("--ignore-missing-args", "".as_ref());
+                args.flags(&["--no-implied-dirs", "--ignore-missing-args"]);
             }
         }
         for tree in &self.link_dest {
-            valued("--link-dest=", tree.as_os_str());
+            args.valued("--link-dest=", tree);
         }
         if !self.link_dest.is_empty() {
-            valued(capabilities::FORMAT, "".as_ref());
-        }
-        if let Some(rsh) = &self.rsh {
-            valued("--rsh=", rsh.as_ref());
-        }
-        if let Some(path) = self.rsync_path {
-            valued("--rsync-path=", path.as_ref());
+            args.flags(&[capabilities::FORMAT]);
         }
         if let Some(limit) = self.max_delete {
-            valued("--max-delete=", limit.to_string().as_ref());
+            args.valued("--max-delete=", limit.to_string());
         }
-        if let Some(limit) = &self.bandwidth_limit {
-            valued("--bwlimit=", limit.as_ref());
-        }
-        if self.compress && self.rsh.is_some() {
-            args.push("--compress".into());
-        }
-        args.push("--".into());
-        let source = format!("{}/", self.source.trim_end_matches('/'));
-        args.push(
-            match self.rsh {
-                // The far rsync expands wildcards; a backslash takes their power.
-                Some(_) => format!("{STAND_IN}:{}", without_wildcards(&source)),
-                None => source,
-            }
-            .into(),
-        );
-        args.push(with_slash(&self.destination));
-        args
+        let far = self.reached();
+        args.between(far, [far.contents(self.source.as_ref())], with_slash(&self.destination))
     }
 
     /// Copies, telling `progress` now and then how far it is.
@@ -475,23 +411,6 @@ impl Watchdog {
         self.next_look = now + self.limit / 8;
         now.duration_since(self.since) >= self.limit
     }
-}
-
-fn without_wildcards(path: &str) -> String {
-    let mut safe = String::with_capacity(path.len());
-    for c in path.chars() {
-        if matches!(c, '*' | '?' | '[' | '\\') {
-            safe.push('\\');
-        }
-        safe.push(c);
-    }
-    safe
-}
-
-fn with_slash(path: &Path) -> OsString {
-    let mut path = path.as_os_str().to_owned();
-    path.push("/");
-    path
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ pub use merge_walk::{
 pub use missing_entries::{Gap, NoGaps, gaps};
 pub use search::{Found, Searched, search};
 
+use crate::core::files::LONGEST_PATH;
 use crate::core::files::entry::{Entry, Kind, Moment};
 use crate::core::format::text::printable_bytes;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -44,8 +45,6 @@ use std::path::{Path, PathBuf};
 
 /// The room for what the kernel tells of a directory at once, in bytes.
 const BLOCK: usize = 64 * 1024;
-/// The longest path that the kernel takes at once, in bytes.
-const LONGEST_PATH: usize = 4095;
 
 const READ: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 

@@ -86,7 +86,7 @@ fn a_file_that_is_no_text_is_refused_with_the_reason() {
     fs::write(&latin, b"jobs = 8\n# caf\xe9\n").unwrap();
     insta::assert_snapshot!(
         refusal(&latin),
-        @"cannot read the configuration `/latin.toml`: line 2 is not UTF-8; save the file in that encoding"
+        @"cannot read the configuration `/latin.toml`: line 2 is not UTF-8 (save the file in that encoding)"
     );
     insta::assert_snapshot!(
         refusal(&root.path().join("etc")),
@@ -163,7 +163,7 @@ fn what_is_said_counts() {
     assert_eq!(settings.host_defaults.source, "/srv/www");
     let vpn = &settings.hosts["vpn"];
     assert_eq!((vpn.name.spelled(), vpn.listed), ("VPN", false));
-    assert_eq!(vpn.exclude.as_deref().unwrap(), ["/tmp/*", "*.o"]);
+    assert_eq!(vpn.options.exclude.as_deref().unwrap(), ["/tmp/*", "*.o"]);
     assert_eq!(settings.transfer.bandwidth_limit.as_deref(), Some("1.5m"));
     assert_eq!(settings.store, StoreSettings::Directory { path: "/srv/backup".into(), min_free_percent: 0 });
     assert_eq!((settings.retention.daily, settings.retention.yearly.unwrap().get()), (None, 1));

@@ -1,6 +1,7 @@
 //! What each command does and says, through the real binary: with a real sshd and
 //! rsync, and stand-ins for the servers that it talks to.
 
+#![allow(clippy::too_many_lines, reason = "a table of cases is one test")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "../support/mod.rs"]

@@ -3,7 +3,7 @@
 
 use crate::support::netbox::{Fault, Kind, Machine, Seen, StandIn, TOKEN, TOKEN_V2, recording};
 use crate::support::tls::{Authority, TlsListener};
-use backup::core::model::host::{Filesystems, HostSettings, Transport};
+use backup::core::model::host::{HostOptions, HostSettings};
 use backup::core::model::settings::{
     AddressFrom, Excludes, HookSettings, HostOverride, InventorySettings, NetBox, NotifierSettings,
     Retention, Settings, Ssh, StoreSettings, TransferSettings,
@@ -44,15 +44,7 @@ impl Scene {
             object: None,
             address: None,
             listed: true,
-            transport: None,
-            user: None,
-            port: None,
-            sudo: None,
-            source: None,
-            filesystems: None,
-            exclude: None,
-            inplace: None,
-            hooks: None,
+            options: HostOptions::default(),
         };
         self.settings.hosts.insert(own.name.key().to_owned(), own);
     }
@@ -100,17 +92,7 @@ fn settings(url: &str, state_dir: &Path) -> Settings {
         max_shrink_percent: 50,
         max_age: Duration::from_secs(48 * 3600),
     };
-    let host_defaults = HostSettings {
-        transport: Transport::Ssh,
-        user: "root".to_owned(),
-        port: None,
-        sudo: false,
-        source: "/".to_owned(),
-        filesystems: Filesystems::Local,
-        exclude: Vec::new(),
-        inplace: Vec::new(),
-        hooks: true,
-    };
+    let host_defaults = HostSettings::default();
     let transfer = TransferSettings {
         compress: true,
         bandwidth_limit: None,

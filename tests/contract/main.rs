@@ -2,6 +2,7 @@
 //! store, the inventory, the history and the reports; rsync, ssh, busybox, syslog and
 //! a real Icinga.
 
+#![allow(clippy::too_many_lines, reason = "a table of cases is one test")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "../support/mod.rs"]

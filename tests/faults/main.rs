@@ -2,6 +2,7 @@
 //! connection, its files and hooks, the store, NetBox, Icinga, the clock, or the run
 //! itself, which is told to stop or killed.
 
+#![allow(clippy::too_many_lines, reason = "a table of cases is one test")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "../support/mod.rs"]

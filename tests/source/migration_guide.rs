@@ -45,7 +45,7 @@ fn the_configurations_are_accepted_without_a_warning() {
     let settings = loaded.settings;
     assert_eq!((settings.server.as_str(), settings.timezone), ("b32-1", chrono_tz::Europe::London));
     assert_eq!(settings.host_defaults.filesystems, Filesystems::Root);
-    assert_eq!(settings.hosts["backup-b53-1"].filesystems, Some(Filesystems::Root));
+    assert_eq!(settings.hosts["backup-b53-1"].options.filesystems, Some(Filesystems::Root));
 }
 
 #[test]

@@ -24,13 +24,13 @@ use tracing::{debug, warn};
 /// not keep the run from beginning.
 const LONGEST_OPENING: Duration = Duration::from_secs(60);
 /// How long what is not yet written may take when the run ends.
-const LAST_WRITING: Duration = Duration::from_secs(15);
+pub const LAST_WRITING: Duration = Duration::from_secs(15);
 
 /// How many lines are written in one go.
 const AT_ONCE: usize = 64;
 
 /// Records hosts as they are done.
-pub(super) struct Ledger {
+pub(super) struct HistoryWriter {
     lines: mpsc::UnboundedSender<Line>,
     writer: JoinHandle<Vec<String>>,
     count: usize,
@@ -47,7 +47,7 @@ enum Line {
 }
 
 /// Opens the history, and gives with it what the last good runs of these hosts
-/// were like. What is wrong with it is said, and there is a ledger all the
+/// were like. What is wrong with it is said, and there is a writer all the
 /// same: what it could not write it says at the end.
 ///
 /// Must be called inside a [`tokio::task::LocalSet`].
@@ -57,7 +57,7 @@ pub(super) async fn open(
     run: String,
     survey: Survey,
     hosts: Vec<HostName>,
-) -> (Ledger, Past) {
+) -> (HistoryWriter, Past) {
     let carried = hosts.iter().map(|host| (host.key().to_owned(), Sample::of_snapshots(survey.of(host))));
     let carried: Past = carried.collect();
     let path = History::path(&state_dir);
@@ -80,10 +80,10 @@ pub(super) async fn open(
             (None, carried)
         }
     };
-    (Ledger { lines, writer: spawn_local(write(book, queue)), count: 0 }, past)
+    (HistoryWriter { lines, writer: spawn_local(write(book, queue)), count: 0 }, past)
 }
 
-impl Ledger {
+impl HistoryWriter {
     /// Has what became of a host written down, and returns at once.
     pub(super) fn record(&mut self, report: HostReport) {
         self.count += 1;
@@ -95,7 +95,7 @@ impl Ledger {
     /// `reports` are all that were recorded, with how long it took to tell of
     /// them: until then nobody waited with what was known.
     pub(super) async fn finish(self, reports: &[HostReport]) -> Vec<String> {
-        let Ledger { lines, writer, count } = self;
+        let HistoryWriter { lines, writer, count } = self;
         let told = reports.iter().map(|report| (report.host.clone(), report.timings.sums()));
         let told: Vec<_> = told.filter(|(_, sums)| sums.contains_key(&Step::Report)).collect();
         if !told.is_empty() {

@@ -95,7 +95,7 @@ impl Preparation {
         let number = counted(hosts.len() + faults.len(), "host");
         info!(syslog_only = true, "run {id} begins: {number}, {} at once", settings.jobs);
         self.stopwatch.at(Phase::History);
-        let (ledger, past) = history_writer::open(
+        let (history, past) = history_writer::open(
             settings.state_dir.clone(),
             self.clock,
             id.clone(),
@@ -131,7 +131,7 @@ impl Preparation {
             run,
             hosts,
             faults,
-            ledger,
+            history,
             reporter: std::mem::replace(&mut self.reporter, Reporter::start(Vec::new())),
             listed: std::mem::take(&mut self.listed),
             problems: std::mem::take(&mut self.problems),

@@ -204,6 +204,13 @@ impl Destination {
                 (ahead, missing, target.free)
             }
         };
+        self.refuse_if_short(&ahead, free)?;
+        let Ahead { files, directories, bytes, there, alike, .. } = ahead;
+        Ok(Plan { files, directories, bytes, there, alike, confined, looked_at, missing, lists })
+    }
+
+    /// Refuses what cannot be read in full, and what has no room.
+    fn refuse_if_short(&self, ahead: &Ahead, free: Option<u64>) -> anyhow::Result<()> {
         if ahead.unread > 0 {
             bail!("the snapshot cannot be read in full; nothing was written");
         }
@@ -215,8 +222,7 @@ impl Destination {
                 human_bytes(free)
             );
         }
-        let Ahead { files, directories, bytes, there, alike, .. } = ahead;
-        Ok(Plan { files, directories, bytes, there, alike, confined, looked_at, missing, lists })
+        Ok(())
     }
 
     /// Looks what there is to write to a directory of this machine, and which

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -69,52 +70,52 @@ impl<S: Store> HostRun<'_, S> {
         let found = match answer {
             Ok(found) => found,
             Err(error) => {
-                let error = error.to_string();
-                let remedy = if error.ends_with(')') {
-                    ""
-                } else {
-                    " (raise `stall_timeout`, or take paths out of `inplace`)"
-                };
+                let unless = "raise `stall_timeout`, or take paths out of `inplace`";
                 let text = format!(
                     "nothing was written in place: cannot tell whether files of `inplace` have more than one \
-                     link: {error}{remedy}"
+                     link: {} ({})",
+                    error.what(),
+                    error.remedy().unwrap_or_else(|| unless.to_owned())
                 );
                 self.refuse(text);
                 return Ok(Apart::default());
             }
         };
+        let each = each_limit(limit, looks.len());
         let mut refused: BTreeSet<&str> = BTreeSet::new();
         for ((_, named), links) in wanted.looks.iter().zip(found) {
-            let shown = printable(named);
-            match links {
-                Links::Single => continue,
-                Links::Missing => debug!("`{shown}` is not there"),
-                Links::Symlink(link) => warn!(
-                    "`{shown}` is not written in place: `{}` is a symbolic link there (name the path that it leads to)",
-                    printable_bytes(&link)
-                ),
-                Links::Several(file) => {
-                    let file = printable_bytes(&file);
-                    let text = format!(
-                        "`{shown}` was not written in place: `{file}` has more than one hard link \
-                         (`find -samefile` shows the others; remove them, or take the path out of `inplace`)"
-                    );
-                    self.refuse(text);
-                }
-                Links::Unknown => {
-                    let text = format!(
-                        "`{shown}` was not written in place: it could not be searched for hard links within {} \
-                         (raise `stall_timeout`, or name fewer files)",
-                        human_duration(each_limit(limit, looks.len()))
-                    );
-                    self.refuse(text);
-                }
+            if !self.is_alone(named, links, each) {
+                refused.insert(named);
             }
-            refused.insert(named);
         }
         Ok(Apart::new(
             wanted.paths.into_iter().filter(|(_, named)| !refused.contains(named)).map(|(path, _)| path),
         ))
+    }
+
+    /// Whether files can be written in place below a path where these links were
+    /// found; if not, says why. The search was given `each` for every path.
+    fn is_alone(&mut self, named: &str, links: Links, each: Duration) -> bool {
+        let shown = printable(named);
+        match links {
+            Links::Single => return true,
+            Links::Missing => debug!("`{shown}` is not there"),
+            Links::Symlink(link) => warn!(
+                "`{shown}` is not written in place: `{}` is a symbolic link there (name the path that it leads to)",
+                printable_bytes(&link)
+            ),
+            Links::Several(file) => self.refuse(format!(
+                "`{shown}` was not written in place: `{}` has more than one hard link (`find -samefile` shows the \
+                 others; remove them, or take the path out of `inplace`)",
+                printable_bytes(&file)
+            )),
+            Links::Unknown => self.refuse(format!(
+                "`{shown}` was not written in place: it could not be searched for hard links within {} (raise \
+                 `stall_timeout`, or name fewer files)",
+                human_duration(each)
+            )),
+        }
+        false
     }
 
     fn refuse(&mut self, why: String) {

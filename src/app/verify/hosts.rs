@@ -5,6 +5,7 @@
 
 use super::{Scope, VerifyRun, VerifyWatch, host};
 use crate::app::fleet::{self, FleetResult, Unfinished};
+use crate::app::fleet_run::LAST_WRITING;
 use crate::core::model::event::FleetEvent;
 use crate::core::model::host::{Host, HostName};
 use crate::core::model::problem::Problem;
@@ -27,9 +28,6 @@ use tracing::{Instrument, info_span, warn};
 
 /// How long notifiers get for what is still to be told at the end.
 const LAST_REPORTS: Duration = Duration::from_secs(60);
-
-/// How long the history may take to be written.
-const LAST_WRITING: Duration = Duration::from_secs(15);
 
 /// What is to be verified.
 #[derive(Debug)]

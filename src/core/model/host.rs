@@ -268,6 +268,66 @@ pub struct HostSettings {
     pub hooks: bool,
 }
 
+/// What a host is where nobody says otherwise.
+impl Default for HostSettings {
+    fn default() -> Self {
+        HostSettings {
+            transport: Transport::Ssh,
+            user: "root".to_owned(),
+            port: None,
+            sudo: false,
+            source: "/".to_owned(),
+            filesystems: Filesystems::Local,
+            exclude: Vec::new(),
+            inplace: Vec::new(),
+            hooks: true,
+        }
+    }
+}
+
+/// What one place says of a host's settings: `None` leaves it to others. Each is
+/// as in [`HostSettings`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HostOptions {
+    /// See [`HostSettings::transport`].
+    pub transport: Option<Transport>,
+    /// See [`HostSettings::user`].
+    pub user: Option<String>,
+    /// See [`HostSettings::port`].
+    pub port: Option<u16>,
+    /// See [`HostSettings::sudo`].
+    pub sudo: Option<bool>,
+    /// See [`HostSettings::source`].
+    pub source: Option<String>,
+    /// See [`HostSettings::filesystems`].
+    pub filesystems: Option<Filesystems>,
+    /// Replaces the others' patterns.
+    pub exclude: Option<Vec<String>>,
+    /// Replaces the others' paths; see [`HostSettings::inplace`].
+    pub inplace: Option<Vec<String>>,
+    /// See [`HostSettings::hooks`].
+    pub hooks: Option<bool>,
+}
+
+impl HostOptions {
+    /// These, and `others` where they say nothing.
+    pub fn over(&self, others: &HostSettings) -> HostSettings {
+        let HostOptions { transport, user, port, sudo, source, filesystems, exclude, inplace, hooks } =
+            self.clone();
+        HostSettings {
+            transport: transport.unwrap_or(others.transport),
+            user: user.unwrap_or_else(|| others.user.clone()),
+            port: port.or(others.port),
+            sudo: sudo.unwrap_or(others.sudo),
+            source: source.unwrap_or_else(|| others.source.clone()),
+            filesystems: filesystems.unwrap_or(others.filesystems),
+            exclude: exclude.unwrap_or_else(|| others.exclude.clone()),
+            inplace: inplace.unwrap_or_else(|| others.inplace.clone()),
+            hooks: hooks.unwrap_or(others.hooks),
+        }
+    }
+}
+
 /// One machine to back up, with every setting resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {

@@ -3,7 +3,7 @@
 //! Pure data, so that every edge may read its part of it; [`crate::edge::config`]
 //! makes it from TOML.
 
-use crate::core::model::host::{Filesystems, HostName, HostSettings, Object, Transport};
+use crate::core::model::host::{HostName, HostOptions, HostSettings, Object};
 use chrono_tz::Tz;
 use secrecy::SecretString;
 use std::collections::BTreeMap;
@@ -142,24 +142,8 @@ pub struct HostOverride {
     pub address: Option<String>,
     /// Whether the host is backed up though NetBox does not name it.
     pub listed: bool,
-    /// See [`HostSettings::transport`].
-    pub transport: Option<Transport>,
-    /// See [`HostSettings::user`].
-    pub user: Option<String>,
-    /// See [`HostSettings::port`].
-    pub port: Option<u16>,
-    /// See [`HostSettings::sudo`].
-    pub sudo: Option<bool>,
-    /// See [`HostSettings::source`].
-    pub source: Option<String>,
-    /// See [`HostSettings::filesystems`].
-    pub filesystems: Option<Filesystems>,
-    /// Replaces the defaults' patterns.
-    pub exclude: Option<Vec<String>>,
-    /// Replaces the defaults' paths; see [`HostSettings::inplace`].
-    pub inplace: Option<Vec<String>>,
-    /// See [`HostSettings::hooks`].
-    pub hooks: Option<bool>,
+    /// Its settings.
+    pub options: HostOptions,
 }
 
 /// `[ssh]`.

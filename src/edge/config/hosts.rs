@@ -3,25 +3,13 @@
 use super::section::Section;
 use super::values::{self, ADDRESS, IN_PLACE, PATH_ON_HOST, PATTERN, USER};
 use crate::core::filter;
-use crate::core::model::host::{Filesystems, HostName, HostSettings, Object, Transport};
+use crate::core::model::host::{HostName, HostOptions, HostSettings, Object};
 use crate::core::model::settings::HostOverride;
 use std::collections::BTreeMap;
 
 /// What both kinds of sections can say of a host.
-struct Said {
-    transport: Option<Transport>,
-    user: Option<String>,
-    port: Option<u16>,
-    sudo: Option<bool>,
-    source: Option<String>,
-    filesystems: Option<Filesystems>,
-    exclude: Option<Vec<String>>,
-    inplace: Option<Vec<String>>,
-    hooks: Option<bool>,
-}
-
-fn said(section: &mut Section<'_>) -> Said {
-    Said {
+fn options(section: &mut Section<'_>) -> HostOptions {
+    HostOptions {
         transport: section.take("transport", "`\"ssh\"` or `\"local\"`", values::one_of),
         user: section.take("user", USER, values::user),
         port: section.take("port", "a TCP port, 1 to 65535", values::within(1..=u16::MAX)),
@@ -58,20 +46,9 @@ fn check_inplace(section: &Section<'_>, paths: &[String], source: &str) {
 
 /// Reads `[host_defaults]`.
 pub(super) fn defaults(section: &mut Section<'_>) -> HostSettings {
-    let said = said(section);
-    let source = said.source.unwrap_or_else(|| "/".to_owned());
-    check_inplace(section, said.inplace.as_deref().unwrap_or_default(), &source);
-    HostSettings {
-        transport: said.transport.unwrap_or(Transport::Ssh),
-        user: said.user.unwrap_or_else(|| "root".to_owned()),
-        port: said.port,
-        sudo: said.sudo.unwrap_or(false),
-        source,
-        filesystems: said.filesystems.unwrap_or(Filesystems::Local),
-        exclude: said.exclude.unwrap_or_default(),
-        inplace: said.inplace.unwrap_or_default(),
-        hooks: said.hooks.unwrap_or(true),
-    }
+    let defaults = options(section).over(&HostSettings::default());
+    check_inplace(section, &defaults.inplace, &defaults.source);
+    defaults
 }
 
 /// Reads every `[hosts.NAME]`, by name in lower case.
@@ -101,30 +78,16 @@ pub(super) fn overrides(hosts: &mut Section<'_>, defaults: &HostSettings) -> BTr
 fn host(name: &str, section: &mut Section<'_>, defaults: &HostSettings) -> Option<HostOverride> {
     let address = section.take("address", ADDRESS, values::address);
     let named = if name.contains(':') { object(name, section) } else { by_name(name, section) };
-    let said = said(section);
-    let source = said.source.as_ref().unwrap_or(&defaults.source);
-    check_inplace(section, said.inplace.as_deref().unwrap_or_default(), source);
+    let options = options(section);
+    let source = options.source.as_ref().unwrap_or(&defaults.source);
+    check_inplace(section, options.inplace.as_deref().unwrap_or_default(), source);
     if section.take_subsections() {
         // TOML takes `[hosts.mail.example.org]` for four sections.
         let want = "a name with dots needs quotes, as in `[hosts.\"mail.example.org\"]`";
         section.fault_of_section("has a section below it", want);
     }
     let Named { name, object, listed } = named?;
-    Some(HostOverride {
-        name,
-        object,
-        address,
-        listed,
-        transport: said.transport,
-        user: said.user,
-        port: said.port,
-        sudo: said.sudo,
-        source: said.source,
-        filesystems: said.filesystems,
-        exclude: said.exclude,
-        inplace: said.inplace,
-        hooks: said.hooks,
-    })
+    Some(HostOverride { name, object, address, listed, options })
 }
 
 /// Whom a section is about.

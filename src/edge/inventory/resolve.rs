@@ -5,7 +5,7 @@ use super::UnfitHost;
 use super::identities::{Identities, Rename};
 use super::source::{Listed, Naming};
 use crate::core::format::text::printable;
-use crate::core::model::host::{Host, HostName, HostSettings, LONGEST_NAME, Object};
+use crate::core::model::host::{Host, HostName, LONGEST_NAME, Object};
 use crate::core::model::problem::Problem;
 use crate::core::model::settings::{AddressFrom, HostOverride, Settings};
 use std::collections::{BTreeMap, BTreeSet};
@@ -285,7 +285,7 @@ fn listed_host(
         settings.hosts.get(name.key()).filter(|own| own.object.is_none_or(|other| other == object))
     };
     let own = also.as_ref().and_then(section).or_else(|| section(&name));
-    let transport = own.and_then(|own| own.transport).unwrap_or(settings.host_defaults.transport);
+    let transport = own.and_then(|own| own.options.transport).unwrap_or(settings.host_defaults.transport);
     let by_ip = naming.address == AddressFrom::PrimaryIp;
     let address = match own.and_then(|own| own.address.clone()) {
         Some(address) => address,
@@ -356,16 +356,6 @@ fn host(
     address: String,
 ) -> Host {
     let defaults = &settings.host_defaults;
-    let settings = HostSettings {
-        transport: own.and_then(|own| own.transport).unwrap_or(defaults.transport),
-        user: own.and_then(|own| own.user.as_ref()).unwrap_or(&defaults.user).clone(),
-        port: own.and_then(|own| own.port).or(defaults.port),
-        sudo: own.and_then(|own| own.sudo).unwrap_or(defaults.sudo),
-        source: own.and_then(|own| own.source.as_ref()).unwrap_or(&defaults.source).clone(),
-        filesystems: own.and_then(|own| own.filesystems).unwrap_or(defaults.filesystems),
-        exclude: own.and_then(|own| own.exclude.as_ref()).unwrap_or(&defaults.exclude).clone(),
-        inplace: own.and_then(|own| own.inplace.as_ref()).unwrap_or(&defaults.inplace).clone(),
-        hooks: own.and_then(|own| own.hooks).unwrap_or(defaults.hooks),
-    };
+    let settings = own.map_or_else(|| defaults.clone(), |own| own.options.over(defaults));
     Host { name, object, address, settings }
 }

@@ -4,7 +4,7 @@
 use super::resolve::Resolved;
 use super::source::Listing;
 use super::*;
-use crate::core::model::host::{Filesystems, HostSettings, ObjectKind, Transport};
+use crate::core::model::host::{HostOptions, HostSettings, ObjectKind, Transport};
 use crate::core::model::settings::{
     AddressFrom, Excludes, HookSettings, HostOverride, InventorySettings, NetBox, NotifierSettings,
     Retention, Ssh, StoreSettings, TransferSettings,
@@ -19,15 +19,9 @@ fn resolve(settings: &Settings, listed: Vec<Listed>) -> Resolved {
 
 pub(super) fn settings(netbox: Option<NetBox>, hosts: &[HostOverride]) -> Settings {
     let host_defaults = HostSettings {
-        transport: Transport::Ssh,
-        user: "root".to_owned(),
-        port: None,
-        sudo: false,
-        source: "/".to_owned(),
-        filesystems: Filesystems::Local,
         exclude: vec!["/tmp/".to_owned()],
         inplace: vec!["/images".to_owned()],
-        hooks: true,
+        ..HostSettings::default()
     };
     let transfer = TransferSettings {
         compress: true,
@@ -84,15 +78,7 @@ fn own(name: &str, listed: bool) -> HostOverride {
         object: None,
         address: None,
         listed,
-        transport: None,
-        user: None,
-        port: None,
-        sudo: None,
-        source: None,
-        filesystems: None,
-        exclude: None,
-        inplace: None,
-        hooks: None,
+        options: HostOptions::default(),
     }
 }
 
@@ -182,7 +168,10 @@ fn an_address_can_be_the_primary_ip() {
         vm(6, "myself"),
     ];
     let known = HostOverride { address: Some("10.9.9.9".to_owned()), ..own("known", false) };
-    let myself = HostOverride { transport: Some(Transport::Local), ..own("myself", false) };
+    let myself = HostOverride {
+        options: HostOptions { transport: Some(Transport::Local), ..HostOptions::default() },
+        ..own("myself", false)
+    };
     let settings = settings(Some(netbox(AddressFrom::PrimaryIp, "example.org")), &[known, myself]);
     let resolved = resolve(&settings, listed);
     let expected = [
@@ -201,14 +190,20 @@ fn an_address_can_be_the_primary_ip() {
 fn a_host_s_own_settings_win_and_the_defaults_fill_in() {
     let vpn = HostOverride {
         address: Some("10.0.0.7".to_owned()),
-        user: Some("backup".to_owned()),
-        port: Some(2222),
-        sudo: Some(true),
-        exclude: Some(Vec::new()),
-        inplace: Some(vec!["/db".to_owned()]),
+        options: HostOptions {
+            user: Some("backup".to_owned()),
+            port: Some(2222),
+            sudo: Some(true),
+            exclude: Some(Vec::new()),
+            inplace: Some(vec!["/db".to_owned()]),
+            ..HostOptions::default()
+        },
         ..own("vpn", true)
     };
-    let static_host = HostOverride { source: Some("/srv".to_owned()), ..own("Static", true) };
+    let static_host = HostOverride {
+        options: HostOptions { source: Some("/srv".to_owned()), ..HostOptions::default() },
+        ..own("Static", true)
+    };
     let unused = own("typo", false);
     let settings = settings(Some(netbox(AddressFrom::Name, "example.org")), &[vpn, static_host, unused]);
     let resolved = resolve(&settings, vms(&["VPN", "db"]));
@@ -242,7 +237,11 @@ fn a_static_host_does_not_settle_which_of_two_is_meant() {
 
 #[test]
 fn force_needs_no_inventory() {
-    let vpn = HostOverride { address: Some("10.0.0.7".to_owned()), port: Some(2222), ..own("VPN", false) };
+    let vpn = HostOverride {
+        address: Some("10.0.0.7".to_owned()),
+        options: HostOptions { port: Some(2222), ..HostOptions::default() },
+        ..own("VPN", false)
+    };
     let settings = settings(Some(netbox(AddressFrom::PrimaryIp, "example.org")), &[vpn]);
     let host = forced(&settings, "vpn".parse().unwrap());
     assert_eq!(

@@ -2,6 +2,7 @@
 //! what is mounted, what do you exclude, which hooks have you got?
 
 use super::{Remote, RemoteError, random_mark};
+use crate::core::files::LONGEST_PATH;
 use crate::core::format::excerpt::Excerpt;
 use crate::core::format::text::short;
 use crate::core::model::host::Host;
@@ -29,8 +30,6 @@ const MOST_EXCLUDES: usize = 20_000;
 const MOST_HOOKS: usize = 1000;
 /// The longest name of a file, in bytes.
 const LONGEST_NAME: usize = 255;
-/// The longest path of a directory, in bytes.
-const LONGEST_PATH: usize = 4096;
 
 /// What the probe looks for.
 #[derive(Debug, Clone, Copy)]

@@ -6,11 +6,9 @@
 //! checksum rather than an error. So ask first without `contents`, then with
 //! it for the files that look alike, and look closely at those that differ.
 
+use super::arguments::{Arguments, Heeding, Reached, with_slash};
 use super::judge::never_began;
-use super::{
-    ATTRIBUTES, KEPT_ATTRIBUTES, Limits, STAND_IN, TransferError, modify_window, reason, watched, with_slash,
-    without_wildcards,
-};
+use super::{Limits, TransferError, reason, watched};
 use crate::core::format::text::short;
 use crate::core::model::precision::Precision;
 use crate::sys::process::{Exit, Program};
@@ -115,7 +113,7 @@ pub struct Compared {
 impl Comparison {
     /// rsync's arguments; the files come on its standard input.
     fn arguments(&self) -> Vec<OsString> {
-        let mut args: Vec<OsString> = [
+        let flags = [
             "--dry-run",
             "--times",
             "--links",
@@ -124,36 +122,27 @@ impl Comparison {
             "--perms",
             "--owner",
             "--group",
-            "--numeric-ids",
             "--acls",
-            ATTRIBUTES,
-            // As copies are made.
-            modify_window(self.precision),
             // Twice: files that are alike are told too.
             "-ii",
             "--out-format=%i %n",
             "--no-implied-dirs",
-            // --secluded-args, which rsync before 3.2.4 calls --protect-args.
-            "-s",
             "--from0",
             "--files-from=-",
-        ]
-        .map(OsString::from)
-        .into();
-        args.extend(KEPT_ATTRIBUTES.map(|(sign, name)| OsString::from(format!("--filter={sign}xr {name}"))));
+        ];
+        let mut args = Arguments::new(&flags, Heeding::Receiver);
+        // As copies are made.
+        args.times(self.precision);
         if self.contents {
-            args.push("--checksum".into());
+            args.flags(&["--checksum"]);
         }
-        args.extend(self.rsh.iter().map(|rsh| format!("--rsh={rsh}").into()));
-        args.extend(self.rsync_path.iter().map(|path| format!("--rsync-path={path}").into()));
-        args.push("--".into());
-        let source = format!("{}/", self.source.trim_end_matches('/'));
-        args.push(match self.rsh {
-            Some(_) => format!("{STAND_IN}:{}", without_wildcards(&source)).into(),
-            None => source.into(),
-        });
-        args.push(with_slash(&self.copy));
-        args
+        let far = Reached {
+            rsh: self.rsh.as_deref(),
+            rsync_path: self.rsync_path,
+            compress: false,
+            bandwidth_limit: None,
+        };
+        args.between(far, [far.contents(self.source.as_ref())], with_slash(&self.copy))
     }
 
     /// Compares the files of these paths, which are relative to both sides.

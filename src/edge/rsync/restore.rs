@@ -8,12 +8,11 @@
 //! nobody write but below the destination, whatever becomes a symlink there
 //! (docs/decisions/0028-a-restoration-is-confined.md).
 
+use super::arguments::{Arguments, Heeding, Reached, with_slash};
 use super::lines::Lines;
-use super::{
-    ATTRIBUTES, Confinement, Ending, KEPT_ATTRIBUTES, Limits, Progress, STAND_IN, Transfer, TransferError,
-    judge, stats, watched, without_wildcards,
-};
+use super::{Confinement, Ending, Limits, Progress, Transfer, TransferError, judge, stats, watched};
 use crate::core::format::text::printable_bytes;
+use crate::core::model::precision::Precision;
 use crate::sys::process::{Failure, Program};
 use std::ffi::OsString;
 use std::fs::File;
@@ -102,92 +101,58 @@ enum Look {
 
 impl Restore {
     fn arguments(&self, look: Option<Look>) -> Vec<OsString> {
-        let mut args: Vec<OsString> = [
-            "-aHAS",
-            ATTRIBUTES,
-            "--numeric-ids",
-            "--relative",
-            "--no-implied-dirs",
-            "--modify-window=-1",
-            "--stats",
-            "--no-h",
-            "-s",
-        ]
-        .map(OsString::from)
-        .into();
-        // `s`: for our side alone, because the host's rsync may be too old for
-        // such rules.
-        let side = if self.rsh.is_some() { "s" } else { "" };
-        args.extend(
-            KEPT_ATTRIBUTES.map(|(sign, name)| OsString::from(format!("--filter={sign}x{side} {name}"))),
-        );
+        let flags = ["-aHAS", "--relative", "--no-implied-dirs", "--stats", "--no-h"];
+        let heeding = if self.rsh.is_some() { Heeding::Sender } else { Heeding::Both };
+        let mut args = Arguments::new(&flags, heeding);
+        args.times(Precision::Nanoseconds);
         if let Some(list) = &self.list {
-            let mut from = OsString::from("--files-from=");
-            from.push(list);
-            args.extend([from, "--from0".into()]);
+            args.valued("--files-from=", list);
+            args.flags(&["--from0"]);
         }
-        let mut add = |arg: &str| args.push(arg.into());
-        if !self.whole {
-            add("--no-recursive");
-            add("--dirs");
-        } else if self.list.is_some() {
+        match (self.whole, &self.list) {
+            (false, _) => args.flags(&["--no-recursive", "--dirs"]),
             // A list of files turns it off.
-            add("--recursive");
+            (true, Some(_)) => args.flags(&["--recursive"]),
+            (true, None) => {}
         }
-        match look {
-            Some(look) => {
-                add("--dry-run");
-                add("--out-format=%i %l %n");
+        match (look, &self.existing) {
+            (Some(look), _) => {
+                args.flags(&["--dry-run", "--out-format=%i %l %n"]);
                 if look == Look::Thorough {
-                    add("--checksum");
+                    args.flags(&["--checksum"]);
                 }
             }
-            None => {
-                add("--info=progress2");
-                match &self.existing {
-                    Existing::Leave => add("--ignore-existing"),
+            (None, existing) => {
+                args.flags(&["--info=progress2"]);
+                match existing {
+                    Existing::Leave => args.flags(&["--ignore-existing"]),
                     // Size and time may be the same, and the contents not.
-                    Existing::Replace => add("--checksum"),
+                    Existing::Replace => args.flags(&["--checksum"]),
                     Existing::Keep(name) => {
-                        add("--checksum");
-                        add("--backup");
+                        args.flags(&["--checksum", "--backup"]);
                         // Relative to the destination, also on a host. A suffix would make
                         // rsync leave out the times of directories.
-                        add(&format!("--backup-dir={name}"));
+                        args.valued("--backup-dir=", name);
                     }
                 }
             }
         }
-        if let Some(limit) = &self.bandwidth_limit {
-            add(&format!("--bwlimit={limit}"));
-        }
-        if let Some(path) = self.rsync_path {
-            add(&format!("--rsync-path={path}"));
-        }
-        if let Some(rsh) = &self.rsh {
-            add(&format!("--rsh={rsh}"));
-            if self.compress {
-                add("--compress");
-            }
-        }
-        add("--");
+        let far = Reached {
+            rsh: self.rsh.as_deref(),
+            rsync_path: self.rsync_path,
+            compress: self.compress,
+            bandwidth_limit: self.bandwidth_limit.as_deref(),
+        };
+        args.between(far, self.sources(), far.contents(self.to.as_os_str()))
+    }
+
+    /// What is sent: the paths, or the root that a list of paths is below.
+    fn sources(&self) -> Vec<OsString> {
+        let from = self.from.as_os_str().as_bytes();
         if self.list.is_some() {
-            args.push([self.from.as_os_str(), "/".as_ref()].into_iter().collect());
+            return vec![with_slash(&self.from)];
         }
-        for path in self.paths.iter().filter(|_| self.list.is_none()) {
-            let mut source = self.from.as_os_str().as_bytes().to_vec();
-            source.extend_from_slice(b"/./");
-            source.extend_from_slice(path);
-            args.push(OsString::from_vec(source));
-        }
-        let to = self.to.as_os_str().as_bytes();
-        let to = [to.strip_suffix(b"/").unwrap_or(to), b"/"].concat();
-        args.push(match self.rsh {
-            // The far rsync expands wildcards; a backslash takes their power.
-            Some(_) => format!("{STAND_IN}:{}", without_wildcards(&String::from_utf8_lossy(&to))).into(),
-            None => OsString::from_vec(to),
-        });
-        args
+        self.paths.iter().map(|path| OsString::from_vec([from, b"/./", path].concat())).collect()
     }
 
     fn program(&self, look: Option<Look>) -> Result<Program, TransferError> {

@@ -3,12 +3,12 @@
 
 use super::axis::{Axis, shown, times};
 use super::{Chart, share};
+use crate::core::format::svg_frame::{Styles, WIDTH, escaped, picture};
 use crate::core::model::clock;
 use chrono_tz::Tz;
 use std::fmt::Write as _;
 
 /// Sizes in the picture's own units.
-const WIDTH: f64 = 860.0;
 const HEAD: f64 = 40.0;
 const CHART: f64 = 280.0;
 const LEFT: f64 = 90.0;
@@ -18,49 +18,31 @@ const BOTTOM: f64 = 44.0;
 /// How many values and times are labelled, about.
 const TICKS: usize = 5;
 
-const STYLE: &str = "
-  .ground { fill: #ffffff; }
-  text { fill: #24292f; font: 13px sans-serif; }
-  .head { font-size: 17px; font-weight: bold; }
-  .title { font-weight: bold; }
-  .right { text-anchor: end; }
-  .middle { text-anchor: middle; }
-  .grid { stroke: #d8dee4; }
-  .axis { stroke: #57606a; }
+const STYLES: Styles = Styles {
+    light: "  .grid { stroke: #d8dee4; }
   .line { fill: none; stroke: #0969da; stroke-width: 1.5; }
   .good { fill: #0969da; }
   .bad { fill: #cf222e; }
-  @media (prefers-color-scheme: dark) {
-    .ground { fill: #0d1117; }
-    text { fill: #e6edf3; }
-    .grid { stroke: #30363d; }
-    .axis { stroke: #8b949e; }
+",
+    dark: "    .grid { stroke: #30363d; }
     .line { stroke: #58a6ff; }
     .good { fill: #58a6ff; }
     .bad { fill: #ff7b72; }
-  }
-";
+",
+};
 
 /// The charts below each other, under a title. Those without points are left
 /// out.
 pub fn svg(title: &str, charts: &[Chart], zone: Tz) -> String {
     let drawn: Vec<&Chart> = charts.iter().filter(|chart| !chart.points.is_empty()).collect();
     let height = drawn.iter().fold(HEAD, |height, _| height + CHART);
-    let title = escaped(title);
-    let mut text = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
-         <svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
-         height=\"{height}\" role=\"img\">\n<title>{title}</title>\n<style>{STYLE}</style>\n\
-         <rect class=\"ground\" width=\"100%\" height=\"100%\"/>\n\
-         <text class=\"head\" x=\"{LEFT}\" y=\"26\">{title}</text>\n"
-    );
+    let mut text = String::new();
     let mut top = HEAD;
     for chart in drawn {
         one(&mut text, chart, top, zone);
         top += CHART;
     }
-    text.push_str("</svg>\n");
-    text
+    picture(title, LEFT, height, STYLES, &text)
 }
 
 /// One chart, with its upper edge at `top`. Writing to a `String` does not
@@ -120,22 +102,6 @@ fn one(text: &mut String, chart: &Chart, top: f64, zone: Tz) {
         );
     }
     text.push_str("</g>\n");
-}
-
-/// Text as XML has it; characters that XML cannot have are left out.
-fn escaped(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '&' => safe.push_str("&amp;"),
-            '"' => safe.push_str("&quot;"),
-            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => {}
-            c => safe.push(c),
-        }
-    }
-    safe
 }
 
 #[cfg(test)]

@@ -162,48 +162,8 @@ impl Filesystem {
     }
 
     fn judged(&self, path: &Path) -> Vec<CheckFinding> {
-        let (subject, kind) = (shown(path), &self.kind);
-        let point = printable_bytes(&self.point);
-        let disk = "use a local disk with ext4, XFS or btrfs, or `[store.zfs]`";
-        let mut findings = vec![match kind.as_str() {
-            "vfat" | "msdos" | "exfat" | "ntfs" | "ntfs3" | "fuseblk" | "hfs" | "hfsplus" | "udf" => {
-                CheckFinding::error(
-                    &subject,
-                    format!("is on {kind}, which has no hard links, owners or ACLs as Linux hosts need them"),
-                    disk,
-                )
-            }
-            "tmpfs" | "ramfs" => CheckFinding::warning(
-                &subject,
-                format!("is on {kind}: every copy is gone with the next boot"),
-                disk,
-            ),
-            "nfs" | "nfs4" | "cifs" | "smb3" | "smbfs" | "9p" | "virtiofs" | "ceph" | "glusterfs" => {
-                CheckFinding::warning(
-                    &subject,
-                    format!(
-                        "is on {kind}, a network's filesystem: owners, ACLs or attributes may be lost, and it may hang"
-                    ),
-                    disk,
-                )
-            }
-            kind if kind.starts_with("fuse") => CheckFinding::warning(
-                &subject,
-                format!("is on {kind}, a program's filesystem: owners, ACLs or attributes may be lost"),
-                disk,
-            ),
-            "overlay" | "aufs" => CheckFinding::note(
-                &subject,
-                format!("is on {kind}: in a container, what is not on a volume of its own goes with it"),
-                disk,
-            ),
-            "zfs" => CheckFinding::note(
-                &subject,
-                "is on ZFS, whose own snapshots are cheaper than trees of hard links",
-                "use `[store.zfs]`",
-            ),
-            _ => CheckFinding::ok(&subject, format!("is on {kind}, mounted at `{point}`")),
-        }];
+        let (subject, point) = (shown(path), printable_bytes(&self.point));
+        let mut findings = vec![self.kind_judged(&subject)];
         if self.has("ro") {
             let remedy = format!("mount -o remount,rw {point}; see `dmesg` for why it is");
             findings.push(CheckFinding::error(&subject, "is mounted read-only", remedy));
@@ -240,6 +200,51 @@ impl Filesystem {
             ));
         }
         findings
+    }
+
+    /// Whether copies can be kept on a filesystem of this kind.
+    fn kind_judged(&self, subject: &str) -> CheckFinding {
+        let (kind, point) = (&self.kind, printable_bytes(&self.point));
+        let disk = "use a local disk with ext4, XFS or btrfs, or `[store.zfs]`";
+        match kind.as_str() {
+            "vfat" | "msdos" | "exfat" | "ntfs" | "ntfs3" | "fuseblk" | "hfs" | "hfsplus" | "udf" => {
+                CheckFinding::error(
+                    subject,
+                    format!("is on {kind}, which has no hard links, owners or ACLs as Linux hosts need them"),
+                    disk,
+                )
+            }
+            "tmpfs" | "ramfs" => CheckFinding::warning(
+                subject,
+                format!("is on {kind}: every copy is gone with the next boot"),
+                disk,
+            ),
+            "nfs" | "nfs4" | "cifs" | "smb3" | "smbfs" | "9p" | "virtiofs" | "ceph" | "glusterfs" => {
+                CheckFinding::warning(
+                    subject,
+                    format!(
+                        "is on {kind}, a network's filesystem: owners, ACLs or attributes may be lost, and it may hang"
+                    ),
+                    disk,
+                )
+            }
+            kind if kind.starts_with("fuse") => CheckFinding::warning(
+                subject,
+                format!("is on {kind}, a program's filesystem: owners, ACLs or attributes may be lost"),
+                disk,
+            ),
+            "overlay" | "aufs" => CheckFinding::note(
+                subject,
+                format!("is on {kind}: in a container, what is not on a volume of its own goes with it"),
+                disk,
+            ),
+            "zfs" => CheckFinding::note(
+                subject,
+                "is on ZFS, whose own snapshots are cheaper than trees of hard links",
+                "use `[store.zfs]`",
+            ),
+            _ => CheckFinding::ok(subject, format!("is on {kind}, mounted at `{point}`")),
+        }
     }
 }
 
