@@ -143,7 +143,7 @@ fn a_plain_user_is_told_to_become_root_and_a_plugin_says_unknown() {
     fs::set_permissions(rig.path(), PermissionsExt::from_mode(0o711)).unwrap();
     let mode = |path: &Path, mode| fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
     mode(&rig.configure(), 0o600);
-    as_nobody(&rig, &["status"]).exits(2).says("permission denied (root may read it: run this as root)");
+    as_nobody(&rig, &["status"]).exits(2).says("permission denied (root may read it: run this as root, ");
     let said = as_nobody(&rig, &["status", "--nagios"]).exits(3).stdout;
     assert!(said.starts_with("BACKUP UNKNOWN - cannot read the configuration"), "{said}");
     let text = fs::read_to_string(rig.join("config.toml")).unwrap();

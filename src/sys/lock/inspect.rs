@@ -12,14 +12,14 @@
 use super::{holder, is_there};
 use crate::core::model::host::HostName;
 use chrono::{DateTime, Utc};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// A lock that somebody holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Held {
     process: u32,
     major: u32,
@@ -38,7 +38,7 @@ pub fn running(runtime_dir: &Path) -> io::Result<BTreeMap<String, DateTime<Utc>>
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(running),
         entries => entries?,
     };
-    let locks = locks(&std::fs::read_to_string("/proc/locks")?);
+    let locks = listed()?;
     if locks.is_empty() {
         return Ok(running);
     }
@@ -59,22 +59,21 @@ pub fn running(runtime_dir: &Path) -> io::Result<BTreeMap<String, DateTime<Utc>>
 /// hold it, too, and is not asked for: whoever looks at the kernel's list waits
 /// 10 ms, and all who lock anything wait with him.
 pub(super) fn is_held(path: &Path) -> bool {
-    noted(path).is_some_and(is_there)
-        && std::fs::read_to_string("/proc/locks").is_ok_and(|text| held_since(path, &locks(&text)).is_some())
+    noted(path).is_some_and(is_there) && listed().is_ok_and(|locks| held_since(path, &locks).is_some())
 }
 
 /// The process that has locked an open file, if it can be seen from here.
 pub(super) fn holder_of(file: &File) -> Option<u32> {
     let meta = file.metadata().ok()?;
     let device = (rustix::fs::major(meta.dev()), rustix::fs::minor(meta.dev()));
-    let locks = locks(&std::fs::read_to_string("/proc/locks").ok()?);
+    let locks = listed().ok()?;
     let on_inode = || locks.iter().filter(|lock| lock.inode == meta.ino());
     let lock = on_inode().find(|lock| (lock.major, lock.minor) == device).or_else(|| on_inode().next());
     lock.map(|lock| lock.process).filter(|process| *process > 0)
 }
 
 /// Since when a lock's file has been locked, if it is.
-fn held_since(path: &Path, locks: &[Held]) -> Option<DateTime<Utc>> {
+fn held_since(path: &Path, locks: &BTreeSet<Held>) -> Option<DateTime<Utc>> {
     let meta = path.symlink_metadata().ok().filter(std::fs::Metadata::is_file)?;
     let device = (rustix::fs::major(meta.dev()), rustix::fs::minor(meta.dev()));
     let mut on_inode = locks.iter().filter(|lock| lock.inode == meta.ino());
@@ -87,6 +86,37 @@ fn held_since(path: &Path, locks: &[Held]) -> Option<DateTime<Utc>> {
 fn noted(path: &Path) -> Option<u32> {
     let no_follow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
     holder(&mut File::options().read(true).custom_flags(no_follow).open(path).ok()?)
+}
+
+/// How often the kernel's list is read at most, where it comes in pieces.
+const MOST_READINGS: usize = 20;
+/// A first piece that is shorter is the whole list, in bytes: pieces are about as
+/// long as a page, and a line is much shorter than the rest.
+const ONE_PIECE: usize = 3500;
+
+/// The `flock`s that are held.
+///
+/// The kernel gives its list in pieces of a page and goes on by number: if a lock
+/// before was given back in between, it passes over another. So a list of more than
+/// one piece is read until it is twice the same, and whoever was seen once counts.
+fn listed() -> io::Result<BTreeSet<Held>> {
+    let (mut all, mut last) = (BTreeSet::new(), BTreeSet::new());
+    for _ in 0..MOST_READINGS {
+        let mut list = File::open("/proc/locks")?;
+        let mut text = vec![0; 1 << 16];
+        let first = list.read(&mut text)?;
+        text.truncate(first);
+        if first >= ONE_PIECE {
+            list.read_to_end(&mut text)?;
+        }
+        let now: BTreeSet<Held> = locks(&String::from_utf8_lossy(&text)).into_iter().collect();
+        all.extend(now.iter().copied());
+        if first < ONE_PIECE || now == last {
+            break;
+        }
+        last = now;
+    }
+    Ok(all)
 }
 
 /// The `flock`s in the kernel's list that are held. Those who wait for one are
@@ -145,16 +175,45 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_lock_is_seen_while_others_come_and_go() {
+        use rustix::fs::{FlockOperation, flock};
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let dir = tempfile::tempdir().unwrap();
+        let (runtime, _) = Runtime::enter(dir.path()).unwrap();
+        let lock = runtime.lock_host(&"VPN".parse().unwrap()).await.unwrap();
+        let beside = tempfile::tempdir().unwrap();
+        let files: Vec<File> =
+            (0..200).map(|n| File::create(beside.path().join(n.to_string())).unwrap()).collect();
+        let done = AtomicBool::new(false);
+        let missed = std::thread::scope(|scope| {
+            for half in files.chunks(100) {
+                let done = &done;
+                scope.spawn(move || {
+                    while !done.load(Ordering::Relaxed) {
+                        half.iter().for_each(|file| flock(file, FlockOperation::LockExclusive).unwrap());
+                        half.iter().for_each(|file| flock(file, FlockOperation::Unlock).unwrap());
+                    }
+                });
+            }
+            let missed = (0..100).filter(|_| running(dir.path()).unwrap().is_empty()).count();
+            done.store(true, Ordering::Relaxed);
+            missed
+        });
+        drop(lock);
+        assert_eq!(missed, 0);
+    }
+
+    #[tokio::test]
     async fn a_file_that_is_listed_under_another_device_is_known_by_its_process() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("vpn.lock");
         std::fs::write(&path, "4711\n").unwrap();
         let inode = path.metadata().unwrap().ino();
-        let listed = |process| [Held { process, major: 0xfff, minor: 0xfff, inode }];
-        assert!(held_since(&path, &listed(4711)).is_some());
-        assert_eq!(held_since(&path, &listed(4712)), None, "a file of another filesystem");
+        let by = |process| BTreeSet::from([Held { process, major: 0xfff, minor: 0xfff, inode }]);
+        assert!(held_since(&path, &by(4711)).is_some());
+        assert_eq!(held_since(&path, &by(4712)), None, "a file of another filesystem");
         let link = dir.path().join("mail.lock");
         std::os::unix::fs::symlink(&path, &link).unwrap();
-        assert_eq!(held_since(&link, &listed(4711)), None, "a symlink is no lock");
+        assert_eq!(held_since(&link, &by(4711)), None, "a symlink is no lock");
     }
 }
