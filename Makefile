@@ -16,7 +16,7 @@ export INSTA_UPDATE := no
 export INSTA_WORKSPACE_ROOT := $(CURDIR)
 export RUST_BACKTRACE := 0
 # Most tests wait for others more than they work.
-export RUST_TEST_THREADS ?= 4
+export RUST_TEST_THREADS ?= 6
 
 .PHONY: help
 help: ## Say what there is to make

@@ -142,11 +142,23 @@ pub trait Contender {
     fn clear(&mut self) -> Result<()>;
 }
 
+/// The variable that names the `backup` of `--before`.
+pub const BEFORE: &str = "BACKUP_BENCH_BEFORE";
+
+/// The other `backup` that takes part, if one does.
+pub fn before() -> Option<PathBuf> {
+    std::env::var_os(BEFORE).filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
 /// A contender of a kind. Fails if it cannot take part on this machine.
 pub fn contender(who: Who, scene: Scene, floor: &Floor) -> Result<Box<dyn Contender>> {
     Ok(match who {
         Who::Backup | Who::BackupBigAlone => Box::new(ours::Ours::new(scene)),
         Who::BackupAmongDead => Box::new(ours::Ours::among_dead(scene)),
+        Who::BackupBefore => {
+            let backup = before().context("no other `backup` is named")?;
+            Box::new(ours::Ours::new(Scene { backup, ..scene }))
+        }
         Who::Rsync => Box::new(rsync::Rsync::new(scene, floor.clone())),
         Who::Rsnapshot => Box::new(rsnapshot::Rsnapshot::new(scene, floor.clone())),
         Who::Ancestor => Box::new(ancestor::Ancestor::new(scene, floor.clone())),

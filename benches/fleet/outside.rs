@@ -1,6 +1,7 @@
 //! The command line, and the life of the bench: the folders that it works in
 //! and the process namespace that ends everything that it started.
 
+use crate::contenders::BEFORE;
 use crate::measure::program;
 use crate::render::{DOCUMENT, PICTURES, document};
 use crate::rows::{ROWS, Row, row};
@@ -33,6 +34,10 @@ struct Arguments {
     /// Write docs/benchmarks.md from all full rows that were ever measured here
     #[arg(long)]
     docs: bool,
+    /// Measure `backup` in turn with another one and with rsync alone, and say how
+    /// much longer it takes; nothing is kept
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["all", "quick", "docs"])]
+    before: Option<PathBuf>,
     /// Show the rows
     #[arg(long)]
     list: bool,
@@ -64,7 +69,7 @@ pub fn main() -> Result<u8> {
     }
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().context("there is no target folder")?;
     let records = target.join("bench").join("fleet.jsonl");
-    let code = if rows.is_empty() { 0 } else { measured(&rows, &records)? };
+    let code = if rows.is_empty() { 0 } else { measured(&rows, &records, arguments.before.as_deref())? };
     if code > 1 {
         // Ended before its time: what is known is as it was.
         return Ok(code);
@@ -97,7 +102,7 @@ fn put(folder: &Path, files: &[(String, String)]) -> Result<()> {
 
 /// Measures rows in folders and a process namespace of their own, which are
 /// gone afterwards, whatever happened.
-fn measured(rows: &[&Row], records: &Path) -> Result<u8> {
+fn measured(rows: &[&Row], records: &Path, before: Option<&Path>) -> Result<u8> {
     ensure!(rustix::process::geteuid().is_root(), "the bench starts sshd and keeps owners: run it as root");
     let folder = |parent: &Path, prefix: &str| -> Result<PathBuf> {
         let dir = tempfile::Builder::new().prefix(prefix).tempdir_in(parent);
@@ -106,7 +111,7 @@ fn measured(rows: &[&Row], records: &Path) -> Result<u8> {
     let dir = folder(&std::env::temp_dir(), "backup-bench-")?;
     // Short and without blanks: ssh's control sockets live below it.
     let runtime = folder(Path::new("/tmp"), "bb-")?;
-    let ended = inside(&dir, &runtime, records, rows);
+    let ended = inside(&dir, &runtime, records, rows, before);
     let begin = Instant::now();
     for folder in [&dir, &runtime] {
         while folder.exists() && fs::remove_dir_all(folder).is_err() {
@@ -121,7 +126,8 @@ fn measured(rows: &[&Row], records: &Path) -> Result<u8> {
 
 /// Runs the bench proper, and ends it when this is told to end. Should this
 /// be killed, the kernel ends it.
-fn inside(dir: &Path, runtime: &Path, records: &Path, rows: &[&Row]) -> Result<u8> {
+fn inside(dir: &Path, runtime: &Path, records: &Path, rows: &[&Row], before: Option<&Path>) -> Result<u8> {
+    let before = before.map(fs::canonicalize).transpose().context("there is no other `backup`")?;
     let mut command = program("setpriv");
     command
         .args([
@@ -138,7 +144,8 @@ fn inside(dir: &Path, runtime: &Path, records: &Path, rows: &[&Row]) -> Result<u
         .arg(std::env::current_exe()?)
         .arg(inside::WORD)
         .args([dir, runtime, records])
-        .args(rows.iter().map(|row| row.name));
+        .args(rows.iter().map(|row| row.name))
+        .env(BEFORE, before.unwrap_or_default());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut asked: Vec<_> = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]

@@ -51,6 +51,29 @@ pub fn row(records: &Records, row: &Row) -> String {
     text
 }
 
+/// How much longer `backup` takes than the one before, in each phase of a row, and
+/// both beside rsync.
+pub fn before(records: &Records, row: &Row) -> String {
+    let mut text = format!("### {}\n\n", row.title());
+    for part in row.parts {
+        for (ours, theirs) in
+            [(Who::Backup, Who::BackupBefore), (Who::Backup, Who::Rsync), (Who::BackupBefore, Who::Rsync)]
+        {
+            if let Some(ratio) = ratio(records, row, part.phase, ours, theirs) {
+                let Spread { median, least, most, count } = ratio;
+                let _ = writeln!(
+                    text,
+                    "{}: {} takes {median:.3} ({least:.3} to {most:.3}, {count} runs) times as long as {}",
+                    part.phase.title(),
+                    ours.name(),
+                    theirs.name()
+                );
+            }
+        }
+    }
+    text
+}
+
 /// A contender's line of a table, if it was measured.
 fn line(records: &Records, row: &Row, phase: Phase, who: Who) -> Option<String> {
     let runs = records.runs(row.name, phase.name(), who.name());

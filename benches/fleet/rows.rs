@@ -51,6 +51,8 @@ pub enum Who {
     BackupBigAlone,
     /// `backup` over all hosts and two dead ones.
     BackupAmongDead,
+    /// Another `backup`, that of `--before`, over the same hosts.
+    BackupBefore,
 }
 
 impl Who {
@@ -64,12 +66,13 @@ impl Who {
             Who::BackupPc => "BackupPC",
             Who::BackupBigAlone => "backup, big host alone",
             Who::BackupAmongDead => "backup, 2 more dead",
+            Who::BackupBefore => "backup before",
         }
     }
 
     /// Whether it is `backup`, whose own memory is of interest.
     pub fn is_ours(self) -> bool {
-        matches!(self, Who::Backup | Who::BackupBigAlone | Who::BackupAmongDead)
+        matches!(self, Who::Backup | Who::BackupBigAlone | Who::BackupAmongDead | Who::BackupBefore)
     }
 }
 

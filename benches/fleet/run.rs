@@ -5,7 +5,7 @@
 //! begins with all written data on the disk, so that nobody waits for
 //! another's. One that fails is left out of the rest of its row.
 
-use crate::contenders::{Contender, Floor, Scene, Target, contender, remove};
+use crate::contenders::{Contender, Floor, Scene, Target, before, contender, remove};
 use crate::dead::{BlackHole, Frozen, HOLE};
 use crate::delay::Delay;
 use crate::measure::{count_programs, measure};
@@ -100,7 +100,9 @@ impl<'a> Course<'a> {
 
     fn entries(&mut self) -> Vec<Entry> {
         let mut entries = Vec::new();
-        for (number, who) in self.row.who.iter().enumerate() {
+        let with_before = [Who::Backup, Who::BackupBefore, Who::Rsync];
+        let all = if before().is_some() { &with_before } else { self.row.who };
+        for (number, who) in all.iter().enumerate() {
             let scene = self.scene(&format!("c{number}"), self.targets(*who));
             let begun = contender(*who, scene, self.floor).and_then(|mut contender| {
                 contender.begin()?;
@@ -152,7 +154,9 @@ impl<'a> Course<'a> {
 
     fn part(&mut self, part: &Part, entries: &mut [Entry]) -> Result<()> {
         eprintln!("    {}", part.phase.title());
-        for run in 0..=part.runs {
+        // Two that hardly differ have to be told apart.
+        let runs = if before().is_some() { part.runs * 2 } else { part.runs };
+        for run in 0..=runs {
             if part.phase == Phase::Changed {
                 for number in 0..self.row.hosts {
                     trees::change(&self.source(number), self.row.files_of(number), self.rounds)?;
