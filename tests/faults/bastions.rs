@@ -107,7 +107,13 @@ fn everything_works(map: &mut Map) {
     // One connection a host, whatever is done over it.
     assert_eq!(map.rig.sshd().accepted(), all.len());
     map.rig.backup(&["plan", "all"]).exits(0);
-    map.rig.backup(&["check"]).does_not_say("lost").does_not_say("CRITICAL");
+    let checked = map.rig.backup(&["check", "--json"]);
+    let checked: serde_json::Value = serde_json::from_str(&checked.stdout).unwrap();
+    let hosts = checked["hosts"].as_array().unwrap();
+    assert_eq!(hosts.len(), all.len(), "{checked:#}");
+    for host in hosts {
+        assert_eq!(host["level"], "ok", "{host:#}");
+    }
     map.rig.backup(&["verify", "all"]).exits(0);
     for (name, source) in map.copied.clone() {
         fs::remove_dir_all(source.join("etc")).unwrap();
@@ -263,6 +269,101 @@ fn a_bastion_with_an_unknown_key_is_refused_and_named() {
 }
 
 #[test]
+fn a_bastion_whose_key_has_changed_is_named_with_the_entry_to_remove() {
+    let mut gate = Sshd::start(tempfile::tempdir().unwrap().path());
+    let mut map = Map::new();
+    let known = map.rig.join("known of the gate");
+    let entry = format!("[127.0.0.1]:{}", gate.port);
+    fs::write(&known, format!("# none\n{}", gate.known_hosts_line())).unwrap();
+    gate.change_key();
+    map.stanza(
+        "gate",
+        &format!("HostName 127.0.0.1\nPort {}\nUserKnownHostsFile \"{}\"\n", gate.port, known.display()),
+    );
+    // The first value counts, and a stanza has one already.
+    let of_all = format!("UserKnownHostsFile {}\n", map.rig.join("known_hosts").display());
+    map.config = map.config.replace(&of_all, "");
+    map.host("far", "ProxyJump gate\n");
+    map.draw();
+    let ran = map
+        .rig
+        .backup(&["all"])
+        .exits(1)
+        .says(&format!(
+            "far: CRITICAL: connect failed: the host key of `{entry}`, on the way to `far`, is not the one in `{}`",
+            known.display()
+        ))
+        .says(&format!("`ssh-keygen -f '{}' -R '{entry}'`", known.display()));
+    assert!(!ran.stderr.contains("@@@"), "{}", ran.stderr);
+    assert!(!gate.logs_now("Accepted publickey"), "our key was shown to a stranger");
+}
+
+#[test]
+fn a_host_whose_key_has_changed_is_named_as_ssh_knows_it() {
+    let mut map = Map::new();
+    map.host("far", "");
+    map.draw();
+    map.rig.sshd().change_key();
+    map.rig
+        .backup(&["all"])
+        .exits(1)
+        .says("the host key of `far` is not the one in")
+        .says(&format!("`ssh-keygen -f {} -R 'there'`", map.rig.join("known_hosts").display()));
+}
+
+#[test]
+fn a_bastion_that_rejects_us_is_heard_over_its_banner() {
+    let mut map = Map::new();
+    let banner = map.rig.write("banner", "Authorised use only.\nAll is logged.\n");
+    let gate = map.gate("gate", "");
+    let lines = format!("Banner {}", banner.display());
+    gate.start_again_with(&Setup { lines: &lines, ..Setup::default() });
+    gate.forget_keys();
+    map.host("far", "ProxyJump gate\n");
+    map.draw();
+    let ran = map
+        .rig
+        .backup(&["all"])
+        .exits(1)
+        .says("far: CRITICAL: connect failed: cannot reach `far` through the bastion `gate`: ")
+        .says("Permission denied (publickey")
+        .says("(try `ssh gate`)");
+    assert!(!ran.stderr.contains("Authorised use only"), "{}", ran.stderr);
+}
+
+#[test]
+fn the_second_of_two_bastions_is_tried_through_the_first() {
+    let mut map = Map::new();
+    map.gate("first", "");
+    let port = free_port();
+    map.stanza("second", &format!("HostName 127.0.0.1\nPort {port}\n"));
+    map.host("far", CHAIN);
+    map.draw();
+    map.rig
+        .backup(&["all"])
+        .exits(1)
+        .says("far: CRITICAL: connect failed: cannot reach `far` through the bastion `first,second`: ")
+        .says("Connection refused")
+        .says("(try `ssh -J first second`)");
+}
+
+#[test]
+fn a_program_on_the_way_that_hangs_is_given_up_and_named() {
+    let mut map = Map::new();
+    let tunnel = map.script("tunnel", "#!/bin/sh\nexec sleep 1000\n");
+    map.host("far", &format!("ProxyCommand {}\n", tunnel.display()));
+    map.draw();
+    let port = map.rig.sshd().port;
+    map.rig.section("ssh", "connect_timeout = \"2s\"");
+    map.rig
+        .backup(&["all"])
+        .exits(1)
+        .says(&format!("through the proxy `{}`", tunnel.display()))
+        .says(&format!("(try `ssh -v -p {port} root@far`)"));
+    gone(&mut map, "it was given up");
+}
+
+#[test]
 fn a_bastion_that_hangs_is_given_up_and_named_and_a_killed_run_does_not_leave_its_ssh() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut map = behind(&format!("Port {}\n", silent.local_addr().unwrap().port()));
@@ -281,10 +382,15 @@ fn a_program_on_the_way_that_fails_is_named_with_its_reason() {
     let tunnel = map.script("tunnel", "#!/bin/sh\necho no ticket for %h >&2\nexit 3\n");
     map.host("far", &format!("ProxyCommand {}\n", tunnel.display()));
     map.draw();
-    map.rig.backup(&["all"]).exits(1).says(&format!(
-        "far: CRITICAL: connect failed: cannot reach `far` through the proxy `{}`: no ticket for",
-        tunnel.display()
-    ));
+    let port = map.rig.sshd().port;
+    map.rig
+        .backup(&["all"])
+        .exits(1)
+        .says(&format!(
+            "far: CRITICAL: connect failed: cannot reach `far` through the proxy `{}`: no ticket for",
+            tunnel.display()
+        ))
+        .says(&format!("(try `ssh -v -p {port} root@far`)"));
 }
 
 /// Everything in a configuration of ssh that could break a connection of ours,

@@ -143,6 +143,12 @@ pub fn precise_duration(duration: std::time::Duration) -> String {
     if hundredths < 100 { format!("0.{hundredths:02}s") } else { human_duration(duration) }
 }
 
+/// A word of a command that people are to type, as a shell reads it.
+pub fn shell_word(text: &str) -> String {
+    let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._+-".contains(&b));
+    printable(&if plain { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,7 +4,7 @@
 use super::environment::{self, reason};
 use super::section::Section;
 use super::values::{self, PATH};
-use crate::core::format::text::printable;
+use crate::core::format::text::{printable, shell_word};
 use crate::core::model::problem::Problem;
 use secrecy::{ExposeSecret, SecretString};
 use std::fs::Metadata;
@@ -113,7 +113,7 @@ fn unsafe_to_keep(path: &Path, metadata: &Metadata) -> Vec<Problem> {
         warnings.push(too_open(path));
     }
     if metadata.uid() != 0 && metadata.uid() != ours {
-        let (shown, word) = (printable(&path.to_string_lossy()), shell_word(path));
+        let (shown, word) = (printable(&path.to_string_lossy()), shell_word(&path.to_string_lossy()));
         let what = format!("`{shown}` belongs to the user {}, who can read and change it", metadata.uid());
         warnings.push(Problem::warning(what, format!("give it to root with `chown root {word}`")));
     }
@@ -121,16 +121,9 @@ fn unsafe_to_keep(path: &Path, metadata: &Metadata) -> Vec<Problem> {
 }
 
 fn too_open(path: &Path) -> Problem {
-    let (shown, word) = (printable(&path.to_string_lossy()), shell_word(path));
+    let (shown, word) = (printable(&path.to_string_lossy()), shell_word(&path.to_string_lossy()));
     let what = format!("`{shown}` is open to users other than its owner");
     Problem::warning(what, format!("close it with `chmod 600 {word}`"))
-}
-
-/// A path as a shell reads it.
-fn shell_word(path: &Path) -> String {
-    let path = path.to_string_lossy();
-    let plain = path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._+-".contains(&b));
-    printable(&if plain { path.to_string() } else { format!("'{}'", path.replace('\'', r"'\''")) })
 }
 
 #[cfg(test)]

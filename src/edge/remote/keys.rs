@@ -81,6 +81,8 @@ struct Configured {
     deviations: Vec<String>,
     /// A program to go through.
     proxy: Option<String>,
+    /// What its key is known by: an alias, `vpn`, `[vpn]:2222`.
+    known_as: Option<String>,
     /// Whether it is to look in no file of the user's own (`UserKnownHostsFile none`).
     keeps_none: bool,
 }
@@ -92,6 +94,11 @@ pub enum Bastion {
     Hosts(String),
     /// `ProxyCommand`: a program.
     Program(String),
+}
+
+/// What ssh knows a host's key by, if it says so.
+pub(super) async fn known_as(host: &Host, settings: &settings::Ssh) -> Option<String> {
+    Hop::of(host, settings).configured().await.ok()?.known_as
 }
 
 impl Bastion {
@@ -253,7 +260,7 @@ impl Hop {
         };
         let keys = fingerprinted(keys(&shown)).await?;
         let said = Said::of(&output.stderr);
-        let is_known = output.exit.is_success() || matches!(said.cause, Cause::Denied | Cause::ChangedKey);
+        let is_known = output.exit.is_success() || matches!(said.cause, Cause::Denied | Cause::ChangedKey(_));
         if !keys.is_empty() || is_known {
             return Ok(keys);
         }
@@ -335,7 +342,12 @@ fn parse(said: &str) -> Configured {
     let deviations = value("proxyjump").unwrap_or_default().split(',').filter(|jump| !jump.is_empty());
     let proxy = value("proxycommand").map(str::to_owned);
     let keeps_none = said.lines().any(|line| line.trim_end() == "userknownhostsfile none");
-    Configured { files, deviations: deviations.map(str::to_owned).collect(), proxy, keeps_none }
+    let at = |name: &str| match value("port") {
+        None | Some("22") => name.to_owned(),
+        Some(port) => format!("[{name}]:{port}"),
+    };
+    let known_as = value("hostkeyalias").map(str::to_owned).or_else(|| value("hostname").map(at));
+    Configured { files, deviations: deviations.map(str::to_owned).collect(), proxy, known_as, keeps_none }
 }
 
 /// The keys of a file of known hosts that ssh wrote.

@@ -4,7 +4,7 @@
 //! them. They become a [`Cause`] here, and nowhere else.
 
 use super::{Refusal, RemoteError};
-use crate::core::format::text::{human_duration, printable, shortened};
+use crate::core::format::text::{human_duration, printable, shell_word, shortened};
 use crate::core::model::host::Host;
 use crate::core::model::settings;
 use crate::sys::process::Program;
@@ -53,8 +53,9 @@ const THROUGH_A_PROXY: &str = "UNKNOWN port 65535";
 /// What kept ssh from connecting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// A host's key is not the one that is known.
-    ChangedKey,
+    /// A host's key is not the one that is known, of the host or of one on the way
+    /// to it: where ssh knows it from, if it says so.
+    ChangedKey(Option<KnownKey>),
     /// No key is known for this host, as ssh knows it: the host, or one on the
     /// way to it.
     UnknownKey(Option<String>),
@@ -70,6 +71,27 @@ pub(super) enum Cause {
     Unresolved,
     /// Something else.
     Other,
+}
+
+/// An entry in a file of known hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct KnownKey {
+    /// The file.
+    file: String,
+    /// The host, as ssh knows it: `vpn`, `[10.0.0.7]:2222`, or another name that the
+    /// configuration gives it.
+    name: String,
+}
+
+impl KnownKey {
+    /// The entry that ssh says to be another's.
+    fn of(said: &str) -> Option<Self> {
+        let rest = said.lines().find_map(|line| line.strip_prefix("Offending ")?.split_once(" key in "))?.1;
+        let (file, _) = rest.rsplit_once(':')?;
+        let line = said.lines().find_map(|line| line.strip_prefix("Host key for "))?;
+        let (name, _) = line.split_once(" has changed and you")?;
+        Some(KnownKey { file: file.to_owned(), name: printable(name) })
+    }
 }
 
 /// What is wrong with a private key.
@@ -117,6 +139,15 @@ impl Said {
 const AT_ONCE: Duration = Duration::from_secs(10);
 
 impl Said {
+    /// Finds out whose key has changed, of which ssh says only the name: `own` is what
+    /// it knows the host itself by.
+    pub(super) fn of_whom(mut self, own: Option<&str>) -> Self {
+        if let (Cause::ChangedKey(Some(entry)), Some(own)) = (&self.cause, own) {
+            self.on_the_way = !entry.name.eq_ignore_ascii_case(own);
+        }
+        self
+    }
+
     /// Looks at the configured key where the host does not let us in: ssh, which
     /// must not ask for a passphrase, passes such a key over without a word.
     pub(super) async fn with_the_key(mut self, settings: &settings::Ssh) -> Self {
@@ -134,7 +165,7 @@ impl Said {
 fn cause(said: &str) -> Cause {
     let has = |text: &str| said.contains(text);
     if has("REMOTE HOST IDENTIFICATION HAS CHANGED") {
-        Cause::ChangedKey
+        Cause::ChangedKey(KnownKey::of(said))
     } else if has("host key is known for ") || has("Host key verification failed") {
         let name =
             said.split_once("host key is known for ").and_then(|(_, rest)| rest.split_once(" and you"));
@@ -166,7 +197,12 @@ fn cause(said: &str) -> Cause {
 /// The line that gives the reason: the first of ssh's own, else the first of
 /// anybody's, else one that says that the other end went away.
 fn reason(said: &str) -> &str {
-    let lines = said.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('@'));
+    reason_among(said.lines())
+}
+
+/// [`reason`], of these lines alone.
+pub(super) fn reason_among<'a>(lines: impl Iterator<Item = &'a str>) -> &'a str {
+    let lines = lines.map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('@'));
     let lines = lines.filter(|line| !line.starts_with("** "));
     lines.min_by_key(|line| rank(line)).unwrap_or("ssh gave no reason")
 }
@@ -206,7 +242,7 @@ pub(super) fn explain(host: &Host, settings: &settings::Ssh, said: Said) -> Remo
                 ),
             )
         }
-        Cause::ChangedKey => changed(host, settings),
+        Cause::ChangedKey(entry) => changed(host, settings, entry, said.on_the_way),
         Cause::UnknownKey(known_as) => {
             let whose = known_as.filter(|_| said.on_the_way);
             let why = match whose {
@@ -255,20 +291,33 @@ pub(super) fn explain(host: &Host, settings: &settings::Ssh, said: Said) -> Remo
     RemoteError::Connect { refusal, why, hint: Some(hint) }
 }
 
-/// Of a host whose key is not the one that is known.
-fn changed(host: &Host, settings: &settings::Ssh) -> (Refusal, String, String) {
+/// Of a host, or of one on the way to it, whose key is not the one that is known.
+fn changed(
+    host: &Host,
+    settings: &settings::Ssh,
+    entry: Option<KnownKey>,
+    on_the_way: bool,
+) -> (Refusal, String, String) {
     let address = &host.address;
-    let file = settings.known_hosts_file.as_deref().unwrap_or(Path::new("/root/.ssh/known_hosts")).display();
-    let entry = match host.settings.port {
-        None | Some(22) => address.clone(),
-        Some(port) => format!("[{address}]:{port}"),
+    let KnownKey { file, name } = entry.unwrap_or_else(|| {
+        let file = settings.known_hosts_file.as_deref().unwrap_or(Path::new("/root/.ssh/known_hosts"));
+        let name = match host.settings.port {
+            None | Some(22) => address.clone(),
+            Some(port) => format!("[{address}]:{port}"),
+        };
+        KnownKey { file: file.display().to_string(), name }
+    });
+    let whose = match on_the_way {
+        true => format!("`{name}`, on the way to `{address}`,"),
+        false => format!("`{address}`"),
     };
     (
         Refusal::ChangedKey,
-        format!("the host key of `{address}` is not the one in `{file}`"),
+        format!("the host key of {whose} is not the one in `{}`", printable(&file)),
         format!(
             "this may be an attack; if the host was reinstalled, remove the old key with \
-             `ssh-keygen -f {file} -R '{entry}'` and add the new one"
+             `ssh-keygen -f {} -R '{name}'` and add the new one",
+            shell_word(&file)
         ),
     )
 }
@@ -417,6 +466,19 @@ Load key \"/k\": bad permissions
                 Cause::Other,
                 "connect to host 10.0.0.7 port 22: No route to host",
                 false,
+            ),
+            (
+                format!(
+                    "@@@@@@@@@@@@@@@@@\n@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\n@@@@@@@@@@@@@@@@@\n\
+                     IT IS POSSIBLE THAT SOMEONE IS DOING SOMETHING NASTY!\n\
+                     Add correct host key in /k h:2 to get rid of this message.\n\
+                     Offending ED25519 key in /k h:2:7\n  remove with:\n  ssh-keygen -f \"/k h:2\" -R \"[gate]:2222\"\n\
+                     Host key for [gate]:2222 has changed and you have requested strict checking.\n\
+                     Host key verification failed.\n{gone}"
+                ),
+                Cause::ChangedKey(Some(KnownKey { file: "/k h:2".to_owned(), name: "[gate]:2222".to_owned() })),
+                "Host key verification failed.",
+                true,
             ),
             (String::new(), Cause::Other, "ssh gave no reason", false),
         ] {

@@ -6,7 +6,7 @@
 //! `ProxyCommand`) are one process group, which lives as long as the
 //! connection.
 
-use super::keys::{Bastion, known_hosts_file};
+use super::keys::{self, Bastion, known_hosts_file};
 use super::refusal::{self, Cause, Said};
 use super::{Refusal, RemoteError, client, session};
 use crate::core::format::text::{last_lines, printable};
@@ -103,11 +103,18 @@ impl Connection {
         // Of a program on the way that ends at once, ssh mostly says that it is gone, but
         // not always.
         let is_cut_off = (text.lines().any(is_cut_off) || said.is_of_another)
-            && !matches!(said.cause, Cause::UnknownKey(Some(_)));
+            && !matches!(said.cause, Cause::UnknownKey(Some(_)) | Cause::ChangedKey(Some(_)));
         let bastion = if is_cut_off { Bastion::of(host, settings).await } else { None };
         Err(match bastion {
             Some(bastion) => cut_off(host, &bastion, &text),
-            None => refusal::explain(host, settings, said.with_the_key(settings).await),
+            None => {
+                let own = match said.cause {
+                    Cause::ChangedKey(_) => keys::known_as(host, settings).await,
+                    _ => None,
+                };
+                let said = said.of_whom(own.as_deref()).with_the_key(settings).await;
+                refusal::explain(host, settings, said)
+            }
         })
     }
 
@@ -223,9 +230,9 @@ fn is_cut_off(line: &str) -> bool {
 
 /// A host that is not reached through its bastion, which mostly has said why.
 fn cut_off(host: &Host, bastion: &Bastion, said: &str) -> RemoteError {
-    let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
-    let reason = lines().find(|line| !is_cut_off(line)).or_else(|| lines().next());
-    let reason = printable(reason.unwrap_or("ssh gave no reason"));
+    // What only follows from the bastion's end says nothing where that has said more.
+    let is_silent = said.lines().all(|line| line.trim().is_empty() || is_cut_off(line));
+    let reason = printable(refusal::reason_among(said.lines().filter(|line| is_silent || !is_cut_off(line))));
     RemoteError::Connect {
         refusal: Refusal::OnTheWay,
         why: format!("cannot reach `{}` through {bastion}: {reason}", host.address),
