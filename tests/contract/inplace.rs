@@ -655,8 +655,10 @@ async fn a_copy_whose_files_vanish_again_and_again_is_not_good() {
                 0 => fs::remove_file(world.at("srv/images/b.img")).unwrap(),
                 1 => {
                     a.set(copied(world, "a.img"));
+                    // One of them is being read: it must not be shorter in between.
                     for name in ["a.img", "c.img"] {
-                        world.write(&format!("srv/images/{name}"), random.borrow_mut().bytes(3 << 20));
+                        world.write("srv/new.img", random.borrow_mut().bytes(3 << 20));
+                        fs::rename(world.at("srv/new.img"), world.at(&format!("srv/images/{name}"))).unwrap();
                     }
                 }
                 _ => fs::remove_file(world.at("srv/images/c.img")).unwrap(),

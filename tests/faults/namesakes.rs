@@ -1,5 +1,6 @@
 //! Hosts that are mixed up: all that tells them apart is what they are called.
 
+use crate::support::on_every_store;
 use crate::support::rig::*;
 use std::fs;
 use std::path::PathBuf;
@@ -14,8 +15,7 @@ struct Clones {
 const HOSTS: [&str; 2] = ["Web", "Db"];
 
 impl Clones {
-    fn new() -> Self {
-        let mut rig = Rig::new();
+    fn on(mut rig: Rig) -> Self {
         let sources = HOSTS.map(|host| rig.host(host));
         let sshds = HOSTS.map(|host| {
             let name = rig.write(format!("hostname of {host}"), format!("{}\n", host.to_lowercase()));
@@ -46,9 +46,12 @@ impl Clones {
     }
 }
 
-#[test]
-fn two_hosts_that_swapped_addresses_are_not_copied_over_each_other() {
-    let mut clones = Clones::new();
+on_every_store! {
+    two_hosts_that_swapped_addresses_are_not_copied_over_each_other,
+}
+
+fn two_hosts_that_swapped_addresses_are_not_copied_over_each_other(rig: Rig) {
+    let mut clones = Clones::on(rig);
     clones.rig.backup(&["all"]).exits(0);
     let before = HOSTS.map(|host| clones.rig.snapshots(&host.to_lowercase()));
     clones.at([1, 0]);
@@ -67,7 +70,7 @@ fn two_hosts_that_swapped_addresses_are_not_copied_over_each_other() {
 
 #[test]
 fn a_host_that_was_renamed_is_copied_unless_its_files_are_others_too() {
-    let clones = Clones::new();
+    let clones = Clones::on(Rig::new());
     clones.rig.backup(&["all"]).exits(0);
     clones.is_called("Web", "www.example.org");
     clones.rig.backup(&["web"]).exits(0).says("its host name is `www`, in the last good copy it was `web`");
@@ -96,7 +99,7 @@ fn a_host_that_was_renamed_is_copied_unless_its_files_are_others_too() {
 
 #[test]
 fn hosts_that_the_inventory_calls_otherwise_are_told_apart_too() {
-    let mut clones = Clones::new();
+    let mut clones = Clones::on(Rig::new());
     clones.is_called("Web", "vm-17");
     clones.is_called("Db", "vm-18");
     clones.rig.backup(&["all"]).exits(0);
